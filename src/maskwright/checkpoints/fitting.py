@@ -1,0 +1,75 @@
+"""Put weights into a model, and say exactly what fitted and what did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from maskwright.errors import CheckpointError
+
+# counters of batch normalisation, which no forward pass reads
+_COUNTER = "num_batches_tracked"
+_CLASS_LAYER = "box_head.class_logits.bias"
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How a checkpoint's weights meet a model's.
+
+    Attributes:
+        fitting: names whose shapes agree.
+        missing: names the model has and the checkpoint has not.
+        unexpected: names the checkpoint has and the model has not.
+        mismatched: name → (shape in the checkpoint, shape in the model).
+    """
+
+    fitting: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every weight has its place."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+def compare_weights(weights: Mapping[str, Tensor], model: nn.Module) -> FitReport:
+    """Hold a checkpoint's weights against a model's, without changing either."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
+    given = {name: tuple(value.shape) for name, value in weights.items() if not name.endswith(_COUNTER)}
+    common = [name for name in wanted if name in given]
+    return FitReport(
+        fitting=tuple(name for name in common if given[name] == wanted[name]),
+        missing=tuple(name for name in wanted if name not in given),
+        unexpected=tuple(name for name in given if name not in wanted),
+        mismatched={name: (given[name], wanted[name]) for name in common if given[name] != wanted[name]},
+    )
+
+
+def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
+    """Load weights that must fit exactly.
+
+    Raises:
+        CheckpointError: they do not; the message names the class counts, or the first keys and shapes.
+    """
+    report = compare_weights(weights, model)
+    if not report.is_exact:
+        raise CheckpointError(f"{source} does not fit the recipe: {explain_misfit(report)}")
+    model.load_state_dict(dict(weights), strict=False)
+
+
+def explain_misfit(report: FitReport) -> str:
+    """What does not fit, in one line."""
+    if _CLASS_LAYER in report.mismatched:
+        (given,), (wanted,) = report.mismatched[_CLASS_LAYER]
+        return (
+            f"it was trained for {given - 1} classes, the recipe has {wanted - 1} categories; "
+            "give the recipe the checkpoint's categories, or train it on yours"
+        )
+    parts = [f"{name} is {given}, expected {wanted}" for name, (given, wanted) in list(report.mismatched.items())[:2]]
+    parts += [f"{len(report.missing)} missing, first {report.missing[0]}"] if report.missing else []
+    parts += [f"{len(report.unexpected)} unknown, first {report.unexpected[0]}"] if report.unexpected else []
+    return "; ".join(parts)

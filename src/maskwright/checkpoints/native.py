@@ -1,0 +1,93 @@
+"""maskwright's own checkpoint: one safetensors file with the weights and, in its header, the resolved recipe.
+
+A training checkpoint holds the rest of the run too, under names that begin with `training/`; so every checkpoint is a
+model for every command, and no file can be out of step with another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from maskwright.errors import CheckpointError, OutputError
+
+FORMAT = 1
+TRAINING = "training/"
+_HEADER = "maskwright"
+
+
+@dataclass(frozen=True, eq=False)
+class NativeCheckpoint:
+    """A checkpoint of ours.
+
+    Attributes:
+        weights: name → tensor, as in the model's `state_dict`.
+        recipe: the resolved recipe as nested dicts.
+        training: name → tensor of the run's state; empty in a checkpoint that is only a model.
+        progress: where the run stands (step, best metric, …), JSON-like.
+    """
+
+    weights: dict[str, Tensor]
+    recipe: dict[str, Any]
+    training: dict[str, Tensor]
+    progress: dict[str, Any]
+
+
+def write_native(path: Path, checkpoint: NativeCheckpoint) -> None:
+    """Write a checkpoint so that at every moment, a power cut included, `path` is the old file or the new one, whole.
+
+    Raises:
+        OutputError: the folder cannot be written to, or the disk is full; the old file is still there.
+    """
+    tensors = checkpoint.weights | {TRAINING + name: value for name, value in checkpoint.training.items()}
+    header = {"format": FORMAT, "recipe": checkpoint.recipe, "progress": checkpoint.progress}
+    data = safetensors.torch.save(
+        {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {_HEADER: json.dumps(header)}
+    )
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise OutputError(f"checkpoint {path} cannot be written ({error.strerror}); make room or choose another folder") from error
+
+
+def is_native(metadata: Mapping[str, str] | None) -> bool:
+    """Whether a safetensors header is that of a maskwright checkpoint."""
+    return metadata is not None and _HEADER in metadata
+
+
+def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
+    """Read a checkpoint of ours; the run's state only when asked for.
+
+    Raises:
+        CheckpointError: the file is broken, not one of ours, or of a newer format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            names = list(file.keys())
+            weights = {name: file.get_tensor(name) for name in names if not name.startswith(TRAINING)}
+            training = {
+                name.removeprefix(TRAINING): file.get_tensor(name)
+                for name in names
+                if with_training and name.startswith(TRAINING)
+            }
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); it is cut off, or not a maskwright file") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} has format {header.get('format')!r}, this maskwright reads {FORMAT}: update maskwright"
+        )
+    return NativeCheckpoint(weights, header["recipe"], training, header["progress"])

@@ -1,0 +1,96 @@
+"""Any supported checkpoint file → weights under our names, and what the file says of the model."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from maskwright.checkpoints.native import is_native, read_native
+from maskwright.checkpoints.torchvision import from_torchvision, is_torchvision, torchvision_recipe
+from maskwright.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignWeights:
+    """A checkpoint made ready for a model of ours.
+
+    Attributes:
+        lineage: whose format the file has.
+        weights: name → tensor under our names.
+        recipe: the resolved recipe of a maskwright file, as nested dicts; None for the others.
+        recipe_name: the shipped recipe that fits a foreign file; None for ours.
+        implied: dotted overrides that the file itself proves (its norms, its class count).
+    """
+
+    lineage: str
+    weights: dict[str, Tensor]
+    recipe: dict[str, Any] | None
+    recipe_name: str | None
+    implied: dict[str, Any]
+
+
+def read_weights(path: Path) -> ForeignWeights:
+    """Read a checkpoint of any supported format; nothing in the file is ever executed.
+
+    Raises:
+        CheckpointError: no such file, a broken or unsafe one, or a format that is not known.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist, or is not a file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in SUFFIXES:
+        return _recognised(_load_torch(path), path)
+    raise CheckpointError(f"checkpoint {path}: unknown suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}")
+
+
+def _read_safetensors(path: Path) -> ForeignWeights:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); it is cut off, or no safetensors file") from error
+    if not is_native(metadata):
+        return _recognised(safetensors.torch.load_file(path), path)
+    checkpoint = read_native(path)
+    return ForeignWeights("maskwright", checkpoint.weights, checkpoint.recipe, None, {})
+
+
+def _load_torch(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"checkpoint {path} is refused: besides tensors it holds objects that would run code when loaded. "
+            "Save its state dict alone, with torch.save(model.state_dict(), …)"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read; it is cut off, or no torch file") from error
+    if isinstance(content, Mapping):
+        for key in ("model", "state_dict"):  # training scripts wrap the state dict
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"checkpoint {path} holds no state dict (a table of names and tensors)")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _recognised(state: Mapping[str, Tensor], path: Path) -> ForeignWeights:
+    keys = set(state)
+    if is_torchvision(keys):
+        recipe_name, implied = torchvision_recipe(state)
+        return ForeignWeights("torchvision", from_torchvision(state), None, recipe_name, implied)
+    some = ", ".join(sorted(keys)[:3]) or "none at all"
+    raise CheckpointError(
+        f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright and torchvision"
+    )

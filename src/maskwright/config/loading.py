@@ -1,0 +1,93 @@
+"""Find a recipe by name or file, resolve what it is based on, and apply overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.overrides import explain, merge, nearest_names, nest_overrides
+from maskwright.config.run import Recipe
+from maskwright.errors import ConfigError
+
+FAMILIES: dict[str, type[Recipe]] = {"mask_rcnn": MaskRcnnRecipe}
+
+_SHIPPED = Path(str(files("maskwright"))) / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with maskwright, sorted."""
+    return sorted(path.relative_to(_SHIPPED).with_suffix("").as_posix() for path in _SHIPPED.rglob("*.yaml"))
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Resolve a recipe.
+
+    Args:
+        name: a shipped recipe (`recipe_names`), or the path of a `.yaml` file. A file holds only differences from the
+            recipe it names as `base`, or from its family's defaults.
+        overrides: dotted keys and values, laid over the file.
+
+    Raises:
+        ConfigError: no such recipe, a file that is no YAML table, an unknown key, or a value that does not fit; the
+            message names the source, the key and the nearest right name.
+    """
+    return recipe_from_table(_read_based(name, chain=()), name, overrides)
+
+
+def recipe_from_table(table: Mapping[str, Any], source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Check a recipe given as nested dicts (read from YAML or out of a checkpoint); `source` is named in errors."""
+    table = merge(table, nest_overrides(overrides or {}))
+    family = table.get("family", "mask_rcnn")
+    if family not in FAMILIES:
+        raise ConfigError(f"{source}: no family called {family!r}; choose one of {', '.join(FAMILIES)}")
+    try:
+        return FAMILIES[family].model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(explain(error, FAMILIES[family], source)) from error
+
+
+def is_recipe_file(name: str) -> bool:
+    """Whether `name` is the path of a recipe file rather than a recipe's name."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def _read_based(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    """The recipe's table laid over that of its base, if it names one."""
+    if name in chain:
+        raise ConfigError(f"recipes are based on each other in a circle: {' → '.join((*chain, name))}")
+    table = _read_table(_find(name))
+    base = table.pop("base", None)
+    table.setdefault("name", name)
+    if base is None:
+        return table
+    inherited = _read_based(str(base), (*chain, name))
+    return merge({**inherited, "summary": "", "weights": {}, "default_weights": None}, table)
+
+
+def _find(name: str) -> Path:
+    if is_recipe_file(name):
+        return Path(name)
+    path = _SHIPPED / f"{name}.yaml"
+    if not path.is_file():
+        nearest = nearest_names(name, recipe_names())
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`maskwright recipes` lists them"
+        raise ConfigError(f"no recipe called {name!r}; {hint}")
+    return path
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe {path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"recipe {path}: expected a table of keys, found {type(table).__name__}")
+    return table

@@ -1,0 +1,97 @@
+"""`key=value` overrides of a recipe, and errors that name the nearest right key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from maskwright.errors import ConfigError
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `key=value`; the value is read as YAML, so numbers, lists and null come out typed.
+
+    Raises:
+        ConfigError: there is no `=`, or the value is not YAML.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"{text!r} is not an override: write it as key=value, for example train.learning_rate=0.01")
+    try:
+        return key.strip(), _read_scalar(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {key.strip()} cannot be read: {value!r}") from error
+
+
+def _read_scalar(value: str) -> Any:
+    read = yaml.safe_load(value)
+    if isinstance(read, str):
+        try:
+            return float(read)  # YAML 1.1 reads 1e-3 as a string
+        except ValueError:
+            return read
+    return read
+
+
+def nest_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested dicts.
+
+    >>> nest_overrides({"rpn.nms_iou": 0.6, "rpn.num_convs": 2})
+    {'rpn': {'nms_iou': 0.6, 'num_convs': 2}}
+    """
+    nested: dict[str, Any] = {}
+    for key, value in overrides.items():
+        *tables, last = key.split(".")
+        place = nested
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"override {key!r} reaches into {table!r}, which another override sets to a value")
+        place[last] = value
+    return nested
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, table by table; a value or a list replaces the old one whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All keys of a recipe class, tables and values, dotted."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from dotted_keys(field.annotation, f"{prefix}{name}.")
+
+
+def explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
+    """One line per problem of a recipe: the key, what is wrong, and the nearest right key for a misspelt one."""
+    return "; ".join(f"{source}: {_explain_one(problem, model)}" for problem in error.errors())
+
+
+def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}, got {problem['input']!r}" if key else message
+    nearest = nearest_names(key, list(dotted_keys(model)))
+    return f"unknown key {key!r}" + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
+
+
+def nearest_names(name: str, known: Sequence[str]) -> list[str]:
+    """Up to three of `known` that `name` may be a misspelling of: near as a whole, or with the same last part."""
+    last = name.rpartition(".")[2]
+    same_last = [
+        entry for entry in known if difflib.SequenceMatcher(None, entry.rpartition(".")[2], last).ratio() > 0.85
+    ]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
+    ranked = sorted({*same_last, *near}, key=lambda entry: -difflib.SequenceMatcher(None, entry, name).ratio())
+    return ranked[:3]

@@ -1,0 +1,1 @@
+"""From annotation files to training samples: read, check, vary, load."""

@@ -1,0 +1,124 @@
+"""What makes an object's box or mask unusable, whatever format it came in.
+
+Datasets have a million annotations: plain Python looks at the numbers, and a polygon is rasterised only in doubt.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from operator import mul
+from typing import Any, NamedTuple
+
+import hotcoco.mask
+
+from maskwright.structures.rle import any_to_rle, polygons_to_rle, rle_counts
+
+# annotation tools round outwards, and COCO itself has boxes that end some hundredths of a pixel beyond the border
+BORDER_TOLERANCE_PX = 2.0
+
+
+class Problem(NamedTuple):
+    """A kind of defect and what was found, before anybody knows in which annotation."""
+
+    kind: str
+    message: str
+
+
+def box_problem(box_xywh: Any, size: tuple[int, int]) -> Problem | None:
+    """What is wrong with a box x y w h in pixels of an image of (height, width), if anything.
+
+    >>> box_problem([10, 10, 0, 5], (20, 30))
+    Problem(kind='box-without-area', message='bbox [10, 10, 0, 5] has no area; width and height must be above 0')
+    """
+    if not isinstance(box_xywh, Sequence) or len(box_xywh) != 4 or not _are_finite(box_xywh):
+        return Problem("bad-box", f"bbox {show(box_xywh)} is not four finite numbers x, y, width, height")
+    left, top, width, height = box_xywh
+    if width <= 0 or height <= 0:
+        return Problem("box-without-area", f"bbox {show(box_xywh)} has no area; width and height must be above 0")
+    right, bottom = left + width, top + height
+    beyond = max(-left, -top, right - size[1], bottom - size[0])
+    if beyond > BORDER_TOLERANCE_PX or right <= 0 or bottom <= 0 or left >= size[1] or top >= size[0]:
+        return Problem(
+            "box-outside-image",
+            f"bbox {show(box_xywh)} (x, y, width, height) reaches outside the image, which is "
+            f"{size[1]} wide and {size[0]} high",
+        )
+    return None
+
+
+def mask_problem(segmentation: Any, size: tuple[int, int]) -> Problem | None:
+    """What is wrong with a COCO `segmentation` in an image of (height, width), if anything.
+
+    >>> mask_problem([[1, 1, 9, 9]], (20, 30))
+    Problem(kind='bad-polygon', message='a polygon has 4 numbers; it needs x and y of at least 3 points')
+    """
+    if not segmentation:
+        return Problem("missing-mask", "has no segmentation; draw the object's mask or remove the annotation")
+    if isinstance(segmentation, Mapping):
+        return _rle_problem(segmentation, size)
+    if isinstance(segmentation, list):
+        return _polygons_problem(segmentation, size)
+    return Problem("bad-polygon", f"segmentation {show(segmentation)} is neither polygons nor run lengths")
+
+
+def box_around(segmentation: Any, size: tuple[int, int]) -> list[float]:
+    """Box x y w h in pixels of a sound mask in an image of (height, width)."""
+    return [float(number) for number in hotcoco.mask.to_bbox(any_to_rle(segmentation, size))]
+
+
+def show(value: Any) -> str:
+    """A value from a file for a one-line message, cut short where it is long."""
+    return reprlib.repr(value)
+
+
+def _polygons_problem(polygons: list[Any], size: tuple[int, int]) -> Problem | None:
+    for polygon in polygons:
+        if not isinstance(polygon, list):
+            return Problem("bad-polygon", "segmentation must be a list of polygons, each a list x1, y1, x2, y2, …")
+        if len(polygon) < 6 or len(polygon) % 2:
+            return Problem(
+                "bad-polygon", f"a polygon has {len(polygon)} numbers; it needs x and y of at least 3 points"
+            )
+        if not _are_finite(polygon):
+            return Problem("bad-polygon", f"polygon {show(polygon)} holds something that is not a finite number")
+    if any(_is_surely_filled(polygon, size) for polygon in polygons):
+        return None
+    return None if hotcoco.mask.area(polygons_to_rle(polygons, size)) else _empty()
+
+
+def _is_surely_filled(polygon: list[float], size: tuple[int, int]) -> bool:
+    """Whether a polygon lies in the image and is on average over 2 px thick, so that it covers a pixel's centre."""
+    xs, ys = polygon[0::2], polygon[1::2]
+    left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
+    if left < 0 or top < 0 or right > size[1] or bottom > size[0]:
+        return False
+    area = abs(sum(map(mul, xs, ys[1:] + ys[:1])) - sum(map(mul, ys, xs[1:] + xs[:1]))) / 2
+    return bool(area > 2 * max(right - left, bottom - top))
+
+
+def _rle_problem(rle: Mapping[str, Any], size: tuple[int, int]) -> Problem | None:
+    if rle.get("size") != list(size):
+        found, expected = show(rle.get("size")), list(size)
+        return Problem("bad-rle", f"run lengths are for size {found}, the image is {expected} (height, width)")
+    counts = rle.get("counts")
+    try:
+        area = hotcoco.mask.area({"size": list(size), "counts": counts})
+        total = sum(counts) if isinstance(counts, list) else int(rle_counts(rle).sum())
+    except (TypeError, ValueError) as error:
+        return Problem("bad-rle", f"run lengths cannot be read: {error}")
+    if total != size[0] * size[1]:
+        return Problem("bad-rle", f"run lengths add up to {total} pixels, the image has {size[0] * size[1]}")
+    return None if area else _empty()
+
+
+def _empty() -> Problem:
+    return Problem("empty-mask", "the mask covers no pixel; draw it larger or remove the annotation")
+
+
+def _are_finite(numbers: Sequence[Any]) -> bool:
+    try:
+        return all(map(isfinite, numbers))
+    except (TypeError, OverflowError):
+        return False

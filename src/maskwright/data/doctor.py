@@ -1,0 +1,200 @@
+"""A check-up of a dataset before hours are spent training on it: all defects at once, and what it consists of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from maskwright.data.checks import Problem
+from maskwright.data.readers import read_with_defects
+from maskwright.data.record import Dataset, Defect, ImageRecord, count_kinds
+from maskwright.errors import DataError
+from maskwright.images.read import read_image
+
+SIDE_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+_MODE_NAMES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with alpha",
+    "P": "palette",
+    "RGBA": "RGB with alpha",
+    "I": "32-bit grey",
+    "F": "float grey",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a dataset consists of, counted over its usable part, and all that is wrong with the rest.
+
+    Attributes:
+        source: the annotation file.
+        num_images: usable images; an image found broken only on decoding is still among them.
+        num_annotations: usable annotations, crowds included.
+        num_crowds: annotations that stand for many objects.
+        num_images_without_objects: images without a usable annotation.
+        annotations_per_category: by name, crowds included, in the order of the categories.
+        max_annotations_per_image: the most on one image.
+        side_px: quantile (0 to 1) → object side, the square root of the box's area in pixels; empty without objects.
+        image_modes: number of image files by kind of pixel; empty where the files were not opened.
+        defects: all, in the order in which they were found.
+    """
+
+    source: str
+    num_images: int
+    num_annotations: int
+    num_crowds: int
+    num_images_without_objects: int
+    annotations_per_category: Mapping[str, int]
+    max_annotations_per_image: int
+    side_px: Mapping[float, float]
+    image_modes: Mapping[str, int]
+    defects: tuple[Defect, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.defects
+
+    @property
+    def defect_counts(self) -> dict[str, int]:
+        """Number of defects of each kind, the commonest first."""
+        return count_kinds(self.defects)
+
+    def lines(self, most_per_kind: int | None = None) -> list[str]:
+        """The report as plain text.
+
+        Args:
+            most_per_kind: how many defects of a kind are told one by one; None tells all.
+        """
+        return [*self._summary_lines(), *self._defect_lines(most_per_kind)]
+
+    def _summary_lines(self) -> list[str]:
+        lines = [
+            self.source,
+            f"images       {self.num_images}, {self.num_images_without_objects} of them without objects",
+            f"annotations  {self.num_annotations}, {self.num_crowds} of them crowds",
+            f"             at most {self.max_annotations_per_image} on one image",
+            f"categories   {len(self.annotations_per_category)}: {_listing(self.annotations_per_category)}",
+        ]
+        if self.side_px:
+            quantiles = ", ".join(f"{quantile:.0%} {side:.0f}" for quantile, side in self.side_px.items())
+            lines.append(f"object side  in pixels (square root of the box's area), quantiles: {quantiles}")
+        if self.image_modes:
+            lines.append(f"image files  {_listing(self.image_modes)}")
+        return lines
+
+    def _defect_lines(self, most_per_kind: int | None) -> list[str]:
+        if self.is_clean:
+            return ["no defects"]
+        lines = [f"defects      {len(self.defects)}: {_listing(self.defect_counts)}"]
+        rank = {kind: place for place, kind in enumerate(self.defect_counts)}
+        for kind, group in groupby(
+            sorted(self.defects, key=lambda defect: rank[defect.kind]), lambda defect: defect.kind
+        ):
+            defects = list(group)
+            lines += [f"  {kind}: {defect}" for defect in defects[:most_per_kind]]
+            if len(defects) > len(defects[:most_per_kind]):
+                lines.append(f"  {kind}: and {len(defects) - len(defects[:most_per_kind])} more")
+        return lines
+
+
+def check_dataset(
+    images: str | Path,
+    annotations: str | Path,
+    format: str = "coco",  # noqa: A002
+    reads_pixels: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Find all defects of a dataset.
+
+    Args:
+        images: folder of the image files.
+        annotations: annotation file.
+        format: how the annotations are written, a key of `READERS`.
+        reads_pixels: decode every image as training will, which finds broken and mismatched ones but takes its time.
+        progress: called with (images done, images in all) after each image.
+
+    Raises:
+        DataError: there is nothing to check: a path is missing or the annotation file as a whole cannot be read.
+    """
+    dataset = read_with_defects(images, annotations, format)
+    looks = list(_look_at_all(dataset.records, progress)) if reads_pixels else []
+    return _report(dataset, looks)
+
+
+class _Look(NamedTuple):
+    """What opening an image file showed: its kind of pixels, None where it is broken, and what is wrong."""
+
+    mode: str | None
+    problem: Problem | None
+
+
+def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[_Look]:
+    with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
+        for done, look in enumerate(pool.map(_look_at, records), start=1):
+            if progress is not None:
+                progress(done, len(records))
+            yield look
+
+
+def _look_at(record: ImageRecord) -> _Look:
+    try:
+        height, width = read_image(record.path).shape[-2:]
+    except DataError as error:
+        message = str(error).removeprefix(f"image {record.path} ")
+        # a decoder that gave up midway is the cause of the error; what is no image at all has no such cause
+        return _Look(None, Problem("truncated-image" if error.__cause__ else "unreadable-image", message))
+    with Image.open(record.path) as image:
+        mode = "16-bit grey" if image.mode.startswith("I;16") else _MODE_NAMES.get(image.mode, image.mode)
+    if (height, width) == record.size:
+        return _Look(mode, None)
+    message = f"the file is {width} wide and {height} high, the annotations say {record.size[1]} and {record.size[0]}"
+    if (width, height) == record.size:
+        message += "; annotations must refer to the pixels as stored, before any EXIF orientation turns them"
+    return _Look(mode, Problem("size-mismatch", message))
+
+
+def _report(dataset: Dataset, looks: Sequence[_Look]) -> Report:
+    annotations = [annotation for record in dataset.records for annotation in record.annotations]
+    per_image = [len(record.annotations) for record in dataset.records]
+    per_id = Counter(annotation["category_id"] for annotation in annotations)
+    sides = np.sqrt([annotation["bbox"][2] * annotation["bbox"][3] for annotation in annotations])
+    per_name: Counter[str] = Counter()
+    for category_id, name in zip(dataset.categories.ids, dataset.categories.names, strict=True):
+        per_name[name] += per_id[category_id]
+    return Report(
+        source=dataset.source,
+        num_images=len(dataset.records),
+        num_annotations=len(annotations),
+        num_crowds=sum(bool(annotation.get("iscrowd")) for annotation in annotations),
+        num_images_without_objects=per_image.count(0),
+        annotations_per_category=dict(per_name),
+        max_annotations_per_image=max(per_image, default=0),
+        side_px={share: float(np.quantile(sides, share)) for share in SIDE_QUANTILES} if annotations else {},
+        image_modes=dict(Counter(look.mode for look in looks if look.mode is not None).most_common()),
+        defects=(*dataset.defects, *_file_defects(dataset.records, looks)),
+    )
+
+
+def _file_defects(records: Sequence[ImageRecord], looks: Sequence[_Look]) -> list[Defect]:
+    return [
+        Defect(look.problem.kind, f"image {record.id} ({record.path.name!r})", look.problem.message, record.id)
+        for record, look in zip(records, looks, strict=False)
+        if look.problem is not None
+    ]
+
+
+def _listing(counts: Mapping[str, int], most: int = 20) -> str:
+    """Names with their counts in one line, the largest first, cut where it gets long."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {count}" for name, count in ranked[:most])
+    return listed if len(ranked) <= most else f"{listed} and {len(ranked) - most} more"

@@ -1,0 +1,73 @@
+"""Training samples, read and varied by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from maskwright.config.data import AugmentConfig
+from maskwright.data.augment import SizePolicy, augment, build_augmentation
+from maskwright.data.record import ImageRecord
+from maskwright.data.samplers import SampleRequest
+from maskwright.images.read import read_image
+from maskwright.structures import Categories, Targets
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSample:
+    """One varied image at network size, not yet normalised.
+
+    Attributes:
+        image: (3, h, w) uint8 RGB.
+        targets: its objects in pixels of `image`.
+        key: of every further random draw for this image.
+        path: where it came from, for messages.
+    """
+
+    image: Tensor
+    targets: Targets
+    key: int
+    path: Path
+
+
+class TrainingSet(Dataset[TrainingSample]):
+    """Records as training samples; an item is asked for by `SampleRequest`."""
+
+    def __init__(
+        self, records: Sequence[ImageRecord], categories: Categories, config: AugmentConfig, policy: SizePolicy
+    ) -> None:
+        self.records, self.categories, self.config = records, categories, config
+        self.chain = build_augmentation(config, policy)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, request: SampleRequest) -> TrainingSample:
+        record = self.records[request.index]
+        image = read_image(record.path)
+        targets = record.targets(self.categories)
+        image, targets = augment(image, targets, self.chain, self.config, request.key)
+        return TrainingSample(image, targets, request.key, record.path)
+
+
+def load_samples(
+    dataset: TrainingSet, requests: Iterable[list[SampleRequest]], workers: int
+) -> Iterator[list[TrainingSample]]:
+    """The samples of each list of requests, in order, read ahead by `workers` processes (0: in this one)."""
+    loader = DataLoader(
+        dataset,
+        batch_sampler=requests,  # type: ignore[arg-type]  # torch's stub wants ints; any hashable request works
+        collate_fn=_as_list,
+        num_workers=workers,
+        persistent_workers=False,
+        prefetch_factor=2 if workers else None,
+    )
+    return iter(loader)
+
+
+def _as_list(samples: list[TrainingSample]) -> list[TrainingSample]:
+    return samples

@@ -1,0 +1,44 @@
+"""Choosing how a dataset is read: one file per annotation format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from maskwright.data.readers.coco import read_coco
+from maskwright.data.record import Dataset
+from maskwright.errors import DataError
+
+READERS: dict[str, Callable[[Path, Path], Dataset]] = {"coco": read_coco}
+
+
+def read_dataset(images: str | Path, annotations: str | Path, format: str = "coco") -> Dataset:  # noqa: A002
+    """Read and check a dataset without opening its images.
+
+    Args:
+        images: folder of the image files.
+        annotations: annotation file.
+        format: how the annotations are written, a key of `READERS`.
+
+    Returns:
+        at least one usable image; call `refuse_defects` where nothing may be left out.
+
+    Raises:
+        DataError: a path is missing, the format is unknown, the file as a whole cannot be read, or no image is usable.
+    """
+    dataset = read_with_defects(images, annotations, format)
+    dataset.refuse_emptiness()
+    return dataset
+
+
+def read_with_defects(images: str | Path, annotations: str | Path, format: str = "coco") -> Dataset:  # noqa: A002
+    """As `read_dataset`, but a dataset without one usable image is no error, so that its defects can be listed."""
+    if format not in READERS:
+        raise DataError(f"no annotation format called {format!r}; choose one of {', '.join(sorted(READERS))}")
+    if not Path(images).is_dir():
+        found = "is not a folder" if Path(images).exists() else "does not exist"
+        raise DataError(f"image folder {images} {found}; give the folder with the image files")
+    if not Path(annotations).is_file():
+        found = "is not a file" if Path(annotations).exists() else "does not exist"
+        raise DataError(f"annotation file {annotations} {found}; check the path")
+    return READERS[format](Path(images), Path(annotations))

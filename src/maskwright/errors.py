@@ -1,0 +1,40 @@
+"""What maskwright raises when input from outside is not usable; every message says what, where and the way out."""
+
+from __future__ import annotations
+
+
+class MaskwrightError(Exception):
+    """Base of all our errors: the command line prints the message alone and exits with `exit_status`."""
+
+    exit_status = 2
+
+
+class ConfigError(MaskwrightError):
+    """A recipe, an override or an argument that does not fit."""
+
+
+class DataError(MaskwrightError):
+    """An image, an annotation file or a dataset that cannot be used as it is."""
+
+
+class CheckpointError(MaskwrightError):
+    """A checkpoint that cannot be read, or does not fit the model."""
+
+
+class OutputError(MaskwrightError):
+    """An output folder that cannot be written, or already belongs to something else."""
+
+
+class TrainingError(MaskwrightError):
+    """Training cannot go on (a non-finite loss, say); the last checkpoint on disk is still good."""
+
+    exit_status = 1
+
+
+class MissingDependency(MaskwrightError):
+    """An optional library is needed; the message names the extra that installs it."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the optional library {library!r}; install it with: pip install 'maskwright[{extra}]'"
+        )

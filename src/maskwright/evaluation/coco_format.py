@@ -1,0 +1,221 @@
+"""COCO annotations and COCO results as far as metrics need them: read, checked, refused with the place of the defect.
+
+The types are the format: what they do not name is dropped, what they name and the data lacks is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import hotcoco.mask
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
+
+from maskwright.errors import DataError
+from maskwright.structures.categories import Categories
+from maskwright.structures.rle import any_to_rle
+
+T = TypeVar("T")
+Id = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+BoxXywh = tuple[Finite, Finite, Finite, Finite]
+Polygon = Annotated[list[Finite], Field(min_length=6)]
+
+
+class RunLengths(TypedDict):
+    """A mask of (height, width) as lengths of runs, compressed (text) or not (numbers)."""
+
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+class Image(TypedDict):
+    """An image of the dataset; its size in pixels is needed where masks are compared."""
+
+    id: Id
+    height: NotRequired[int]
+    width: NotRequired[int]
+
+
+class Category(TypedDict):
+    """A class of the dataset."""
+
+    id: Id
+    name: str
+
+
+class Annotation(TypedDict):
+    """A ground-truth object; `area` in pixels decides whether it counts as small, medium or large."""
+
+    image_id: Id
+    category_id: Id
+    bbox: BoxXywh
+    area: NotRequired[Finite]
+    iscrowd: NotRequired[int]
+    segmentation: NotRequired[RunLengths | list[Polygon] | None]
+
+
+class Dataset(TypedDict):
+    """What an annotation file holds."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
+
+
+class Result(TypedDict):
+    """A detection: a box, a mask or both."""
+
+    image_id: Id
+    category_id: Id
+    score: Finite
+    bbox: NotRequired[BoxXywh]
+    segmentation: NotRequired[RunLengths]
+
+
+DATASET: TypeAdapter[Dataset] = TypeAdapter(Dataset)
+RESULTS: TypeAdapter[list[Result]] = TypeAdapter(Annotated[list[Result], FailFast()])
+
+
+def read_dataset(source: str | os.PathLike[str] | Mapping[str, Any]) -> Dataset:
+    """Ground truth from an annotation file or its contents, consistent in itself.
+
+    Annotations get new ids from 1 (files with missing or repeated ids are common) and, where they have none, an area.
+
+    Raises:
+        DataError: broken JSON, no image, a missing key, an unknown image or category, or a broken mask.
+    """
+    where = name_of(source, "annotations")
+    dataset = _checked(DATASET, source, where, "a COCO dataset: images, annotations, categories")
+    if not dataset["images"]:
+        raise DataError(f"{where}: has no images, so there is nothing to evaluate on")
+    _refuse_repeated([image["id"] for image in dataset["images"]], f"{where}: images")
+    Categories.of(dataset["categories"])
+    _check_entries(dataset["annotations"], dataset, f"{where}: annotations")
+    return {**dataset, "annotations": _completed(dataset)}
+
+
+def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], dataset: Dataset) -> list[Result]:
+    """Detections from a results file or its contents, fit for `dataset`.
+
+    Raises:
+        DataError: broken JSON, not a list, a missing key, an unknown image or category, a mask of another size than
+            its image.
+    """
+    where = name_of(source, "results")
+    expected = "a list of image_id, category_id, score and bbox [x, y, width, height] or segmentation (run lengths)"
+    results = _checked(RESULTS, source, where, expected)
+    _check_entries(results, dataset, where)
+    for index, result in enumerate(results):
+        if "bbox" not in result and "segmentation" not in result:
+            raise DataError(f"{where}: entry {index}: has neither 'bbox' nor 'segmentation'")
+    return results
+
+
+def carry(entries: Sequence[Mapping[str, Any]], key: str, where: str) -> bool:
+    """Whether all entries have `bbox` or `segmentation`; so it is where there are no entries.
+
+    Raises:
+        DataError: some have it and some do not.
+    """
+    is_present = [bool(entry.get(key)) for entry in entries]
+    if any(is_present) and not all(is_present):
+        raise DataError(f"{where}: entry {is_present.index(False)}: {key!r} is missing, but other entries have it")
+    return all(is_present)
+
+
+def name_of(source: object, otherwise: str) -> str:
+    """What messages call the data: its path, or `otherwise` where it was given as values."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else otherwise
+
+
+def _checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:
+    try:
+        if isinstance(source, str | os.PathLike):
+            return adapter.validate_json(Path(source).read_bytes())
+        return adapter.validate_python(source)
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        problem = "is missing" if first["type"] == "missing" else first["msg"]
+        place = ", ".join(f"entry {key}" if isinstance(key, int) else repr(key) for key in first["loc"])
+        raise DataError(f"{where}: {place + ': ' if place else ''}{problem}; expected {expected}") from None
+
+
+def _check_entries(entries: Sequence[Mapping[str, Any]], dataset: Dataset, where: str) -> None:
+    """What holds for annotations and results alike: known images and categories, sound masks."""
+    _check_ids(entries, "image_id", {image["id"] for image in dataset["images"]}, where)
+    _check_ids(entries, "category_id", {category["id"] for category in dataset["categories"]}, where)
+    masked = {index: entry for index, entry in enumerate(entries) if entry.get("segmentation")}
+    _check_mask_sizes(masked, dataset, where)
+    _refuse_corrupt(masked, where)
+
+
+def _check_ids(entries: Sequence[Mapping[str, Any]], key: str, known: set[int], where: str) -> None:
+    for index, entry in enumerate(entries):
+        if entry[key] not in known:
+            some = ", ".join(map(str, islice(sorted(known), 10))) + (", …" if len(known) > 10 else "")
+            raise DataError(f"{where}: entry {index}: unknown {key} {entry[key]}; the dataset has {some}")
+
+
+def _check_mask_sizes(masked: Mapping[int, Mapping[str, Any]], dataset: Dataset, where: str) -> None:
+    sizes = _sizes(dataset)
+    for index, entry in masked.items():
+        size, segmentation = sizes[entry["image_id"]], entry["segmentation"]
+        if None in size:
+            raise DataError(f"{where}: entry {index}: has a mask, but image {entry['image_id']} no height and width")
+        if isinstance(segmentation, Mapping) and segmentation["size"] != size:
+            raise DataError(
+                f"{where}: entry {index}: 'segmentation' has size {list(segmentation['size'])}, but image "
+                f"{entry['image_id']} is {list(size)} (height, width)"
+            )
+
+
+def _refuse_corrupt(masked: Mapping[int, Mapping[str, Any]], where: str) -> None:
+    rles = {index: entry["segmentation"] for index, entry in masked.items() if "counts" in entry["segmentation"]}
+    if _problem_of(list(rles.values())) is None:  # all at once is fast; one by one only to find the culprit
+        return
+    index, problem = next((index, problem) for index, rle in rles.items() if (problem := _problem_of([rle])))
+    raise DataError(f"{where}: entry {index}: 'segmentation': {problem}")
+
+
+def _problem_of(rles: list[dict[str, Any]]) -> str | None:
+    try:
+        hotcoco.mask.area(rles)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _refuse_repeated(ids: Sequence[int], where: str) -> None:
+    if len(set(ids)) < len(ids):
+        repeated = next(id_ for index, id_ in enumerate(ids) if id_ in ids[:index])
+        raise DataError(f"{where}: id {repeated} occurs twice; every image needs an id of its own")
+
+
+def _completed(dataset: Dataset) -> list[Annotation]:
+    sizes = _sizes(dataset)
+    completed = []
+    for number, annotation in enumerate(dataset["annotations"], start=1):
+        height, width = sizes[annotation["image_id"]]
+        area = annotation["area"] if "area" in annotation else _area(annotation, (height or 0, width or 0))
+        numbered: Any = {**annotation, "id": number, "area": area, "iscrowd": annotation.get("iscrowd", 0)}
+        completed.append(numbered)
+    return completed
+
+
+def _area(annotation: Annotation, size: tuple[int, int]) -> float:
+    """Pixels of the object's mask, or of its box where it has no mask."""
+    segmentation = annotation.get("segmentation")
+    if segmentation:
+        return float(hotcoco.mask.area(any_to_rle(segmentation, size)))
+    return annotation["bbox"][2] * annotation["bbox"][3]
+
+
+def _sizes(dataset: Dataset) -> dict[int, tuple[int | None, int | None]]:
+    return {image["id"]: (image.get("height"), image.get("width")) for image in dataset["images"]}

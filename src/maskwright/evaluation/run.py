@@ -1,0 +1,94 @@
+"""Predictions over a dataset as one COCO results list, and their metrics; knows neither models nor datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from maskwright.errors import DataError
+from maskwright.evaluation.coco import evaluate_results
+from maskwright.evaluation.metrics import Metrics
+from maskwright.structures.categories import Categories
+from maskwright.structures.instances import Instances
+
+ImageT = TypeVar("ImageT")
+
+
+def collect_results(
+    predict: Callable[[Sequence[ImageT]], Sequence[Instances]],
+    batches: Iterable[Sequence[tuple[int, ImageT]]],
+    categories: Categories,
+    progress: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """What `predict` finds in every image, as entries of a COCO results list with the dataset's category ids.
+
+    Masks are kept as run lengths only, so memory grows with the objects and not with the pixels.
+
+    Args:
+        predict: images → their `Instances`, in the same order.
+        batches: batches of (image_id, image), whatever `predict` takes as an image.
+        categories: those of the dataset; a class that it does not have is left out.
+        progress: called after each batch with the number of its images.
+
+    Raises:
+        DataError: model and dataset have no class in common.
+    """
+    results: list[dict[str, Any]] = []
+    for batch in batches:
+        found = predict([image for _, image in batch])
+        for (image_id, _), instances in zip(batch, found, strict=True):
+            results += _entries(instances, image_id, categories)
+        if progress is not None:
+            progress(len(batch))
+    return results
+
+
+def evaluate_detections(
+    results: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any], max_detections: int, seconds: float
+) -> Metrics:
+    """The metrics of `evaluate_results` and, beside them, the `seconds` that prediction took."""
+    return Metrics({**evaluate_results(results, annotations, max_detections), "seconds": seconds})
+
+
+def align_categories(model: Categories, dataset: Categories) -> dict[int, int]:
+    """Which category id of the dataset each category id of the model stands for: classes of the same name.
+
+    Case and white space in names do not matter. Classes of the model that the dataset lacks are not in the result.
+
+    Raises:
+        DataError: not a single name is common.
+
+    >>> align_categories(Categories(("Cell", "traffic light"), (1, 2)), Categories(("Traffic Light",), (10,)))
+    {2: 10}
+    """
+    if model == dataset:
+        return {id_: id_ for id_ in dataset.ids}
+    by_name = {_plain(name): id_ for name, id_ in zip(dataset.names, dataset.ids, strict=True)}
+    aligned = {
+        id_: by_name[_plain(name)]
+        for name, id_ in zip(model.names, model.ids, strict=True)
+        if _plain(name) in by_name
+    }
+    if not aligned:
+        raise DataError(
+            f"model and dataset have no category in common: the model knows {_shortened(model)}, the dataset "
+            f"{_shortened(dataset)}; rename the dataset's categories or take a model trained on them"
+        )
+    return aligned
+
+
+def _entries(instances: Instances, image_id: int, categories: Categories) -> list[dict[str, Any]]:
+    aligned = align_categories(instances.categories, categories)
+    is_known = torch.tensor([id_ in aligned for id_ in instances.categories.ids])
+    known = instances if is_known.all() else instances[is_known[instances.labels.cpu()]]  # before masks are encoded
+    return [{**entry, "category_id": aligned[entry["category_id"]]} for entry in known.to_coco(image_id)]
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
+def _shortened(categories: Categories) -> str:
+    return ", ".join(categories.names[:5]) + (f" and {len(categories) - 5} more" if len(categories) > 5 else "")

@@ -1,0 +1,181 @@
+"""Detections drawn over their image: masks, boxes, names and scores, all through supervision.
+
+Every object of a model with one class gets a colour of its own, so that touching objects can be told apart; with several
+classes the colour is the class's, the same in every picture. Masks are blended crop by crop, so a thousand objects cost
+no more memory than the picture.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from maskwright.errors import DataError
+from maskwright.images.read import ImageSource, read_image
+from maskwright.ops.boxes import box_areas
+from maskwright.structures import Instances
+from maskwright.structures.rle import Crop
+
+if TYPE_CHECKING:
+    import supervision
+
+Picture = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+# where labels would cover more of the picture than this, they hide what they name
+_LARGEST_LABEL_SHARE = 0.2
+# pixels blended at once; supervision without OpenCV blends in float64, six times the memory of the picture
+_PIXELS_AT_ONCE = 500_000
+_GOLDEN_RATIO = 0.618033988749895
+
+
+def draw_instances(
+    image: ImageSource,
+    instances: Instances,
+    *,
+    opacity: float = 0.5,
+    has_boxes: bool | None = None,
+    has_labels: bool | None = None,
+) -> Picture:
+    """Draw what was found in an image over it.
+
+    Args:
+        image: the image in which they were found; it is not changed.
+        instances: N objects; those without masks are drawn as boxes.
+        opacity: of the masks, from 0 (invisible) to 1 (hiding the image).
+        has_boxes: draw the boxes; None leaves them out of crowded pictures with masks.
+        has_labels: write "name 0.87" at each box that is higher than the letters; None leaves them out of crowded
+            pictures, where they would cover more than a fifth.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: the image cannot be read, or has another size than the instances.
+    """
+    picture = np.array(read_image(image).permute(1, 2, 0).cpu().numpy(), order="C")
+    if picture.shape[:2] != instances.size:
+        found, expected = ("{} × {}".format(*size) for size in (picture.shape[:2], instances.size))
+        raise DataError(f"the image to draw on has {found} pixels, the instances {expected}; draw on the same image")
+    _import_supervision_quietly()
+    colours = object_colours(instances)
+    if instances.masks is not None:
+        _draw_masks(picture, instances, colours, opacity)
+    is_crowded = _label_share(instances) > _LARGEST_LABEL_SHARE
+    if has_boxes or (has_boxes is None and (instances.masks is None or not is_crowded)):
+        _draw_boxes(picture, instances, colours)
+    if has_labels or (has_labels is None and not is_crowded):
+        _draw_labels(picture, instances, colours)
+    return picture
+
+
+def object_colours(instances: Instances) -> list[Colour]:
+    """(red, green, blue) of each object: one per object where there is a single class, else one per class."""
+    has_one_class = len(instances.categories) == 1
+    return [colour_of(place if has_one_class else label) for place, label in enumerate(instances.labels.tolist())]
+
+
+def colour_of(index: int) -> Colour:
+    """A bright (red, green, blue) for any index; neighbours in the sequence are far apart in hue.
+
+    >>> colour_of(0), colour_of(1)
+    ((255, 77, 77), (77, 128, 255))
+    """
+    red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.7, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _draw_masks(picture: Picture, instances: Instances, colours: Sequence[Colour], opacity: float) -> None:
+    """Blend masks into the picture, those with large boxes first, so that what lies on them stays visible."""
+    assert instances.masks is not None
+    for index in torch.argsort(box_areas(instances.boxes), descending=True, stable=True).tolist():
+        _blend(picture, instances.masks.crop(index), colours[index], opacity)
+
+
+def _blend(picture: Picture, crop: Crop, colour: Colour, opacity: float) -> None:
+    """Blend one mask into the part of the picture that its crop covers, some rows at a time."""
+    from supervision import ColorLookup, Detections, MaskAnnotator
+
+    annotator = MaskAnnotator(_palette([colour]), opacity, ColorLookup.INDEX)
+    pixels, top, left = crop
+    height, width = pixels.shape
+    rows_at_once = max(1, _PIXELS_AT_ONCE // max(1, width))
+    for first in range(0, height, rows_at_once):
+        part = pixels[first : first + rows_at_once]
+        scene = picture[top + first : top + first + len(part), left : left + width]
+        around = np.array([[0, 0, width, len(part)]], dtype=np.float32)
+        annotator.annotate(scene, Detections(xyxy=around, mask=part[None]))
+
+
+def _draw_boxes(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
+    from supervision import BoxAnnotator, ColorLookup
+
+    thickness = max(1, round(min(instances.size) / 500))
+    BoxAnnotator(_palette(colours), thickness, ColorLookup.INDEX).annotate(picture, _boxes_alone(instances))
+
+
+def _draw_labels(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
+    from supervision import Color, ColorLookup, RichLabelAnnotator
+
+    places = _labelled(instances)
+    if not places:
+        return
+    annotator = RichLabelAnnotator(
+        color=_palette([colours[place] for place in places]),
+        color_lookup=ColorLookup.INDEX,
+        text_color=Color(0, 0, 0),
+        font_size=_letter_px(instances.size),
+        text_padding=_letter_px(instances.size) // 4,
+        smart_position=True,  # moves labels apart and into the picture
+    )
+    labelled = instances[places]
+    annotator.annotate(picture, _boxes_alone(labelled), labels=_label_texts(labelled))
+
+
+def _label_texts(instances: Instances) -> list[str]:
+    pairs = zip(instances.labels.tolist(), instances.scores.tolist(), strict=True)
+    return [f"{instances.categories[label]} {score:.2f}" for label, score in pairs]
+
+
+def _label_share(instances: Instances) -> float:
+    """About how much of the picture labels at all objects would cover, from 0 up; a letter is half as wide as high."""
+    num_letters = sum(len(text) for text in _label_texts(instances))
+    label_height = 1.5 * _letter_px(instances.size)
+    return num_letters * 0.5 * _letter_px(instances.size) * label_height / math.prod(instances.size)
+
+
+def _labelled(instances: Instances) -> list[int]:
+    """The places of the objects whose boxes are higher and wider than a letter is high."""
+    shorter_sides = (instances.boxes[:, 2:] - instances.boxes[:, :2]).amin(dim=1)
+    return [place for place, side in enumerate(shorter_sides.tolist()) if side > _letter_px(instances.size)]
+
+
+def _letter_px(size: tuple[int, int]) -> int:
+    return max(10, round(min(size) / 40))
+
+
+def _boxes_alone(instances: Instances) -> supervision.Detections:
+    from supervision import Detections
+
+    return Detections(xyxy=instances.boxes.float().cpu().numpy())
+
+
+def _palette(colours: Sequence[Colour]) -> supervision.ColorPalette:
+    """The colours by place; red and blue are exchanged, as supervision paints in BGR and our pictures are RGB."""
+    from supervision import Color, ColorPalette
+
+    return ColorPalette([Color(r=blue, g=green, b=red) for red, green, blue in colours])
+
+
+def _import_supervision_quietly() -> None:
+    """Without OpenCV supervision draws just as well, and only users who import it themselves need be told."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OpenCV", category=UserWarning)
+        import supervision  # noqa: F401 - the functions above then find it imported

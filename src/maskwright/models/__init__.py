@@ -1,0 +1,1 @@
+"""The networks: backbones, necks and heads, composed by `build.py` from a recipe."""

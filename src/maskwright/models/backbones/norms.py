@@ -1,0 +1,112 @@
+"""Normalisation layers by name, and the convolution that each follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
+
+from maskwright.errors import ConfigError
+
+GROUPS = 32  # Wu & He 2018, the number that all published GroupNorm detectors use
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with fixed statistics and affine parameters; all four are buffers."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, features: Tensor) -> Tensor:
+        scale, shift = scale_and_shift(self)
+        return features * scale[:, None, None] + shift[:, None, None]
+
+
+def scale_and_shift(norm: FrozenBatchNorm | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch normalisation with fixed statistics as y = scale · x + shift, both (C,)."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _group_norm(channels: int, eps: float) -> nn.Module:
+    return nn.GroupNorm(min(GROUPS, channels // 2), channels, eps=eps)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation whose training statistics are those of the whole step, over all processes.
+
+    So that several processes train as one does, on any device (torch's own needs a GPU).
+    """
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__(channels, eps=eps)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or not torch.distributed.is_initialized():
+            return super().forward(features)
+        values = features.float()
+        count = values.new_full((1,), values.numel() / values.shape[1])
+        sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
+        sums = all_reduce(sums)
+        mean, square = (sums[:-1] / sums[-1]).chunk(2)
+        variance = (square - mean.square()).clamp(min=0)
+        self._track_(mean.detach(), variance.detach(), sums[-1].detach())
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (values * scale[:, None, None] + shift[:, None, None]).to(features.dtype)
+
+    @torch.no_grad()
+    def _track_(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+_NORMS: dict[str, Callable[[int, float], nn.Module]] = {
+    "batch": BatchNorm,
+    "frozen_batch": FrozenBatchNorm,
+    "group": _group_norm,
+}
+
+
+class ConvNorm(nn.Module):
+    """A convolution and its normalisation; without a norm the convolution has a bias.
+
+    While the statistics are fixed (a frozen norm, or evaluation mode) they are folded into the weights: one pass over
+    the feature map fewer, in training with frozen norms too.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, norm: str, norm_eps: float
+    ) -> None:
+        super().__init__()
+        if norm != "none" and norm not in _NORMS:
+            raise ConfigError(f"no norm called {norm!r}; choose one of none, {', '.join(_NORMS)}")
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=norm == "none"
+        )
+        self.norm = None if norm == "none" else _NORMS[norm](out_channels, norm_eps)
+
+    def forward(self, features: Tensor) -> Tensor:
+        norm = self.norm
+        if isinstance(norm, FrozenBatchNorm) or (isinstance(norm, nn.BatchNorm2d) and not norm.training):
+            scale, shift = scale_and_shift(norm)
+            weight = self.conv.weight * scale[:, None, None, None]
+            return F.conv2d(features, weight, shift, self.conv.stride, self.conv.padding)
+        features = self.conv(features)
+        return features if norm is None else norm(features)

@@ -1,0 +1,49 @@
+"""The only place where a recipe meets modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.run import Recipe
+from maskwright.errors import ConfigError
+from maskwright.models.mask_rcnn.build import build_mask_rcnn
+from maskwright.ops.losses import LossSum
+from maskwright.ops.randomness import random_key
+from maskwright.structures import Categories, ImageBatch, Instances, Targets
+
+
+class Segmenter(Protocol):
+    """What every family's network can do; it is an `nn.Module` too."""
+
+    categories: Categories
+
+    def losses(self, batch: ImageBatch, targets: Sequence[Targets]) -> dict[str, LossSum]: ...
+
+    def detect(
+        self, batch: ImageBatch, score_threshold: float | None = None, max_detections: int | None = None
+    ) -> list[Instances]: ...
+
+
+def build_model(recipe: Recipe) -> nn.Module:
+    """The network of a recipe, its weights a function of `train.seed` alone.
+
+    Raises:
+        ConfigError: the recipe has no categories yet.
+    """
+    if not recipe.categories:
+        raise ConfigError(
+            f"recipe {recipe.name} has no categories: give `categories` (a list of names), or train it on a dataset, "
+            "whose categories it then takes"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(random_key(recipe.train.seed, "initial weights"))
+        if isinstance(recipe, MaskRcnnRecipe):
+            model = build_mask_rcnn(recipe)
+        else:
+            raise ConfigError(f"no network for family {recipe.family!r}")
+    return model.to(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""The two-stage family: propose boxes, then classify, refine and segment each."""

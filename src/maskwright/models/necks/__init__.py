@@ -1,0 +1,1 @@
+"""Networks from backbone stages to the levels that heads read."""

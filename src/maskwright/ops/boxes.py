@@ -1,0 +1,57 @@
+"""Geometry of axis-aligned boxes given as x1 y1 x2 y2 with continuous pixel edges."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Move corners that lie outside the image onto its border.
+
+    Args:
+        boxes: (..., 4) x1 y1 x2 y2 in pixels; may be empty.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        (..., 4) new tensor. A box wholly outside gets zero area; it is kept, so that indices stay valid.
+
+    >>> clip_boxes(torch.tensor([[-5.0, 2.0, 30.0, 40.0]]), (20, 25)).tolist()
+    [[0.0, 2.0, 25.0, 20.0]]
+    """
+    height, width = size
+    limits = boxes.new_tensor([width, height, width, height])
+    return torch.minimum(boxes.clamp(min=0), limits)
+
+
+def box_areas(boxes: Tensor) -> Tensor:
+    """Areas in square pixels, (..., 4) → (...)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def has_sides_of(boxes: Tensor, min_side_px: float) -> Tensor:
+    """Whether both sides of each box are at least `min_side_px` long, (..., 4) → (...) bool."""
+    return (boxes[..., 2:] - boxes[..., :2] >= min_side_px).all(-1)
+
+
+def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
+    """Carry boxes from an image of one (height, width) to the same image at another.
+
+    Each axis has its own ratio, since image sizes are whole pixels.
+
+    >>> scale_boxes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), (10, 10), (20, 30)).tolist()
+    [[3.0, 4.0, 9.0, 8.0]]
+    """
+    y_ratio = torch.tensor(to_size[0], dtype=torch.float32) / torch.tensor(from_size[0], dtype=torch.float32)
+    x_ratio = torch.tensor(to_size[1], dtype=torch.float32) / torch.tensor(from_size[1], dtype=torch.float32)
+    return boxes * torch.stack([x_ratio, y_ratio, x_ratio, y_ratio]).to(boxes)
+
+
+def boxes_to_xywh(boxes: Tensor) -> Tensor:
+    """x1 y1 x2 y2 → x y width height, the form of COCO files."""
+    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def boxes_from_xywh(boxes_xywh: Tensor) -> Tensor:
+    """x y width height → x1 y1 x2 y2."""
+    return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)

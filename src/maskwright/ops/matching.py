@@ -1,0 +1,58 @@
+"""Which ground-truth object, if any, an anchor or a proposal stands for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+BACKGROUND = -1
+IGNORED = -2
+
+# (objects in one piece) × (boxes); bounds the IoU table to 128 MB however many objects an image has
+_TABLE_ENTRIES = 32_000_000
+
+
+class Matches(NamedTuple):
+    """For each of N boxes: the index of its object, or `BACKGROUND`, or `IGNORED`; and the IoU with its best object."""
+
+    objects: Tensor
+    ious: Tensor
+
+
+def match_boxes(
+    boxes: Tensor, gt_boxes: Tensor, positive_iou: float, negative_iou: float, keeps_best_of_each_object: bool
+) -> Matches:
+    """Assign each box to the object it overlaps most (Faster R-CNN, section 3.1.2).
+
+    Args:
+        boxes: (N, 4) anchors or proposals.
+        gt_boxes: (G, 4) objects; G may be 0, then every box is background.
+        positive_iou: at or above it a box is positive.
+        negative_iou: below it a box is background; in between it is ignored.
+        keeps_best_of_each_object: boxes that overlap some object more than any other box does are positive too,
+            whatever their IoU; each is assigned to its own best object.
+
+    Returns:
+        `Matches` of (N,) int64 and (N,) float32.
+    """
+    best_iou = boxes.new_zeros(len(boxes))
+    best_object = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    is_best_of_object = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    piece = max(1, _TABLE_ENTRIES // max(1, len(boxes)))
+    for start in range(0, len(gt_boxes) if len(boxes) else 0, piece):
+        ious = box_iou(gt_boxes[start : start + piece], boxes)
+        piece_iou, piece_object = ious.max(dim=0)
+        is_better = piece_iou > best_iou
+        best_iou = torch.where(is_better, piece_iou, best_iou)
+        best_object = torch.where(is_better, piece_object + start, best_object)
+        if keeps_best_of_each_object:
+            is_best_of_object |= (ious == ious.amax(dim=1, keepdim=True)).any(dim=0)
+
+    objects = torch.where(best_iou < negative_iou, BACKGROUND, IGNORED)
+    objects = torch.where(best_iou >= positive_iou, best_object, objects)
+    if len(gt_boxes) == 0:
+        objects = torch.full_like(objects, BACKGROUND)
+    return Matches(torch.where(is_best_of_object, best_object, objects), best_iou)

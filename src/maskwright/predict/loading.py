@@ -1,0 +1,115 @@
+"""From a name, a recipe file or a checkpoint to a predictor that is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from maskwright.checkpoints.fitting import put_weights
+from maskwright.checkpoints.reading import SUFFIXES, ForeignWeights, read_weights
+from maskwright.config import Recipe, load_recipe, recipe_from_table
+from maskwright.errors import CheckpointError, ConfigError, MissingDependency
+from maskwright.models.build import build_model
+from maskwright.predict.predictor import Precision, Predictor, choose_device
+
+_PACKAGE = "package://"
+_HUB = "hf://"
+
+
+def load(
+    model: str | Path,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+    precision: Precision = "fp32",
+) -> Predictor:
+    """A predictor from a recipe and weights.
+
+    Args:
+        model: a recipe name, a recipe file (`.yaml`), or a checkpoint in any supported format. From a foreign
+            checkpoint alone the recipe is recognised by its keys and shapes.
+        weights: None for the recipe's own default, `"random"`, a name the recipe lists, a path, or
+            `hf://owner/repo/file`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        overrides: dotted recipe keys and values.
+        precision: `fp32` or `bf16`.
+
+    Raises:
+        ConfigError: no such recipe, weights name, key or device.
+        CheckpointError: a file that is broken, unsafe, of an unknown format, or that does not fit.
+    """
+    target = choose_device(device)
+    overrides = dict(overrides or {})
+    if _is_checkpoint(str(model)):
+        if weights is not None:
+            raise ConfigError(f"{model} is a checkpoint and has its weights; leave out weights={weights!s}")
+        found = read_weights(Path(model))
+        return _fitted(_recipe_of(found, str(model), overrides), found, str(model), target, precision)
+    recipe = load_recipe(str(model), overrides)
+    source = weights if weights is not None else recipe.default_weights or "random"
+    if str(source) == "random":
+        return Predictor(build_model(recipe), recipe, target, precision)
+    path = locate_weights(recipe, str(source))
+    found = read_weights(path)
+    if found.lineage != "maskwright":
+        recipe = load_recipe(str(model), {**_proven(found), **overrides})
+    return _fitted(recipe, found, f"checkpoint {path}", target, precision)
+
+
+def locate_weights(recipe: Recipe, source: str) -> Path:
+    """The file behind a weights name, a path or a hub address.
+
+    Raises:
+        ConfigError: neither a file nor a name the recipe lists.
+    """
+    if source in recipe.weights:
+        source = recipe.weights[source].source
+    if source.startswith(_PACKAGE):
+        return Path(str(files("maskwright"))) / source.removeprefix(_PACKAGE)
+    if source.startswith(_HUB):
+        return _from_hub(source)
+    if Path(source).suffix not in SUFFIXES and not Path(source).exists():
+        names = ", ".join(["random", *recipe.weights])
+        raise ConfigError(f"recipe {recipe.name} has no weights called {source!r}; choose one of {names}, or give a file")
+    return Path(source)
+
+
+def _is_checkpoint(model: str) -> bool:
+    return model.endswith(SUFFIXES)
+
+
+def _recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe a checkpoint brings along, or the one its keys were recognised as."""
+    if found.recipe is not None:
+        return recipe_from_table(found.recipe, source, overrides)
+    assert found.recipe_name is not None
+    return load_recipe(found.recipe_name, {**found.implied, **overrides})
+
+
+def _proven(found: ForeignWeights) -> dict[str, Any]:
+    """What a foreign file says of the norms; depth and classes must come from the recipe that the user named."""
+    return {key: value for key, value in found.implied.items() if key.startswith("backbone.norm")}
+
+
+def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, precision: Precision) -> Predictor:
+    model = build_model(recipe)
+    put_weights(found.weights, model, source)
+    return Predictor(model, recipe, device, precision)
+
+
+def _from_hub(address: str) -> Path:
+    parts = address.removeprefix(_HUB).split("/")
+    if len(parts) < 3:
+        raise ConfigError(f"{address!r} is not of the form hf://owner/repo/file")
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingDependency("huggingface_hub", "hub") from error
+    try:
+        return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:])))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{address} cannot be fetched ({reason}); is it spelt right, and is there a network?") from error

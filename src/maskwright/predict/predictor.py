@@ -1,0 +1,119 @@
+"""The model as people use it: images in, instances out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Literal, cast, overload
+
+import torch
+from torch import Tensor, nn
+
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.run import Recipe
+from maskwright.errors import ConfigError
+from maskwright.images.preprocess import Preprocess
+from maskwright.images.read import ImageSource, read_image
+from maskwright.models.build import Segmenter
+from maskwright.structures import Categories, Instances
+
+Precision = Literal["fp32", "bf16"]
+
+# images read ahead while the network works
+_READ_AHEAD = 3
+
+
+class Predictor:
+    """A network with the recipe it was built from.
+
+    Attributes:
+        model: the `nn.Module`, in evaluation mode.
+        recipe: the resolved recipe.
+        categories: names of the classes, where a label is an index; `.ids` are those of annotation files.
+        preprocess: from images to network input and back.
+        device: where the network runs.
+        precision: of its arithmetic; weights stay fp32.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision = "fp32") -> None:
+        self.model = model.to(device).eval()
+        self.recipe = recipe
+        self.preprocess = Preprocess.of(cast(MaskRcnnRecipe, recipe))
+        self.device = device
+        self.precision = precision
+
+    @property
+    def categories(self) -> Categories:
+        return cast(Segmenter, self.model).categories
+
+    @overload
+    def __call__(
+        self, images: list[ImageSource], score_threshold: float | None = None, max_detections: int | None = None
+    ) -> list[Instances]: ...
+    @overload
+    def __call__(
+        self, images: ImageSource, score_threshold: float | None = None, max_detections: int | None = None
+    ) -> Instances: ...
+    def __call__(
+        self,
+        images: ImageSource | list[ImageSource],
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Instances | list[Instances]:
+        """Find the objects in one image, or in each of a list.
+
+        Args:
+            images: a path, bytes, a PIL image, a (H, W, 3) uint8 RGB array or a (3, H, W) uint8 tensor; or a list.
+            score_threshold: detections must score above it; by default the recipe's.
+            max_detections: per image; by default the recipe's.
+
+        Returns:
+            `Instances` in pixels of the image as given, on the CPU, best first; a list for a list.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if isinstance(images, list):
+            return list(self.stream(images, score_threshold, max_detections))
+        return self._detect(read_image(images), score_threshold, max_detections)
+
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Iterator[Instances]:
+        """As calling with a list, one result after the other, in constant memory; the next images are read meanwhile."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            sources = iter(images)
+            waiting = [reader.submit(read_image, source) for source in islice(sources, _READ_AHEAD)]
+            while waiting:
+                image = waiting.pop(0).result()
+                waiting += [reader.submit(read_image, source) for source in islice(sources, 1)]
+                yield self._detect(image, score_threshold, max_detections)
+
+    @torch.inference_mode()
+    def _detect(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:
+        batch = self.preprocess.batch([image.to(self.device)])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            found = cast(Segmenter, self.model).detect(batch, score_threshold, max_detections)[0]
+        return self.preprocess.restore(found, (image.shape[-2], image.shape[-1])).to("cpu")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        ConfigError: a device that torch does not know or this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
+    return device
+

@@ -1,0 +1,72 @@
+"""The classes of a model or a dataset: names, and the ids that annotation files use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from maskwright.errors import DataError
+
+
+@dataclass(frozen=True)
+class Categories(Sequence[str]):
+    """A sequence of class names, where a label is an index; each class also has the id it has in annotation files.
+
+    Attributes:
+        names: in the order of labels.
+        ids: `category_id` of each class; may have gaps.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+
+    @staticmethod
+    def of(source: Categories | Iterable[str | Mapping[str, Any]]) -> Categories:
+        """From names (ids are then 1, 2, …) or from the `categories` list of a COCO file.
+
+        Raises:
+            DataError: an id occurs twice, or an entry has no id or name.
+        """
+        if isinstance(source, Categories):
+            return source
+        pairs = [_pair(entry, place) for place, entry in enumerate(source, start=1)]
+        ids = tuple(id_ for id_, _ in pairs)
+        if repeated := sorted({id_ for id_ in ids if ids.count(id_) > 1}):
+            raise DataError(f"categories: id {repeated[0]} occurs twice; every category needs an id of its own")
+        return Categories(tuple(name for _, name in pairs), ids)
+
+    def label_of(self, category_id: int) -> int:
+        """The label of a `category_id`.
+
+        Raises:
+            DataError: there is no such category.
+        """
+        try:
+            return self.ids.index(category_id)
+        except ValueError:
+            known = ", ".join(f"{id_} {name}" for id_, name in zip(self.ids[:20], self.names[:20], strict=True))
+            raise DataError(f"unknown category_id {category_id}; the categories are: {known}") from None
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The `categories` list of a COCO file."""
+        return [{"id": id_, "name": name} for id_, name in zip(self.ids, self.names, strict=True)]
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        return self.names[index]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _pair(entry: str | Mapping[str, Any], place: int) -> tuple[int, str]:
+    if isinstance(entry, str):
+        return place, entry
+    try:
+        return int(entry["id"]), str(entry["name"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"categories: entry {entry!r} needs an integer 'id' and a 'name'") from None

@@ -1,0 +1,117 @@
+"""What a model found in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
+from maskwright.structures.categories import Categories
+from maskwright.structures.masks import Masks, RoiMasks
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """N objects of an image, scores descending; all fields have the same length.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        boxes: (N, 4) float32 x1 y1 x2 y2 in pixels.
+        labels: (N,) int64 index into `categories`.
+        scores: (N,) float32 from 0 to 1.
+        masks: N masks, or None where the model has no mask branch.
+        keypoints: (N, K, 3) x y score, or None.
+        categories: names and ids of the classes.
+    """
+
+    size: tuple[int, int]
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    masks: Masks | None
+    categories: Categories
+    keypoints: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: int | slice | Tensor | np.ndarray | list[int]) -> Instances:
+        """Some of the objects, as `Instances` again; an int gives one object."""
+        chosen = _as_index(index, len(self))
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            labels=self.labels[chosen],
+            scores=self.scores[chosen],
+            masks=None if self.masks is None else self.masks[chosen],
+            keypoints=None if self.keypoints is None else self.keypoints[chosen],
+        )
+
+    def __iter__(self) -> Iterator[Instances]:
+        return (self[index] for index in range(len(self)))
+
+    def restored_to(self, size: tuple[int, int]) -> Instances:
+        """The same objects in the image at another (height, width), boxes clipped to it; undoes the resize policy."""
+        boxes = clip_boxes(scale_boxes(self.boxes, self.size, size), size)
+        masks = replace(self.masks, size=size, boxes=boxes) if isinstance(self.masks, RoiMasks) else self.masks
+        return replace(self, size=size, boxes=boxes, masks=masks)
+
+    def above(self, score_threshold: float, limit: int | None = None) -> Instances:
+        """The best `limit` objects that score above the threshold."""
+        return self[self.scores > score_threshold][:limit]
+
+    def to(self, device: torch.device | str) -> Instances:
+        """The same objects with their tensors on `device`."""
+        return replace(
+            self,
+            boxes=self.boxes.to(device),
+            labels=self.labels.to(device),
+            scores=self.scores.to(device),
+            masks=self.masks.to(device) if isinstance(self.masks, RoiMasks) else self.masks,
+            keypoints=None if self.keypoints is None else self.keypoints.to(device),
+        )
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Entries of a COCO results list: image_id, category_id, bbox (x y w h), score, segmentation (run lengths)."""
+        boxes_xywh, scores = boxes_to_xywh(self.boxes).tolist(), self.scores.tolist()
+        rles = [None] * len(self) if self.masks is None else self.masks.rle()
+        entries = []
+        for label, box_xywh, score, rle in zip(self.labels.tolist(), boxes_xywh, scores, rles, strict=True):
+            entry = {"image_id": image_id, "category_id": self.categories.ids[label], "bbox": box_xywh, "score": score}
+            entries.append(entry if rle is None else {**entry, "segmentation": rle})
+        return entries
+
+    def to_supervision(self) -> supervision.Detections:
+        """As `supervision.Detections`, with full-size bitmaps and class names."""
+        from supervision import Detections  # imported late: it takes half a second
+
+        names = np.array([self.categories[label] for label in self.labels.tolist()], dtype=str)
+        return Detections(
+            xyxy=self.boxes.cpu().numpy(),
+            mask=None if self.masks is None else self.masks.bitmaps(),
+            confidence=self.scores.cpu().numpy(),
+            class_id=self.labels.cpu().numpy(),
+            data={"class_name": names},
+        )
+
+    def draw(self, image: Any) -> np.ndarray:
+        """The (H, W, 3) uint8 RGB image with masks, boxes, names and scores drawn over it."""
+        from maskwright.images.draw import draw_instances  # drawing stands above; this method alone reaches up
+
+        return draw_instances(image, self)
+
+
+def _as_index(index: int | slice | Tensor | np.ndarray | list[int], length: int) -> slice | Tensor:
+    """One form for everything that may stand in brackets."""
+    if isinstance(index, int):
+        place = range(length)[index]
+        return slice(place, place + 1)
+    return index if isinstance(index, slice) else torch.as_tensor(index)

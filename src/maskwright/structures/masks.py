@@ -1,0 +1,106 @@
+"""Masks of the objects of one image, kept small until somebody asks for pixels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from maskwright.ops.masks import paste_boxes, paste_mask
+from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
+
+
+class Masks(ABC):
+    """N masks over an image of `size`; kinds differ in what they keep, all can give crops.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+    """
+
+    size: tuple[int, int]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        """Some of the masks: an index tensor, a bool mask, or a slice."""
+
+    @abstractmethod
+    def crop(self, index: int) -> Crop:
+        """The foreground of one mask and where it lies; the crop may have a margin of background."""
+
+    def rle(self) -> list[Rle]:
+        """COCO compressed run lengths of each mask, made from its own crop."""
+        return [crop_to_rle(self.crop(index), self.size) for index in range(len(self))]
+
+    def bitmap(self, index: int) -> Bitmap:
+        """(H, W) bool pixels of one mask."""
+        full = np.zeros(self.size, dtype=bool)
+        pixels, top, left = self.crop(index)
+        full[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        return full
+
+    def bitmaps(self) -> Bitmap:
+        """(N, H, W) bool pixels: N times the image's size in memory, so ask only for what fits."""
+        full = np.zeros((len(self), *self.size), dtype=bool)
+        for index in range(len(self)):
+            full[index] = self.bitmap(index)
+        return full
+
+    def areas(self) -> npt.NDArray[np.int64]:
+        """(N,) foreground pixels of each mask."""
+        return np.array([self.crop(index).pixels.sum() for index in range(len(self))], dtype=np.int64)
+
+    def polygons(self) -> list[list[npt.NDArray[np.float64]]]:
+        """Outlines of each mask: (V, 2) x y vertices, one array per separate part; holes are not told apart.
+
+        An outline runs through the centres of the border pixels, as OpenCV traces it.
+        """
+        from supervision import mask_to_polygons  # imported late: it takes half a second
+
+        outlines = []
+        for index in range(len(self)):
+            pixels, top, left = self.crop(index)
+            parts = mask_to_polygons(np.pad(pixels, 1)) if pixels.size else []
+            outlines.append([np.asarray(part, dtype=np.float64) + np.array([left - 1, top - 1]) for part in parts])
+        return outlines
+
+
+@dataclass(frozen=True, eq=False)
+class RoiMasks(Masks):
+    """Foreground probabilities on each detection's own box, stretched onto the image when asked.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        probabilities: (N, M, M) float.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels of the image.
+        threshold: a pixel strictly above it is foreground.
+    """
+
+    size: tuple[int, int]
+    probabilities: Tensor
+    boxes: Tensor
+    threshold: float
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Tensor | slice) -> RoiMasks:
+        return RoiMasks(self.size, self.probabilities[index], self.boxes[index], self.threshold)
+
+    def crop(self, index: int) -> Crop:
+        """Bilinear stretching first, the threshold after, so that borders stay smooth at any size."""
+        probabilities = self.probabilities[index].float()
+        x1, y1, x2, y2 = paste_boxes(self.boxes[index : index + 1].float(), probabilities.shape[-1])[0].tolist()
+        soft = paste_mask(probabilities, (x1, y1, x2, y2), self.size)
+        return Crop((soft > self.threshold).cpu().numpy(), max(0, y1), max(0, x1))
+
+    def to(self, device: torch.device | str) -> RoiMasks:
+        """The same masks with their tensors on `device`."""
+        return RoiMasks(self.size, self.probabilities.to(device), self.boxes.to(device), self.threshold)

@@ -1,0 +1,89 @@
+"""Ground truth of one image, as the losses need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwright.ops.boxes import boxes_from_xywh, clip_boxes, scale_boxes
+from maskwright.structures.categories import Categories
+from maskwright.structures.crop_masks import CropMasks
+from maskwright.structures.rle import any_to_rle
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """G objects of an image; all fields have the same length. No objects is a normal case.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        boxes: (G, 4) float32 x1 y1 x2 y2 in pixels.
+        labels: (G,) int64 index into the categories.
+        masks: G masks.
+        is_crowd: (G,) bool; a crowd stands for many objects, so it is neither positive nor counted.
+    """
+
+    size: tuple[int, int]
+    boxes: Tensor
+    labels: Tensor
+    masks: CropMasks
+    is_crowd: Tensor
+
+    @staticmethod
+    def from_coco(
+        annotations: Iterable[Mapping[str, Any]],
+        size: tuple[int, int],
+        categories: Categories | Sequence[str] | Sequence[Mapping[str, Any]],
+    ) -> Targets:
+        """Read the annotation dicts of one image: polygons, compressed or uncompressed run lengths, crowds.
+
+        Args:
+            annotations: with `bbox` (x y w h), `category_id`, `segmentation` and, optionally, `iscrowd`. An object
+                whose box has no area is left out.
+            size: (height, width) of the image.
+            categories: a `Categories`, names (ids 1, 2, …) or a COCO `categories` list.
+
+        Raises:
+            DataError: a `category_id` that the categories do not have.
+        """
+        categories = Categories.of(categories)
+        kept = [annotation for annotation in annotations if min(annotation["bbox"][2:]) > 0]
+        boxes_xywh = torch.tensor([annotation["bbox"] for annotation in kept], dtype=torch.float32).reshape(-1, 4)
+        rles = [any_to_rle(annotation["segmentation"], size) for annotation in kept]
+        return Targets(
+            size=size,
+            boxes=clip_boxes(boxes_from_xywh(boxes_xywh), size),
+            labels=torch.tensor([categories.label_of(a["category_id"]) for a in kept], dtype=torch.int64),
+            masks=CropMasks.from_rle(rles, size),
+            is_crowd=torch.tensor([bool(a.get("iscrowd", 0)) for a in kept], dtype=torch.bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Tensor) -> Targets:
+        """The objects that an index tensor or a bool mask chooses."""
+        return Targets(self.size, self.boxes[index], self.labels[index], self.masks[index], self.is_crowd[index])
+
+    def without_crowds(self) -> Targets:
+        """The single objects only."""
+        return self[~self.is_crowd] if self.is_crowd.any() else self
+
+    def resized(self, size: tuple[int, int]) -> Targets:
+        """The ground truth of the image resized to (height, width)."""
+        boxes = scale_boxes(self.boxes, self.size, size)
+        return Targets(size, boxes, self.labels, self.masks.resized(size), self.is_crowd)
+
+    def to(self, device: torch.device | str) -> Targets:
+        """The same objects with their tensors on `device`."""
+        return Targets(
+            self.size,
+            self.boxes.to(device),
+            self.labels.to(device),
+            self.masks.to(device),
+            self.is_crowd.to(device),
+        )

@@ -1,0 +1,117 @@
+"""A run's whole state as one checkpoint file, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
+from maskwright.config.run import Recipe
+from maskwright.errors import CheckpointError
+from maskwright.train.ema import AveragedWeights
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: optimiser steps done.
+        best: best value of `train.best_metric` so far.
+        stale: evaluations since then.
+    """
+
+    step: int = 0
+    best: float | None = None
+    stale: int = 0
+
+    def after_evaluation(self, value: float | None) -> Progress:
+        """With one more evaluation; None (no ground truth) is never better."""
+        is_better = value is not None and (self.best is None or value > self.best)
+        return replace(self, best=value, stale=0) if is_better else replace(self, stale=self.stale + 1)
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """Everything that a step changes; nothing else is needed to go on bit for bit.
+
+    Attributes:
+        model: the network.
+        optimiser: with its moments.
+        average: of the weights, or None.
+        progress: where the run stands.
+    """
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: AveragedWeights | None
+    progress: Progress = field(default_factory=Progress)
+
+    def advance(self) -> None:
+        """Count one more optimiser step."""
+        self.progress = replace(self.progress, step=self.progress.step + 1)
+
+    def record(self, value: float | None) -> None:
+        """Count one more evaluation with its best-metric value."""
+        self.progress = self.progress.after_evaluation(value)
+
+    def weights_to_use(self) -> dict[str, Tensor]:
+        """The weights to predict with: the averaged ones where there are any."""
+        return dict(self.model.state_dict()) if self.average is None else self.average.state
+
+    def write(self, path: Path, recipe: Recipe) -> None:
+        """The whole state, atomically."""
+        training = {f"optimiser/{name}": value for name, value in self._moments().items()}
+        if self.average is not None:
+            training |= {f"weights/{name}": value for name, value in self.model.state_dict().items()}
+        progress = vars(self.progress)
+        write_native(path, NativeCheckpoint(self.weights_to_use(), recipe.model_dump(mode="json"), training, progress))
+
+    def write_weights(self, path: Path, recipe: Recipe) -> None:
+        """The weights to predict with and nothing of the run."""
+        recipe_table = recipe.model_dump(mode="json")
+        write_native(path, NativeCheckpoint(self.weights_to_use(), recipe_table, {}, vars(self.progress)))
+
+    def restore(self, path: Path) -> None:
+        """Go back to the state that `write` wrote.
+
+        Raises:
+            CheckpointError: the file holds a model but no run.
+        """
+        checkpoint = read_native(path, with_training=True)
+        if not checkpoint.training:
+            raise CheckpointError(f"checkpoint {path} holds a model, not the state of a run: there is nothing to resume")
+        raw = _below("weights/", checkpoint.training) if self.average is not None else checkpoint.weights
+        self.model.load_state_dict(raw)
+        if self.average is not None:
+            for name, value in checkpoint.weights.items():
+                self.average.state[name].copy_(value)
+        self._restore_moments(_below("optimiser/", checkpoint.training))
+        self.progress = Progress(**checkpoint.progress)
+
+    def _moments(self) -> dict[str, Tensor]:
+        """The optimiser's state as `moment/parameter` → tensor."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return {
+            f"{moment}/{names[parameter]}": value
+            for parameter, moments in self.optimiser.state.items()
+            for moment, value in moments.items()
+            if value is not None
+        }
+
+    def _restore_moments(self, moments: dict[str, Tensor]) -> None:
+        parameters = dict(self.model.named_parameters())
+        for key, value in moments.items():
+            moment, _, name = key.partition("/")
+            parameter = parameters[name]
+            # counters stay on the CPU, as the optimisers keep them
+            restored = value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+            self.optimiser.state[parameter][moment] = restored
+
+
+def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

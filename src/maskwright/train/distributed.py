@@ -1,0 +1,95 @@
+"""Several processes as one: started by torchrun, joined by sums."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among all; alone it is (0, 1).
+
+    Attributes:
+        rank: of this process.
+        size: number of processes.
+        local_rank: of this process on its machine; selects the GPU.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    def share_of(self, count: int) -> slice:
+        """This process's part of `count` places, in order; the parts join to the whole."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, as a new tensor."""
+        if self.size == 1:
+            return values
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    def largest(self, values: tuple[int, int]) -> tuple[int, int]:
+        """The larger of each value over all processes."""
+        if self.size == 1:
+            return values
+        largest = torch.tensor(values, device=_device_for_messages())
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        first, second = largest.tolist()
+        return first, second
+
+    def from_main(self, value: T) -> T:
+        """The main process's value, in every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: T) -> list[T] | None:
+        """Every process's value in the order of ranks, in the main process; None in the others."""
+        if self.size == 1:
+            return [value]
+        boxes: list[T] | None = [value] * self.size if self.is_main else None
+        torch.distributed.gather_object(value, boxes)
+        return boxes
+
+
+def _device_for_messages() -> torch.device:
+    is_nccl = torch.distributed.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if is_nccl else torch.device("cpu")
+
+
+@contextmanager
+def joined_world(device: torch.device) -> Iterator[World]:
+    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE, LOCAL_RANK); alone without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, 0)
+        return
+    world = World(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
+    if device.type == "cuda":
+        torch.cuda.set_device(world.local_rank)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield world
+    finally:
+        torch.distributed.destroy_process_group()

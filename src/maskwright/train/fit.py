@@ -1,0 +1,71 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+from maskwright.evaluation import Metrics
+from maskwright.train.optim import learning_rate, set_learning_rate
+from maskwright.train.setup import Run
+
+Report = Callable[[int, Mapping[str, float], str], None]
+
+
+def fit(run: Run, report: Report) -> Metrics | None:
+    """Train until the last step, or until the metric no longer improves.
+
+    The run's state after step n is a function of the recipe and n alone, so a run that was killed and taken up again
+    ends exactly where it would have ended.
+
+    Args:
+        run: everything that `setup` prepared, its state fresh or restored.
+        report: called with (step, numbers, "train" or "val") whenever there is something to show.
+
+    Returns:
+        The metrics of the last evaluation; None without a validation set, and in all processes but the main one.
+    """
+    config, state = run.recipe.train, run.state
+    metrics, since = None, perf_counter()
+    for samples in run.samples(state.progress.step):
+        step = state.progress.step
+        rate = learning_rate(step, config)
+        set_learning_rate(state.optimiser, rate)
+        losses = run.stepper.step(step, samples)
+        if state.average is not None:
+            state.average.update_(state.model, step)
+        state.advance()
+
+        done = state.progress.step
+        is_end = done == config.iterations
+        if done % config.log_every == 0 or is_end:
+            seconds, since = perf_counter() - since, perf_counter()
+            run.log(done, {**losses, "learning_rate": rate, "seconds": seconds}, "train", report)
+        if run.validation is not None and (is_end or (config.evaluate_every and done % config.evaluate_every == 0)):
+            metrics = evaluate(run, report)
+            since = perf_counter()
+        if done % config.checkpoint_every == 0 or is_end:
+            run.write_checkpoint()
+        if config.patience is not None and state.progress.stale >= config.patience:
+            run.write_checkpoint()
+            break
+    return metrics
+
+
+def evaluate(run: Run, report: Report) -> Metrics | None:
+    """Measure the weights one would use, and keep them if they are the best so far."""
+    assert run.validation is not None
+    predictor = run.predictor()
+    losses = run.validation.losses(predictor)
+    metrics = run.validation.metrics(predictor)
+    value = run.world.from_main(None if metrics is None else metrics.lookup(run.recipe.train.best_metric))
+    run.state.record(value)
+    numbers = {f"loss_{name}": loss for name, loss in losses.items()}
+    if metrics is not None:
+        numbers |= {f"{kind}.{name}": v for kind in ("box", "mask") for name, v in metrics[kind].items() if v is not None}
+    run.log(run.state.progress.step, numbers, "val", report)
+    if run.state.progress.stale == 0 and metrics is not None:
+        run.write_best(metrics)
+    return metrics
+
+

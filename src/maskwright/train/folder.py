@@ -1,0 +1,91 @@
+"""The output folder of a run: whose it is, and where its files lie."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskwright.config.run import Recipe
+from maskwright.errors import OutputError
+
+# settings that may change between a kill and a resume without changing the result
+_FREE = ("data.workers", "train.log_every", "train.checkpoint_every")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    root: Path
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint, with the run's state."""
+        return self.root / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the best metric so far."""
+        return self.root / "checkpoints" / "best.safetensors"
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe; its presence says that the folder belongs to a run."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics of the best weights."""
+        return self.root / "metrics.json"
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Replace `metrics.json` whole."""
+        _replace(self.metrics, json.dumps(metrics, indent=2))
+
+
+def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
+    """Take a folder for a run, or take it up again.
+
+    Raises:
+        OutputError: it cannot be written, belongs to a run and `resume` is off, or `resume` is on and the recipe is
+            not the one that the run began with.
+    """
+    folder = RunFolder(root)
+    resolved = recipe.model_dump(mode="json")
+    try:
+        (root / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+        if not folder.recipe.exists():
+            _replace(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
+            return folder
+        begun = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OutputError(f"output folder {root} cannot be written ({error.strerror}); choose another") from error
+    if not resume:
+        raise OutputError(f"output folder {root} belongs to another run; choose another, or go on with that run by --resume")
+    if changed := _differences(begun, resolved):
+        raise OutputError(
+            f"output folder {root}: its run began with another {', '.join(changed)}; resume with the same recipe and "
+            "overrides, or train into a new folder"
+        )
+    return folder
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """Dotted keys whose values differ, but for those that may."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(name for name in new if name not in old)]
+        return [found for name in names for found in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))]
+    return [] if old == new or key in _FREE else [key]
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

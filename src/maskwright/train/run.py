@@ -1,0 +1,71 @@
+"""Training as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskwright.config import Recipe, load_recipe
+from maskwright.evaluation import Metrics
+from maskwright.predict.predictor import choose_device
+from maskwright.train.distributed import joined_world
+from maskwright.train.fit import Report, fit
+from maskwright.train.setup import prepare_run
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a training left behind.
+
+    Attributes:
+        last: checkpoint of the last step, with the run's state.
+        best: checkpoint with the best metric; without a validation set, the last weights.
+        metrics: of the last evaluation, None without a validation set.
+        steps: optimiser steps done.
+    """
+
+    last: Path
+    best: Path
+    metrics: Metrics | None
+    steps: int
+
+
+def train(
+    recipe: str | Path | Recipe,
+    overrides: Mapping[str, Any] | None = None,
+    output: str | Path = "runs/train",
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    report: Report = lambda step, numbers, part: None,
+) -> TrainResult:
+    """Train a recipe; under torchrun, together with the other processes.
+
+    Args:
+        recipe: a name, a file, or a resolved recipe.
+        overrides: dotted keys and values; at least data.train.images and data.train.annotations, unless the recipe
+            has them.
+        output: folder of the run, which gets `checkpoints/last.safetensors` and `best.safetensors`, `recipe.yaml`,
+            `log.jsonl`, `metrics.json` and TensorBoard events.
+        resume: go on with the run in `output`; begins anew where it left no checkpoint.
+        device: `auto`, `cpu`, `cuda`, …
+        report: called with (step, numbers, "train" or "val") as the run proceeds, in the main process.
+
+    Raises:
+        ConfigError, DataError, OutputError, CheckpointError: before the first step.
+        TrainingError: a loss or gradient became non-finite; the checkpoints on disk are from before.
+    """
+    resolved = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe), overrides)
+    target = choose_device(device)
+    with joined_world(target) as world:
+        run = prepare_run(resolved, Path(output), world, target, resume=resume)
+        try:
+            metrics = fit(run, report)
+        finally:
+            if run.logbook is not None:
+                run.logbook.close()
+        if run.validation is None:
+            run.write_best(None)
+        return TrainResult(run.folder.last, run.folder.best, metrics, run.state.progress.step)

@@ -1,0 +1,173 @@
+"""Everything a run needs, put together before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from maskwright.config.data import DatasetConfig
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.run import Recipe
+from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
+from maskwright.data.readers import read_dataset
+from maskwright.data.record import Dataset
+from maskwright.data.samplers import StepSampler, aspect_groups
+from maskwright.errors import ConfigError
+from maskwright.evaluation import Metrics
+from maskwright.images.preprocess import Preprocess
+from maskwright.models.build import build_model
+from maskwright.predict.predictor import Predictor
+from maskwright.structures import Categories
+from maskwright.train.checkpointing import TrainingState
+from maskwright.train.distributed import World
+from maskwright.train.ema import AveragedWeights
+from maskwright.train.folder import RunFolder, claim_folder
+from maskwright.train.logbook import Logbook
+from maskwright.train.optim import build_optimiser
+from maskwright.train.step import Stepper
+from maskwright.train.validation import Validation
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training run of this process: fixed parts, and the state that steps change."""
+
+    recipe: Recipe
+    folder: RunFolder
+    world: World
+    device: torch.device
+    training_set: TrainingSet
+    sampler: StepSampler
+    validation: Validation | None
+    stepper: Stepper
+    state: TrainingState
+    logbook: Logbook | None
+
+    def samples(self, first: int) -> Iterator[list[TrainingSample]]:
+        """This process's samples of step `first` and all that follow."""
+        config = self.recipe.train
+        share = self.world.share_of(config.batch_size)
+        requests = list(self.sampler.steps(first, config.iterations, share))
+        return load_samples(self.training_set, requests, self.recipe.data.workers)
+
+    def predictor(self) -> Predictor:
+        """The weights one would use, as users would use them."""
+        model = build_model(self.recipe)
+        model.load_state_dict(self.state.weights_to_use())
+        return Predictor(model, self.recipe, self.device, self.recipe.train.precision)
+
+    def log(
+        self, step: int, numbers: Mapping[str, float], part: str, report: Callable[[int, Mapping[str, float], str], None]
+    ) -> None:
+        """Into the log and to whoever watches; the main process only."""
+        if self.logbook is not None:
+            self.logbook.write(step, numbers, part)
+            report(step, numbers, part)
+
+    def write_checkpoint(self) -> None:
+        """`last.safetensors`, by the main process."""
+        if self.world.is_main:
+            self.state.write(self.folder.last, self.recipe)
+
+    def write_best(self, metrics: Metrics | None) -> None:
+        """`best.safetensors` and its metrics, by the main process."""
+        if self.world.is_main:
+            self.state.write_weights(self.folder.best, self.recipe)
+            if metrics is not None:
+                self.folder.write_metrics(metrics.to_dict())
+
+
+def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool) -> Run:
+    """Read the data, build the model, claim the folder and, on `resume`, restore the state.
+
+    Raises:
+        ConfigError: the recipe names no training data, or cannot be trained as it stands.
+        DataError: a dataset that cannot be used.
+        OutputError: the folder cannot be used; see `claim_folder`.
+        CheckpointError: the checkpoint to resume from is broken.
+    """
+    train_set, val_set = _datasets(recipe)
+    recipe = with_categories(recipe, train_set.categories)
+    _check_share(recipe, world)
+    folder = world.from_main(claim_folder(output, recipe, resume=resume) if world.is_main else None)
+    assert folder is not None
+    model = build_model(recipe).to(device)
+    average = AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay is not None else None
+    state = TrainingState(model, build_optimiser(model, recipe.train), average)
+    if resume and folder.last.exists():
+        state.restore(folder.last)
+    preprocess = Preprocess.of(cast(MaskRcnnRecipe, recipe))
+    categories = Categories.of([category.model_dump() for category in recipe.categories])
+    records = [record for record in train_set.records if recipe.data.uses_empty_images or record.annotations]
+    model.train()
+    joined = DistributedDataParallel(model) if world.size > 1 else model
+    groups = aspect_groups([record.size for record in records])
+    return Run(
+        recipe=recipe,
+        folder=folder,
+        world=world,
+        device=device,
+        training_set=TrainingSet(records, categories, recipe.data.augment, preprocess.scaled_size),
+        sampler=StepSampler(
+            groups if recipe.data.groups_by_aspect else (0,) * len(records), recipe.train.batch_size, recipe.train.seed
+        ),
+        validation=_validation(recipe, val_set, world),
+        stepper=Stepper(joined, state.optimiser, preprocess, recipe.train, world, device),
+        state=state,
+        logbook=Logbook(folder.root, state.progress.step) if world.is_main else None,
+    )
+
+
+def with_categories(recipe: Recipe, categories: Categories) -> Recipe:
+    """The recipe with the dataset's categories, where it has none of its own.
+
+    Raises:
+        ConfigError: it has other ones.
+    """
+    own = Categories.of([category.model_dump() for category in recipe.categories])
+    if len(own) == 0:
+        entries = [{"id": id_, "name": name} for id_, name in zip(categories.ids, categories.names, strict=True)]
+        return type(recipe).model_validate({**recipe.model_dump(), "categories": entries})
+    if unknown := [name for name in categories.names if name not in own.names]:
+        raise ConfigError(
+            f"recipe {recipe.name} has other categories than the training annotations, which also have "
+            f"{', '.join(unknown[:5])}; set categories=[] to take those of the annotations"
+        )
+    return recipe
+
+
+def _datasets(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    train, val = recipe.data.train, recipe.data.val
+    if train.images is None or train.annotations is None:
+        raise ConfigError("training needs data.train.images=FOLDER and data.train.annotations=FILE")
+    if (val.images is None) != (val.annotations is None):
+        raise ConfigError("validation needs both data.val.images=FOLDER and data.val.annotations=FILE, or neither")
+    return _read(train), _read(val) if val.images is not None else None
+
+
+def _read(config: DatasetConfig) -> Dataset:
+    dataset = read_dataset(str(config.images), str(config.annotations), config.format)
+    if not config.skip_bad:
+        dataset.refuse_defects()
+    return dataset
+
+
+def _check_share(recipe: Recipe, world: World) -> None:
+    parts = world.size * recipe.train.accumulate
+    if recipe.train.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size {recipe.train.batch_size} does not divide into {world.size} processes × "
+            f"train.accumulate {recipe.train.accumulate}; choose a multiple of {parts}"
+        )
+
+
+def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Validation | None:
+    if dataset is None:
+        return None
+    own = cast(MaskRcnnRecipe, recipe).detect.max_detections
+    return Validation(dataset, recipe.train.max_detections or own, world)

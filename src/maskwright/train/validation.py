@@ -1,0 +1,64 @@
+"""Metrics and losses on the validation set, with the very predictor that users call; shared among the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from maskwright.data.record import Dataset, ImageRecord
+from maskwright.evaluation import Metrics, collect_results, evaluate_detections
+from maskwright.predict.losses import loss_sums
+from maskwright.predict.predictor import Predictor
+from maskwright.train.distributed import World
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """The validation set and how it is measured."""
+
+    dataset: Dataset
+    max_detections: int
+    world: World
+
+    def metrics(self, predictor: Predictor) -> Metrics | None:
+        """COCO metrics in the main process, None in the others."""
+        start = perf_counter()
+        records = self._share()
+        results = collect_results(
+            lambda paths: [predictor(path, max_detections=self.max_detections) for path in paths],
+            ([(record.id, record.path)] for record in records),
+            self.dataset.categories,
+        )
+        gathered = self.world.gather(results)
+        if gathered is None:
+            return None
+        everything: list[dict[str, Any]] = [entry for share in gathered for entry in share]
+        return evaluate_detections(everything, self.dataset.to_coco(), self.max_detections, perf_counter() - start)
+
+    @torch.no_grad()
+    def losses(self, predictor: Predictor) -> dict[str, float]:
+        """Mean training losses over the set, not augmented, image by image; the same in every process."""
+        sums: dict[str, tuple[float, float]] = {}
+        for record in self._share():
+            targets = record.targets(predictor.categories)
+            for name, loss in loss_sums(predictor, [record.path], [targets]).items():
+                total, count = sums.get(name, (0.0, 0.0))
+                sums[name] = (total + loss.total.item(), count + loss.count.item())
+        return self._joined(sums)
+
+    def _joined(self, sums: dict[str, tuple[float, float]]) -> dict[str, float]:
+        """Means over all processes; one without images of its own knows no names, so the main one answers for all."""
+        gathered = self.world.gather(sums)
+        means = None
+        if gathered is not None:
+            names = list(dict.fromkeys(name for share in gathered for name in share))
+            totals = {name: [sum(column) for column in zip(*(s[name] for s in gathered if name in s), strict=True)] for name in names}
+            means = {name: total / max(count, 1.0) for name, (total, count) in totals.items()}
+        return self.world.from_main(means or {})
+
+    def _share(self) -> Sequence[ImageRecord]:
+        return self.dataset.records[self.world.rank :: self.world.size]

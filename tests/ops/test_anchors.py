@@ -1,0 +1,58 @@
+"""Anchors: their geometry, and torchvision's generator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from maskwright.ops.anchors import cell_anchors, grid_anchors
+from maskwright.ops.boxes import box_areas
+
+RATIOS = (0.5, 1.0, 2.0)
+
+
+def test_anchors_keep_area_and_ratio() -> None:
+    cells = cell_anchors([32.0, 100.0], RATIOS, is_rounded=False)
+    torch.testing.assert_close(box_areas(cells), torch.tensor([32.0**2, 100.0**2] * 3))
+    sides = cells[:, 2:] - cells[:, :2]
+    torch.testing.assert_close(sides[:, 1] / sides[:, 0], torch.tensor([0.5, 0.5, 1.0, 1.0, 2.0, 2.0]))
+
+
+def test_anchors_are_centred_on_the_origin() -> None:
+    cells = cell_anchors([32.0, 100.0], RATIOS, is_rounded=False)
+    assert torch.equal(cells[:, :2], -cells[:, 2:])
+
+
+def test_rounding_is_to_whole_pixels_with_ties_to_even() -> None:
+    # 32 · sqrt(2) / 2 = 22.6, 32 / sqrt(2) / 2 = 11.3; half of 5 is a tie
+    assert cell_anchors([32.0], [0.5], is_rounded=True).tolist() == [[-23, -11, 23, 11]]
+    assert cell_anchors([5.0], [1.0], is_rounded=True).tolist() == [[-2, -2, 2, 2]]
+
+
+def test_grid_runs_over_rows_then_columns_then_anchors() -> None:
+    cells = torch.tensor([[-1.0, -1.0, 1.0, 1.0], [-2.0, -2.0, 2.0, 2.0]])
+    anchors = grid_anchors(cells, (2, 3), (10.0, 100.0))
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    assert centres[::2].tolist() == [[0, 0], [100, 0], [200, 0], [0, 10], [100, 10], [200, 10]]
+    assert torch.equal(centres[::2], centres[1::2])
+    assert torch.equal(anchors[:2], cells)
+
+
+def test_empty_grid_has_no_anchors() -> None:
+    assert grid_anchors(cell_anchors([32.0], RATIOS, True), (0, 4), (4.0, 4.0)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("sizes", [((32,), (64,), (128,)), ((8, 16), (32, 64), (100, 200))])
+def test_anchors_are_torchvisions(sizes: tuple[tuple[int, ...], ...]) -> None:
+    height, width = 64, 96
+    levels = [torch.zeros(1, 1, height // stride, width // stride) for stride in (4, 8, 16)]
+    theirs = AnchorGenerator(sizes, (RATIOS,) * 3)(
+        ImageList(torch.zeros(1, 3, height, width), [(height, width)]), levels
+    )
+    ours = [
+        grid_anchors(cell_anchors(sizes_px, RATIOS, True), (height // stride, width // stride), (stride, stride))
+        for sizes_px, stride in zip(sizes, (4, 8, 16), strict=True)
+    ]
+    assert torch.equal(torch.cat(ours), theirs[0])
