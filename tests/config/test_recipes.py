@@ -111,9 +111,23 @@ def test_family_defaults_are_those_torchvision_documents(key: str, torchvisions:
 
 
 def test_contract_keys_are_answered_to() -> None:
-    promised = """resize.short_side resize.long_side detect.score_threshold detect.nms_iou detect.max_detections
-    train.seed train.iterations train.batch_size train.learning_rate train.checkpoint_every data.train.images
-    data.train.annotations data.val.images data.val.annotations data.workers""".split()
+    promised = [
+        "resize.short_side",
+        "resize.long_side",
+        "detect.score_threshold",
+        "detect.nms_iou",
+        "detect.max_detections",
+        "train.seed",
+        "train.iterations",
+        "train.batch_size",
+        "train.learning_rate",
+        "train.checkpoint_every",
+        "data.train.images",
+        "data.train.annotations",
+        "data.val.images",
+        "data.val.annotations",
+        "data.workers",
+    ]
     assert set(promised) <= set(dotted_keys(MaskRcnnRecipe))
 
 
@@ -141,7 +155,7 @@ def test_categories_are_given_by_list_name_by_names_or_by_ids() -> None:
         ({"categories": "cocoo"}, "no class list called 'cocoo'.*coco"),
         ({"family": "yolo"}, "no family called 'yolo'.*mask_rcnn"),
         ({"rpn": {"nms_iou": 5}}, r"here: rpn\.nms_iou: .*less than or equal to 1, got 5"),
-        ({"rpn": {"negative_iou": 0.9}}, "rpn.negative_iou is above rpn.positive_iou"),
+        ({"rpn": {"negative_iou": 0.9}}, r"rpn\.negative_iou is above rpn\.positive_iou"),
         ({"anchors": {"sizes_px": [[32]]}}, "5 levels"),
         ({"anchors": {"sizes_px": [[8, 16], [32], [64], [128], [256]]}}, "same number of sizes"),
         ({"resize": {"short_side": 800, "long_side": 400}}, "resize.long_side is below"),
@@ -164,7 +178,7 @@ def test_errors_are_one_line() -> None:
 
 
 def test_misspelt_recipe_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean .*torchvision/mask_rcnn_r50_fpn"):
+    with pytest.raises(ConfigError, match=r"did you mean .*torchvision/mask_rcnn_r50_fpn"):
         load_recipe("torchvision/mask_rcn_r50_fpn")
 
 
@@ -225,5 +239,5 @@ class TestFiles:
             load_recipe("mine.yaml")
 
     def test_missing_file_is_named(self) -> None:
-        with pytest.raises(ConfigError, match="absent.yaml.*cannot be read"):
+        with pytest.raises(ConfigError, match=r"absent\.yaml.*cannot be read"):
             load_recipe("absent.yaml")

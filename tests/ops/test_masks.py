@@ -72,9 +72,11 @@ def random_objects(seed: int) -> tuple[np.ndarray, CropMasks]:
 
 
 def random_rois(seed: int, count: int, size: tuple[int, int]) -> Tensor:
+    """(count, 4) inside the image, with sides of at least one pixel: smaller ones RoIAlign reads beyond the border."""
     generator = torch.Generator().manual_seed(seed)
-    limits = torch.tensor([size[1], size[0]])
-    return (torch.rand((count, 2, 2), generator=generator).sort(dim=1).values * limits).reshape(count, 4)
+    most = torch.tensor([size[1], size[0]]) - 1
+    corners = torch.rand((count, 2), generator=generator) * most
+    return torch.cat([corners, corners + 1 + torch.rand((count, 2), generator=generator) * (most - corners)], dim=1)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2])

@@ -25,8 +25,8 @@ def test_different_parts_have_different_keys(first: list[int], second: list[int]
 
 def test_key_is_the_same_on_every_machine_and_in_every_process() -> None:
     # Python's own hash() is salted per process; these numbers were written down once
-    assert random_key(0) == 8130308098757424420
-    assert random_key(0, 1, "flip") == 5203377640785379361
+    assert random_key(0) == 4246866556266386882
+    assert random_key(0, 1, "flip") == 7347425351417256705
 
 
 def test_neighbouring_keys_draw_independently() -> None:

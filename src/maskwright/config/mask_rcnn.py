@@ -52,7 +52,7 @@ class RoiConfig(StrictModel):
     positive_share: float = Field(0.25, gt=0, le=1, description="largest foreground share of that sample")
     canonical_px: float = Field(224.0, gt=0, description="side of a square RoI that is pooled from the canonical level")
     canonical_level: int = Field(4, ge=2, le=5, description="k0 of FPN eq. (1)")
-    samples: int = Field(2, ge=0, description="RoIAlign samples per cell and axis; 0: as many as the RoI is large")
+    samples: int = Field(2, gt=0, description="RoIAlign samples per output cell and axis")
 
 
 class BoxHeadConfig(StrictModel):

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,14 +95,9 @@ class Report:
         if self.is_clean:
             return ["no defects"]
         lines = [f"defects      {len(self.defects)}: {_listing(self.defect_counts)}"]
-        rank = {kind: place for place, kind in enumerate(self.defect_counts)}
-        for kind, group in groupby(
-            sorted(self.defects, key=lambda defect: rank[defect.kind]), lambda defect: defect.kind
-        ):
-            defects = list(group)
-            lines += [f"  {kind}: {defect}" for defect in defects[:most_per_kind]]
-            if len(defects) > len(defects[:most_per_kind]):
-                lines.append(f"  {kind}: and {len(defects) - len(defects[:most_per_kind])} more")
+        for kind, count in self.defect_counts.items():
+            told = [f"  {kind}: {defect}" for defect in self.defects if defect.kind == kind][:most_per_kind]
+            lines += told if len(told) == count else [*told, f"  {kind}: and {count - len(told)} more"]
         return lines
 
 

@@ -1,8 +1,8 @@
 """Detections drawn over their image: masks, boxes, names and scores, all through supervision.
 
-Every object of a model with one class gets a colour of its own, so that touching objects can be told apart; with several
-classes the colour is the class's, the same in every picture. Masks are blended crop by crop, so a thousand objects cost
-no more memory than the picture.
+Every object of a model with one class gets a colour of its own, so that touching objects can be told apart; with
+several classes the colour is the class's, the same in every picture. Masks are blended crop by crop, so a thousand
+objects cost little more memory than the picture.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def colour_of(index: int) -> Colour:
     """A bright (red, green, blue) for any index; neighbours in the sequence are far apart in hue.
 
     >>> colour_of(0), colour_of(1)
-    ((255, 77, 77), (77, 128, 255))
+    ((255, 77, 77), (77, 129, 255))
     """
     red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.7, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)

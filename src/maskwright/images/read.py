@@ -97,8 +97,8 @@ def grey_to_8_bit(values: npt.NDArray[Any], name: str = "grey image") -> npt.NDA
         found = f"{values.dtype} grey values from {values.min():g} to {values.max():g}"
         raise DataError(f"{name} has {found}; expected integers from 0 to 65535, so convert it to 8 or 16 bits first")
     depth = next(depth for depth in _GREY_DEPTHS if values.max() < 2**depth)
-    scaled = values.astype(np.float32) * np.float32(255 / (2**depth - 1))
-    return np.rint(scaled).astype(np.uint8)
+    scaled: npt.NDArray[np.float32] = np.rint(values.astype(np.float32) * np.float32(255 / (2**depth - 1)))
+    return scaled.astype(np.uint8)
 
 
 def _decode(data: bytes, name: str) -> Tensor:

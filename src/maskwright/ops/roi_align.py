@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 
@@ -48,15 +49,56 @@ def pool_rois(
         image_index: (P,) int64 image of the batch.
         roi_levels: (P,) int64 index into `levels`.
         output_px: side of the pooled square.
-        samples: bilinear samples per output cell and axis; 0 takes as many as the RoI is large.
+        samples: bilinear samples per output cell and axis.
 
     Returns:
         (P, C, output_px, output_px), rows in the order of `rois`.
     """
-    rows = torch.cat([image_index[:, None].to(rois), rois], dim=1)
-    pooled = rois.new_zeros((len(rois), levels[0].shape[1], output_px, output_px), dtype=levels[0].dtype)
+    align = _align_by_rows if rois.device.type == "cpu" else _align_by_torchvision
+    pooled, order = [], []
     for level, (features, stride_px) in enumerate(zip(levels, strides_px, strict=True)):
         here = torch.nonzero(roi_levels == level).flatten()
-        values = roi_align(features, rows[here].to(features), output_px, 1.0 / stride_px, samples, aligned=False)
-        pooled = pooled.index_copy(0, here, values.to(pooled))
-    return pooled
+        pooled.append(align(features, rois[here] / stride_px, image_index[here], output_px, samples))
+        order.append(here)
+    return torch.cat(pooled)[torch.cat(order).argsort()]
+
+
+def _align_by_torchvision(features: Tensor, rois: Tensor, image_index: Tensor, output_px: int, samples: int) -> Tensor:
+    rows = torch.cat([image_index[:, None].to(rois), rois], dim=1)
+    return roi_align(features, rows.to(features), output_px, 1.0, samples, aligned=False)
+
+
+def _align_by_rows(features: Tensor, rois: Tensor, image_index: Tensor, output_px: int, samples: int) -> Tensor:
+    """RoIAlign as weighted sums of rows of an embedding table whose rows are the map's pixels.
+
+    torchvision's CPU kernel runs on one thread and on one channel at a time; summing whole rows of a channels-last map
+    is some twenty times faster, ten with gradients.
+    """
+    batch, channels, height, width = features.shape
+    y, y_weights = _axis_taps(rois[:, 1], rois[:, 3], output_px, samples, height)
+    x, x_weights = _axis_taps(rois[:, 0], rois[:, 2], output_px, samples, width)
+    line = image_index[:, None, None] * height + y
+    index = line[:, :, None, :, None] * width + x[:, None, :, None, :]
+    weights = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
+    taps = (2 * samples) ** 2
+    table = features.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
+    cells = F.embedding_bag(
+        index.reshape(-1, taps), table, per_sample_weights=weights.reshape(-1, taps).to(table), mode="sum"
+    )
+    return cells.reshape(len(rois), output_px, output_px, channels).permute(0, 3, 1, 2)
+
+
+def _axis_taps(start: Tensor, end: Tensor, output_px: int, samples: int, limit: int) -> tuple[Tensor, Tensor]:
+    """Along one axis of (P,) RoIs: the pixels that each cell reads (P, M, 2s) int64, and their weights (P, M, 2s)."""
+    cell = (end - start).clamp(min=1) / output_px
+    cells = torch.arange(output_px, device=start.device)
+    offsets = torch.arange(samples, device=start.device) + 0.5
+    # the order of operations is torchvision's, since positions decide between neighbouring pixels
+    positions = (start[:, None] + cells * cell[:, None])[:, :, None] + (offsets * cell[:, None] / samples)[:, None, :]
+    is_inside = (positions >= -1) & (positions <= limit)
+    positions = positions.clamp(min=0, max=limit - 1)
+    lower = positions.floor()
+    upper_weight = positions - lower
+    pixels = torch.stack([lower, (lower + 1).clamp(max=limit - 1)], dim=-1).to(torch.int64)
+    weights = torch.stack([1 - upper_weight, upper_weight], dim=-1) * (is_inside / samples)[..., None]
+    return pixels.flatten(2), weights.flatten(2)

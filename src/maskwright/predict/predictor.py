@@ -47,6 +47,11 @@ class Predictor:
     def categories(self) -> Categories:
         return cast(Segmenter, self.model).categories
 
+    @property
+    def max_detections(self) -> int:
+        """Detections per image unless asked otherwise."""
+        return cast(MaskRcnnRecipe, self.recipe).detect.max_detections
+
     @overload
     def __call__(
         self, images: list[ImageSource], score_threshold: float | None = None, max_detections: int | None = None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import torch
 
 from maskwright.data.record import Dataset, ImageRecord
-from maskwright.evaluation import Metrics, collect_results, evaluate_detections
+from maskwright.evaluation import Metrics, evaluate_detections
+from maskwright.predict.evaluate import detect_dataset
 from maskwright.predict.losses import loss_sums
 from maskwright.predict.predictor import Predictor
 from maskwright.train.distributed import World
@@ -27,13 +27,8 @@ class Validation:
     def metrics(self, predictor: Predictor) -> Metrics | None:
         """COCO metrics in the main process, None in the others."""
         start = perf_counter()
-        records = self._share()
-        results = collect_results(
-            lambda paths: [predictor(path, max_detections=self.max_detections) for path in paths],
-            ([(record.id, record.path)] for record in records),
-            self.dataset.categories,
-        )
-        gathered = self.world.gather(results)
+        share = replace(self.dataset, records=self._share())
+        gathered = self.world.gather(detect_dataset(predictor, share, self.max_detections))
         if gathered is None:
             return None
         everything: list[dict[str, Any]] = [entry for share in gathered for entry in share]
@@ -60,5 +55,5 @@ class Validation:
             means = {name: total / max(count, 1.0) for name, (total, count) in totals.items()}
         return self.world.from_main(means or {})
 
-    def _share(self) -> Sequence[ImageRecord]:
+    def _share(self) -> tuple[ImageRecord, ...]:
         return self.dataset.records[self.world.rank :: self.world.size]

@@ -1,0 +1,81 @@
+"""How good a predictor is on a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from maskwright.data.readers import read_dataset
+from maskwright.data.record import Dataset
+from maskwright.evaluation import Metrics, collect_results, evaluate_detections
+from maskwright.predict.predictor import Predictor
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """An evaluation with what it was computed from.
+
+    Attributes:
+        metrics: of the results.
+        results: a COCO results list with the dataset's image and category ids.
+    """
+
+    metrics: Metrics
+    results: list[dict[str, Any]]
+
+
+def evaluate(
+    predictor: Predictor,
+    images: str | Path,
+    annotations: str | Path,
+    *,
+    format: str = "coco",  # noqa: A002 - the word of the contract
+    max_detections: int | None = None,
+    skip_bad: bool = False,
+) -> Metrics:
+    """COCO metrics of a predictor on annotated images.
+
+    Args:
+        predictor: what is measured.
+        images: folder of the image files.
+        annotations: annotation file.
+        format: how the annotations are written.
+        max_detections: per image; by default the recipe's `detect.max_detections`.
+        skip_bad: leave out what cannot be used of the dataset, instead of refusing it.
+
+    Raises:
+        DataError: the dataset cannot be used, or shares no category with the model.
+    """
+    dataset = read_dataset(images, annotations, format)
+    if not skip_bad:
+        dataset.refuse_defects()
+    return evaluate_dataset(predictor, dataset, max_detections).metrics
+
+
+def evaluate_dataset(
+    predictor: Predictor,
+    dataset: Dataset,
+    max_detections: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """As `evaluate`, on a dataset that was read before; `progress` is called with the images done since the last call."""
+    limit = max_detections if max_detections is not None else predictor.max_detections
+    start = perf_counter()
+    results = detect_dataset(predictor, dataset, limit, progress)
+    return Evaluation(evaluate_detections(results, dataset.to_coco(), limit, perf_counter() - start), results)
+
+
+def detect_dataset(
+    predictor: Predictor, dataset: Dataset, max_detections: int, progress: Callable[[int], None] | None = None
+) -> list[dict[str, Any]]:
+    """What the predictor finds in a dataset's images, as a COCO results list with the dataset's ids."""
+    found = predictor.stream([record.path for record in dataset.records], max_detections=max_detections)
+    return collect_results(
+        lambda paths: [next(found) for _ in paths],
+        ([(record.id, record.path)] for record in dataset.records),
+        dataset.categories,
+        progress,
+    )

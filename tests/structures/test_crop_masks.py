@@ -1,0 +1,125 @@
+"""Packed crops behave like a stack of whole bitmaps, in the memory of their boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pycocotools.mask
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from maskwright.structures import CropMasks
+from maskwright.structures.crop_masks import nearest_sources
+from maskwright.structures.rle import Crop
+
+Bitmaps = npt.NDArray[np.bool_]
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> tuple[Bitmaps, CropMasks]:
+    """(G, H, W) bool bitmaps, some of them empty, and the same masks packed with margins."""
+    height, width = draw(st.integers(1, 24)), draw(st.integers(1, 24))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    full, crops = np.zeros((draw(st.integers(0, 4)), height, width), dtype=bool), []
+    for bitmap in full:
+        (top, bottom), (left, right) = np.sort(rng.integers(0, height + 1, 2)), np.sort(rng.integers(0, width + 1, 2))
+        bitmap[top:bottom, left:right] = rng.random((bottom - top, right - left)) < 0.6
+        crops.append(Crop(bitmap[top:bottom, left:right].copy(), int(top), int(left)))
+    return full, CropMasks.from_crops(crops, (height, width))
+
+
+@given(stacks())
+def test_crops_unpack_to_the_bitmaps(stack: tuple[Bitmaps, CropMasks]) -> None:
+    full, masks = stack
+    assert len(masks) == len(full)
+    assert np.array_equal(masks.bitmaps(), full)
+    assert np.array_equal(masks.areas(), full.sum(axis=(1, 2)))
+    for index, crop in enumerate(masks.crops()):
+        one = masks.crop(index)
+        assert np.array_equal(one.pixels, crop.pixels)
+        assert one[1:] == crop[1:]
+
+
+@given(stacks())
+def test_run_lengths_make_the_round_trip(stack: tuple[Bitmaps, CropMasks]) -> None:
+    full, masks = stack
+    expected = [pycocotools.mask.encode(np.asfortranarray(bitmap.astype(np.uint8))) for bitmap in full]
+    assert [rle["counts"] for rle in masks.rle()] == [rle["counts"].decode() for rle in expected]
+    assert np.array_equal(CropMasks.from_rle(expected, masks.size).bitmaps(), full)
+
+
+@given(stacks(), st.integers(1, 60), st.integers(1, 60))
+def test_resizing_is_torchs_nearest(stack: tuple[Bitmaps, CropMasks], height: int, width: int) -> None:
+    full, masks = stack
+    resized = masks.resized((height, width))
+    assert resized.size == (height, width)
+    if len(full):
+        expected = F.interpolate(torch.from_numpy(full)[:, None].float(), size=(height, width), mode="nearest")
+        assert np.array_equal(resized.bitmaps(), expected[:, 0].bool().numpy())
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_nearest_sources_are_torchs_but_for_its_rounding(old: int, new: int) -> None:
+    # torch's own kernels (one or two axes, float or uint8) differ by a pixel where old · i / new is a whole number
+    theirs = F.interpolate(torch.arange(old, dtype=torch.float64)[None, None], size=new, mode="nearest")[0, 0].numpy()
+    ours = nearest_sources(old, new)
+    assert (np.abs(ours - theirs) <= 1).all()
+    assert (np.diff(ours) >= 0).all()
+    assert ours.min() >= 0
+    assert ours.max() <= old - 1
+
+
+@given(stacks(), st.data())
+def test_window_shows_that_part_of_every_bitmap(stack: tuple[Bitmaps, CropMasks], data: st.DataObject) -> None:
+    full, masks = stack
+    top, left = data.draw(st.integers(0, masks.size[0] - 1)), data.draw(st.integers(0, masks.size[1] - 1))
+    height = data.draw(st.integers(1, masks.size[0] - top))
+    width = data.draw(st.integers(1, masks.size[1] - left))
+    window = masks.cut(top, left, height, width)
+    assert window.size == (height, width)
+    assert np.array_equal(window.bitmaps(), full[:, top : top + height, left : left + width])
+
+
+@given(stacks())
+def test_flips_and_turns_are_those_of_the_bitmaps(stack: tuple[Bitmaps, CropMasks]) -> None:
+    full, masks = stack
+    assert np.array_equal(masks.flipped_horizontally().bitmaps(), full[:, :, ::-1])
+    assert np.array_equal(masks.flipped_vertically().bitmaps(), full[:, ::-1])
+    assert np.array_equal(masks.transposed().bitmaps(), full.transpose(0, 2, 1))
+    assert masks.transposed().size == masks.size[::-1]
+
+
+@given(stacks())
+def test_boxes_are_those_of_the_foreground(stack: tuple[Bitmaps, CropMasks]) -> None:
+    full, masks = stack
+    for bitmap, box in zip(full, masks.boxes().tolist(), strict=True):
+        rows, columns = np.nonzero(bitmap)
+        tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
+        assert box == tight
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(1, 3),
+        slice(None, None, 2),
+        torch.tensor([2, 0, 2]),
+        torch.tensor([True, False, False, True]),
+        torch.tensor([], dtype=torch.int64),
+    ],
+)
+def test_choosing_masks_is_choosing_bitmaps(index: torch.Tensor | slice) -> None:
+    full = np.random.default_rng(0).random((4, 9, 7)) < 0.4
+    masks = CropMasks.from_crops([Crop(bitmap, 0, 0) for bitmap in full], (9, 7))
+    assert np.array_equal(masks[index].bitmaps(), full[index if isinstance(index, slice) else index.numpy()])
+
+
+def test_memory_is_that_of_the_boxes() -> None:
+    crops = [Crop(np.ones((20, 20), dtype=bool), 500 * (index % 100), 25 * index) for index in range(2000)]
+    masks = CropMasks.from_crops(crops, (60_000, 60_000))
+    assert masks.pixels.nbytes == 2000 * 400
+    assert len(masks.resized((30_000, 30_000)).pixels) == 2000 * 100
+    assert len(masks.rle()) == 2000

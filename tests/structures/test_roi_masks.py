@@ -1,0 +1,60 @@
+"""A detection's mask on its own box: torchvision's pasting when pixels are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pycocotools.mask
+import pytest
+import torch
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from maskwright.structures import RoiMasks
+
+
+@pytest.fixture
+def masks() -> RoiMasks:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand((7, 2, 2), generator=generator).sort(dim=1).values * torch.tensor([60.0, 40.0])
+    coarse = torch.rand((7, 1, 7, 7), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=(28, 28), mode="bicubic").clamp(0, 1)[:, 0]
+    return RoiMasks((40, 60), smooth, corners.reshape(7, 4), 0.5)
+
+
+def test_bitmaps_are_torchvisions(masks: RoiMasks) -> None:
+    theirs = paste_masks_in_image(masks.probabilities[:, None], masks.boxes, masks.size)[:, 0] > 0.5
+    assert np.array_equal(masks.bitmaps(), theirs.numpy())
+
+
+def test_run_lengths_and_areas_are_those_of_the_bitmaps(masks: RoiMasks) -> None:
+    bitmaps = masks.bitmaps()
+    encoded = [pycocotools.mask.encode(np.asfortranarray(bitmap.astype(np.uint8))) for bitmap in bitmaps]
+    assert [rle["counts"] for rle in masks.rle()] == [rle["counts"].decode() for rle in encoded]
+    assert masks.areas().tolist() == bitmaps.sum(axis=(1, 2)).tolist()
+
+
+def test_polygons_run_around_the_foreground(masks: RoiMasks) -> None:
+    square = RoiMasks((40, 60), torch.ones((1, 28, 28)), torch.tensor([[10.0, 5.0, 30.0, 25.0]]), 0.5)
+    rows, columns = np.nonzero(square.bitmap(0))
+    ((outline,),) = square.polygons()
+    assert outline.min(axis=0).tolist() == [columns.min(), rows.min()]
+    assert outline.max(axis=0).tolist() == [columns.max(), rows.max()]
+    assert len(masks.polygons()) == len(masks)
+
+
+def test_choosing_masks_is_choosing_bitmaps(masks: RoiMasks) -> None:
+    chosen = torch.tensor([4, 1])
+    assert np.array_equal(masks[chosen].bitmaps(), masks.bitmaps()[[4, 1]])
+    assert np.array_equal(masks[2:5].bitmaps(), masks.bitmaps()[2:5])
+
+
+def test_no_masks_are_a_normal_case() -> None:
+    none = RoiMasks((40, 60), torch.zeros((0, 28, 28)), torch.zeros((0, 4)), 0.5)
+    assert none.bitmaps().shape == (0, 40, 60)
+    assert (none.rle(), none.polygons(), none.areas().tolist()) == ([], [], [])
+
+
+def test_mask_outside_the_image_is_empty() -> None:
+    outside = RoiMasks((40, 60), torch.ones((1, 28, 28)), torch.tensor([[100.0, 100.0, 120.0, 120.0]]), 0.5)
+    assert outside.areas().tolist() == [0]
+    assert outside.polygons() == [[]]
+    assert outside.rle()[0]["size"] == [40, 60]
