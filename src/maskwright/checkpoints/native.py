@@ -60,7 +60,9 @@ def write_native(path: Path, checkpoint: NativeCheckpoint) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        raise OutputError(f"checkpoint {path} cannot be written ({error.strerror}); make room or choose another folder") from error
+        raise OutputError(
+            f"checkpoint {path} cannot be written ({error.strerror}); make room or choose another folder"
+        ) from error
 
 
 def is_native(metadata: Mapping[str, str] | None) -> bool:
@@ -85,7 +87,9 @@ def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
                 if with_training and name.startswith(TRAINING)
             }
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); it is cut off, or not a maskwright file") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({error}); it is cut off, or not a maskwright file"
+        ) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} has format {header.get('format')!r}, this maskwright reads {FORMAT}: update maskwright"

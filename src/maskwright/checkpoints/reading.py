@@ -59,7 +59,9 @@ def _read_safetensors(path: Path) -> ForeignWeights:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); it is cut off, or no safetensors file") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({error}); it is cut off, or no safetensors file"
+        ) from error
     if not is_native(metadata):
         return _recognised(safetensors.torch.load_file(path), path)
     checkpoint = read_native(path)

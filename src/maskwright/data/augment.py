@@ -85,7 +85,7 @@ class RandomWindow(v2.Transform):
 class Transpose(v2.Transform):
     """Exchange rows and columns."""
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002 - the base class's signature
         if isinstance(inpt, TravellingMasks):
             return TravellingMasks.carry(inpt.masks.transposed())
         if isinstance(inpt, tv_tensors.BoundingBoxes):
@@ -144,4 +144,3 @@ def _without_cut_off(moved: Targets, config: AugmentConfig) -> Targets:
     sides = boxes[:, 2:] - boxes[:, :2]
     is_kept = (sides >= config.min_side_px).all(dim=1) & (sides > 0).all(dim=1)
     return Targets(moved.size, boxes, moved.labels, moved.masks, moved.is_crowd)[is_kept]
-

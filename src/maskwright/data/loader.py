@@ -47,7 +47,7 @@ class TrainingSet(Dataset[TrainingSample]):
         return len(self.records)
 
     def __getitem__(self, request: SampleRequest) -> TrainingSample:
-        record = self.records[request.index]
+        record = self.records[request.image]
         image = read_image(record.path)
         targets = record.targets(self.categories)
         image, targets = augment(image, targets, self.chain, self.config, request.key)
@@ -60,7 +60,7 @@ def load_samples(
     """The samples of each list of requests, in order, read ahead by `workers` processes (0: in this one)."""
     loader = DataLoader(
         dataset,
-        batch_sampler=requests,  # type: ignore[arg-type]  # torch's stub wants ints; any hashable request works
+        batch_sampler=requests,
         collate_fn=_as_list,
         num_workers=workers,
         persistent_workers=False,

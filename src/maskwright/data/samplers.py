@@ -13,9 +13,9 @@ from maskwright.ops.randomness import random_generator, random_key
 
 
 class SampleRequest(NamedTuple):
-    """One place of a training step: which image, and the key of every random draw made for it."""
+    """One place of a training step: index of the image, and the key of every random draw made for it."""
 
-    index: int
+    image: int
     key: int
 
 

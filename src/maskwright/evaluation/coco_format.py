@@ -6,6 +6,7 @@ The types are the format: what they do not name is dropped, what they name and t
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,6 @@ from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
 from maskwright.errors import DataError
-from maskwright.structures.categories import Categories
 from maskwright.structures.rle import any_to_rle
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Dataset(TypedDict):
     """What an annotation file holds."""
 
     images: list[Image]
-    annotations: list[Annotation]
+    annotations: Annotated[list[Annotation], FailFast()]
     categories: list[Category]
 
 
@@ -94,7 +94,7 @@ def read_dataset(source: str | os.PathLike[str] | Mapping[str, Any]) -> Dataset:
     if not dataset["images"]:
         raise DataError(f"{where}: has no images, so there is nothing to evaluate on")
     _refuse_repeated([image["id"] for image in dataset["images"]], f"{where}: images")
-    Categories.of(dataset["categories"])
+    _refuse_repeated([category["id"] for category in dataset["categories"]], f"{where}: categories")
     _check_entries(dataset["annotations"], dataset, f"{where}: annotations")
     return {**dataset, "annotations": _completed(dataset)}
 
@@ -193,9 +193,9 @@ def _problem_of(rles: list[dict[str, Any]]) -> str | None:
 
 
 def _refuse_repeated(ids: Sequence[int], where: str) -> None:
-    if len(set(ids)) < len(ids):
-        repeated = next(id_ for index, id_ in enumerate(ids) if id_ in ids[:index])
-        raise DataError(f"{where}: id {repeated} occurs twice; every image needs an id of its own")
+    repeated = [id_ for id_, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise DataError(f"{where}: id {repeated[0]} occurs twice; every entry needs an id of its own")
 
 
 def _completed(dataset: Dataset) -> list[Annotation]:

@@ -38,6 +38,12 @@ class Metrics(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.entries)
 
+    def __eq__(self, other: object) -> bool:
+        """Equal numbers in equal groups; here NaN equals NaN, so that the same evaluation twice is the same."""
+        return isinstance(other, Mapping) and self.to_dict() == Metrics(other).to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # as every Mapping: its values need not be hashable
+
     def __repr__(self) -> str:
         return f"Metrics({self.to_dict()})"
 

@@ -67,9 +67,7 @@ def align_categories(model: Categories, dataset: Categories) -> dict[int, int]:
         return {id_: id_ for id_ in dataset.ids}
     by_name = {_plain(name): id_ for name, id_ in zip(dataset.names, dataset.ids, strict=True)}
     aligned = {
-        id_: by_name[_plain(name)]
-        for name, id_ in zip(model.names, model.ids, strict=True)
-        if _plain(name) in by_name
+        id_: by_name[_plain(name)] for name, id_ in zip(model.names, model.ids, strict=True) if _plain(name) in by_name
     }
     if not aligned:
         raise DataError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import colorsys
 import math
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from maskwright.images.read import ImageSource, read_image
 from maskwright.ops.boxes import box_areas
 from maskwright.structures import Instances
 from maskwright.structures.rle import Crop
+from maskwright.structures.supervision_import import import_supervision
 
 if TYPE_CHECKING:
     import supervision
@@ -64,7 +64,7 @@ def draw_instances(
     if picture.shape[:2] != instances.size:
         found, expected = ("{} × {}".format(*size) for size in (picture.shape[:2], instances.size))
         raise DataError(f"the image to draw on has {found} pixels, the instances {expected}; draw on the same image")
-    _import_supervision_quietly()
+    import_supervision()
     colours = object_colours(instances)
     if instances.masks is not None:
         _draw_masks(picture, instances, colours, opacity)
@@ -172,10 +172,3 @@ def _palette(colours: Sequence[Colour]) -> supervision.ColorPalette:
     from supervision import Color, ColorPalette
 
     return ColorPalette([Color(r=blue, g=green, b=red) for red, green, blue in colours])
-
-
-def _import_supervision_quietly() -> None:
-    """Without OpenCV supervision draws just as well, and only users who import it themselves need be told."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="OpenCV", category=UserWarning)
-        import supervision  # noqa: F401 - the functions above then find it imported

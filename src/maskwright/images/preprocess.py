@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.images import PixelsConfig, ResizeConfig
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.structures import ImageBatch, Instances
 
 

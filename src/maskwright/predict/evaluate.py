@@ -61,7 +61,7 @@ def evaluate_dataset(
     max_detections: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """As `evaluate`, on a dataset that was read before; `progress` is called with the images done since the last call."""
+    """As `evaluate`, on a dataset that was read before; `progress` hears how many more images are done."""
     limit = max_detections if max_detections is not None else predictor.max_detections
     start = perf_counter()
     results = detect_dataset(predictor, dataset, limit, progress)

@@ -72,7 +72,9 @@ def locate_weights(recipe: Recipe, source: str) -> Path:
         return _from_hub(source)
     if Path(source).suffix not in SUFFIXES and not Path(source).exists():
         names = ", ".join(["random", *recipe.weights])
-        raise ConfigError(f"recipe {recipe.name} has no weights called {source!r}; choose one of {names}, or give a file")
+        raise ConfigError(
+            f"recipe {recipe.name} has no weights called {source!r}; choose one of {names}, or give a file"
+        )
     return Path(source)
 
 
@@ -112,4 +114,6 @@ def _from_hub(address: str) -> Path:
         return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:])))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{address} cannot be fetched ({reason}); is it spelt right, and is there a network?") from error
+        raise CheckpointError(
+            f"{address} cannot be fetched ({reason}); is it spelt right, and is there a network?"
+        ) from error

@@ -33,16 +33,15 @@ def losses(predictor: Predictor, images: Sequence[ImageSource], targets: Sequenc
         return {name: float(loss.mean()) for name, loss in loss_sums(predictor, images, targets).items()}
 
 
-def loss_sums(
-    predictor: Predictor, images: Sequence[ImageSource], targets: Sequence[Targets]
-) -> dict[str, LossSum]:
+def loss_sums(predictor: Predictor, images: Sequence[ImageSource], targets: Sequence[Targets]) -> dict[str, LossSum]:
     """As `losses`, as sums with their counts and with gradients where these are on."""
     if len(images) != len(targets):
         raise DataError(f"{len(images)} images but {len(targets)} targets: give one Targets for each image")
     pixels = [read_image(image).to(predictor.device) for image in images]
     for place, (image, target) in enumerate(zip(pixels, targets, strict=True)):
-        if tuple(image.shape[1:]) != tuple(target.size):
-            raise DataError(f"image {place} is {tuple(image.shape[1:])} but its targets are for {target.size} (height, width)")
+        size = tuple(image.shape[1:])
+        if size != tuple(target.size):
+            raise DataError(f"image {place} is {size} but its targets are for {target.size} (height, width)")
     batch = predictor.preprocess.batch(pixels)
     resized = [target.resized(size).to(predictor.device) for target, size in zip(targets, batch.sizes, strict=True)]
     with torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.precision == "bf16"):

@@ -89,7 +89,7 @@ class Predictor:
         score_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> Iterator[Instances]:
-        """As calling with a list, one result after the other, in constant memory; the next images are read meanwhile."""
+        """As calling with a list, one result after the other in constant memory; the next images are read meanwhile."""
         with ThreadPoolExecutor(max_workers=1) as reader:
             sources = iter(images)
             waiting = [reader.submit(read_image, source) for source in islice(sources, _READ_AHEAD)]
@@ -121,4 +121,3 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
     return device
-

@@ -13,6 +13,7 @@ from torch import Tensor
 from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
 from maskwright.structures.categories import Categories
 from maskwright.structures.masks import Masks, RoiMasks
+from maskwright.structures.supervision_import import import_supervision
 
 if TYPE_CHECKING:
     import supervision
@@ -91,7 +92,8 @@ class Instances:
 
     def to_supervision(self) -> supervision.Detections:
         """As `supervision.Detections`, with full-size bitmaps and class names."""
-        from supervision import Detections  # imported late: it takes half a second
+        import_supervision()
+        from supervision import Detections
 
         names = np.array([self.categories[label] for label in self.labels.tolist()], dtype=str)
         return Detections(

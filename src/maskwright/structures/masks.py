@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from maskwright.ops.masks import paste_boxes, paste_mask
 from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
+from maskwright.structures.supervision_import import import_supervision
 
 
 class Masks(ABC):
@@ -62,7 +63,8 @@ class Masks(ABC):
 
         An outline runs through the centres of the border pixels, as OpenCV traces it.
         """
-        from supervision import mask_to_polygons  # imported late: it takes half a second
+        import_supervision()
+        from supervision import mask_to_polygons
 
         outlines = []
         for index in range(len(self)):

@@ -84,7 +84,7 @@ class TrainingState:
         """
         checkpoint = read_native(path, with_training=True)
         if not checkpoint.training:
-            raise CheckpointError(f"checkpoint {path} holds a model, not the state of a run: there is nothing to resume")
+            raise CheckpointError(f"checkpoint {path} holds a model but no state of a run: there is nothing to resume")
         raw = _below("weights/", checkpoint.training) if self.average is not None else checkpoint.weights
         self.model.load_state_dict(raw)
         if self.average is not None:
@@ -95,7 +95,7 @@ class TrainingState:
 
     def _moments(self) -> dict[str, Tensor]:
         """The optimiser's state as `moment/parameter` → tensor."""
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         return {
             f"{moment}/{names[parameter]}": value
             for parameter, moments in self.optimiser.state.items()

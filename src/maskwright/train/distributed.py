@@ -12,7 +12,6 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-
 T = TypeVar("T")
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from time import perf_counter
 
 from maskwright.evaluation import Metrics
 from maskwright.train.optim import learning_rate, set_learning_rate
-from maskwright.train.setup import Run
-
-Report = Callable[[int, Mapping[str, float], str], None]
+from maskwright.train.setup import Report, Run
 
 
 def fit(run: Run, report: Report) -> Metrics | None:
@@ -62,10 +59,9 @@ def evaluate(run: Run, report: Report) -> Metrics | None:
     run.state.record(value)
     numbers = {f"loss_{name}": loss for name, loss in losses.items()}
     if metrics is not None:
-        numbers |= {f"{kind}.{name}": v for kind in ("box", "mask") for name, v in metrics[kind].items() if v is not None}
+        for kind in ("box", "mask"):
+            numbers |= {f"{kind}.{name}": value for name, value in metrics[kind].items() if value is not None}
     run.log(run.state.progress.step, numbers, "val", report)
     if run.state.progress.stale == 0 and metrics is not None:
         run.write_best(metrics)
     return metrics
-
-

@@ -68,7 +68,9 @@ def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
     except OSError as error:
         raise OutputError(f"output folder {root} cannot be written ({error.strerror}); choose another") from error
     if not resume:
-        raise OutputError(f"output folder {root} belongs to another run; choose another, or go on with that run by --resume")
+        raise OutputError(
+            f"output folder {root} belongs to another run; choose another, or go on with that run by --resume"
+        )
     if changed := _differences(begun, resolved):
         raise OutputError(
             f"output folder {root}: its run began with another {', '.join(changed)}; resume with the same recipe and "
@@ -80,8 +82,10 @@ def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:
     """Dotted keys whose values differ, but for those that may."""
     if isinstance(old, dict) and isinstance(new, dict):
-        names = [*old, *(name for name in new if name not in old)]
-        return [found for name in names for found in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))]
+        differences = []
+        for name in [*old, *(name for name in new if name not in old)]:
+            differences += _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+        return differences
     return [] if old == new or key in _FREE else [key]
 
 

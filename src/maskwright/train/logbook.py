@@ -9,14 +9,14 @@ from typing import Any
 
 
 class Logbook:
-    """Append-only log of a run; reopened at a step, it forgets what came after it."""
+    """Append-only log of a run; reopened at a step, it forgets what came after it.
+
+    Args:
+        folder: of the run.
+        step: optimiser steps done; lines of later steps, left by a run that was killed, are dropped.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
-        """
-        Args:
-            folder: of the run.
-            step: optimiser steps done; lines of later steps, left by a run that was killed, are dropped.
-        """
         from torch.utils.tensorboard import SummaryWriter  # imported late: it takes a second
 
         path = folder / "log.jsonl"

@@ -18,8 +18,8 @@ def build_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": config.norm_weight_decay},
     ]
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -11,8 +11,8 @@ from maskwright.config import Recipe, load_recipe
 from maskwright.evaluation import Metrics
 from maskwright.predict.predictor import choose_device
 from maskwright.train.distributed import joined_world
-from maskwright.train.fit import Report, fit
-from maskwright.train.setup import prepare_run
+from maskwright.train.fit import fit
+from maskwright.train.setup import Report, prepare_run
 
 
 @dataclass(frozen=True, eq=False)

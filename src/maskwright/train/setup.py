@@ -32,6 +32,8 @@ from maskwright.train.optim import build_optimiser
 from maskwright.train.step import Stepper
 from maskwright.train.validation import Validation
 
+Report = Callable[[int, Mapping[str, float], str], None]
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -61,9 +63,7 @@ class Run:
         model.load_state_dict(self.state.weights_to_use())
         return Predictor(model, self.recipe, self.device, self.recipe.train.precision)
 
-    def log(
-        self, step: int, numbers: Mapping[str, float], part: str, report: Callable[[int, Mapping[str, float], str], None]
-    ) -> None:
+    def log(self, step: int, numbers: Mapping[str, float], part: str, report: Report) -> None:
         """Into the log and to whoever watches; the main process only."""
         if self.logbook is not None:
             self.logbook.write(step, numbers, part)

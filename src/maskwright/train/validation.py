@@ -47,13 +47,12 @@ class Validation:
 
     def _joined(self, sums: dict[str, tuple[float, float]]) -> dict[str, float]:
         """Means over all processes; one without images of its own knows no names, so the main one answers for all."""
-        gathered = self.world.gather(sums)
-        means = None
-        if gathered is not None:
-            names = list(dict.fromkeys(name for share in gathered for name in share))
-            totals = {name: [sum(column) for column in zip(*(s[name] for s in gathered if name in s), strict=True)] for name in names}
-            means = {name: total / max(count, 1.0) for name, (total, count) in totals.items()}
-        return self.world.from_main(means or {})
+        means: dict[str, float] = {}
+        shares = self.world.gather(sums) or []
+        for name in dict.fromkeys(name for share in shares for name in share):
+            totals, counts = zip(*(share[name] for share in shares if name in share), strict=True)
+            means[name] = sum(totals) / max(sum(counts), 1.0)
+        return self.world.from_main(means)
 
     def _share(self) -> tuple[ImageRecord, ...]:
         return self.dataset.records[self.world.rank :: self.world.size]

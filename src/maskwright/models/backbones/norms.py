@@ -56,7 +56,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or not torch.distributed.is_initialized():
-            return super().forward(features)
+            return super().forward(features)  # type: ignore[no-any-return]  # torch leaves it untyped
         values = features.float()
         count = values.new_full((1,), values.numel() / values.shape[1])
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])

@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         residual = self.conv2(F.relu(self.conv1(features), inplace=True))
-        return F.relu(residual + self.shortcut(features), inplace=True)
+        return F.relu(residual.add_(self.shortcut(features)), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -48,7 +48,7 @@ class Bottleneck(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         residual = F.relu(self.conv1(features), inplace=True)
         residual = F.relu(self.conv2(residual), inplace=True)
-        return F.relu(self.conv3(residual) + self.shortcut(features), inplace=True)
+        return F.relu(self.conv3(residual).add_(self.shortcut(features)), inplace=True)
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, norm: str, norm_eps: float) -> nn.Module:

@@ -42,9 +42,7 @@ def build_mask_rcnn(recipe: MaskRcnnRecipe) -> MaskRcnn:
         pooling=RoiPooling(recipe.roi.canonical_px, recipe.roi.canonical_level, recipe.roi.samples),
         matching=MatchingRule(recipe.roi.positive_iou, recipe.roi.negative_iou, keeps_best_of_each_object=False),
         sampling=SamplingRule(recipe.roi.rois_per_image, recipe.roi.positive_share),
-        train_proposals=_proposals(
-            recipe, recipe.rpn.train_proposals_before_nms, recipe.rpn.train_proposals_after_nms
-        ),
+        train_proposals=_proposals(recipe, recipe.rpn.train_proposals_before_nms, recipe.rpn.train_proposals_after_nms),
         test_proposals=_proposals(recipe, recipe.rpn.test_proposals_before_nms, recipe.rpn.test_proposals_after_nms),
         detection=DetectionRule(
             recipe.detect.score_threshold,

@@ -93,9 +93,7 @@ class MaskRcnn(nn.Module):
         class_logits, deltas = self.box_head(self._pool(levels, [s.rois for s in samples], self.box_head.pool_px))
         positives = [self._positives(sample, key) for sample, key in zip(samples, batch.keys, strict=True)]
         labels = torch.cat([sample.labels for sample in positives])
-        mask_logits = self.mask_head(
-            self._pool(levels, [s.rois for s in positives], self.mask_head.pool_px), labels
-        )
+        mask_logits = self.mask_head(self._pool(levels, [s.rois for s in positives], self.mask_head.pool_px), labels)
         return {
             **self.rpn.losses(output, batch, targets),
             **self.box_head.losses(class_logits, deltas, samples, targets),
@@ -117,10 +115,8 @@ class MaskRcnn(nn.Module):
         proposals = self.rpn.propose(self.rpn(levels, batch), batch, self.test_proposals)
         class_logits, deltas = self.box_head(self._pool(levels, proposals, self.box_head.pool_px))
         counts = [len(image_proposals) for image_proposals in proposals]
-        selected = [
-            self.box_head.select(*image, size, rule)
-            for *image, size in zip(class_logits.split(counts), deltas.split(counts), proposals, batch.sizes, strict=True)
-        ]
+        images = zip(class_logits.split(counts), deltas.split(counts), proposals, batch.sizes, strict=True)
+        selected = [self.box_head.select(*image, rule) for image in images]
         boxes = [image_boxes for image_boxes, _, _ in selected]
         labels = torch.cat([image_labels for _, image_labels, _ in selected])
         pooled = self._pool(levels, boxes, self.mask_head.pool_px)
@@ -140,7 +136,8 @@ class MaskRcnn(nn.Module):
         ]
 
     def _levels(self, batch: ImageBatch) -> list[Tensor]:
-        return self.fpn(self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last)))
+        levels: list[Tensor] = self.fpn(self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last)))
+        return levels
 
     def _pool(self, levels: Sequence[Tensor], rois: Sequence[Tensor], px: int) -> Tensor:
         # P6 serves the RPN alone (FPN, section 4.1)

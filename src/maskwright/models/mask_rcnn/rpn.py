@@ -49,7 +49,8 @@ class RpnHead(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) → logits (B, H·W·K) and deltas (B, H·W·K, 4), anchors in the order (row, column, anchor)."""
@@ -61,7 +62,15 @@ class RpnHead(nn.Module):
 
 
 class Rpn(nn.Module):
-    """The head with its anchors, its loss and its choice of proposals."""
+    """The head with its anchors, its loss and its choice of proposals.
+
+    Args:
+        head: predicts `cells.shape[1]` anchors per cell.
+        cells: (L, K, 4) anchors of one cell on each level.
+        matching: which anchors are foreground.
+        sampling: how many enter the loss.
+        regression: coding and loss of the deltas.
+    """
 
     cells: Tensor
 
@@ -74,14 +83,6 @@ class Rpn(nn.Module):
         sampling: SamplingRule,
         regression: BoxRegression,
     ) -> None:
-        """
-        Args:
-            head: predicts `cells.shape[1]` anchors per cell.
-            cells: (L, K, 4) anchors of one cell on each level.
-            matching: which anchors are foreground.
-            sampling: how many enter the loss.
-            regression: coding and loss of the deltas.
-        """
         super().__init__()
         self.head = head
         self.register_buffer("cells", cells, persistent=False)

@@ -32,7 +32,8 @@ class Fpn(nn.Module):
         """C2–C5 → P2–P6, each (B, channels, H, W)."""
         merged = self.laterals[-1](stages[-1])
         levels = [self.outputs[-1](merged)]
-        for stage, lateral, output in reversed(list(zip(stages[:-1], self.laterals[:-1], self.outputs[:-1], strict=True))):
+        finer_parts = list(zip(stages[:-1], self.laterals[:-1], self.outputs[:-1], strict=True))
+        for stage, lateral, output in reversed(finer_parts):
             finer = lateral(stage)
             merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode="nearest")
             levels.insert(0, output(merged))

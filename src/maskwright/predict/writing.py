@@ -1,0 +1,230 @@
+"""What prediction leaves on disk: `predictions.json`, which grows image by image, and a picture of every image."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from typing_extensions import Self
+
+from maskwright.errors import DataError, OutputError
+from maskwright.images.draw import draw_instances
+from maskwright.images.read import read_image
+from maskwright.predict.predictor import Predictor
+from maskwright.predict.sources import unique_names
+from maskwright.structures import Categories, Instances
+from maskwright.structures.rle import rle_counts
+
+PREDICTIONS = "predictions.json"
+OVERLAYS = "overlays"
+
+_UNFINISHED = ".unfinished"
+# images read ahead while the network works
+_READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of one image.
+
+    Attributes:
+        path: of the image file.
+        num_objects: found in it.
+        error: why it could not be used; None where it was.
+    """
+
+    path: Path
+    num_objects: int
+    error: DataError | None
+
+
+def predict_files(
+    predictor: Predictor,
+    images: Sequence[Path],
+    folder: Path,
+    *,
+    score_threshold: float | None = None,
+    max_detections: int | None = None,
+    has_overlays: bool = True,
+) -> Iterator[ImageOutcome]:
+    """Predict image files into a folder, in memory that does not grow with their number.
+
+    An image that cannot be used is told in its outcome and left out of `predictions.json`; the others go on. Closing
+    the iterator early, or an interruption, leaves a whole `predictions.json` of the images so far.
+
+    Args:
+        predictor: what finds the objects.
+        images: the image files.
+        folder: where `predictions.json` and `overlays/` come to lie; see `claim_folder`.
+        score_threshold: detections must score above it; by default the recipe's.
+        max_detections: per image; by default the recipe's.
+        has_overlays: draw the objects over each image.
+
+    Yields:
+        one outcome per image, in their order.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    pictures = _fresh_overlays(folder, unique_names(images)) if has_overlays else {}
+    common = _common_folder(images)
+    with PredictionsFile(folder / PREDICTIONS, predictor.categories) as file:
+        for path, pixels in _read_ahead(images):
+            if isinstance(pixels, DataError):
+                yield ImageOutcome(path, 0, pixels)
+                continue
+            found = predictor(pixels, score_threshold, max_detections)
+            file.add(Path(os.path.relpath(path, common)).as_posix(), found)
+            if path in pictures:
+                _draw(pixels, found, pictures[path])
+            yield ImageOutcome(path, len(found), None)
+
+
+class PredictionsFile:
+    """A COCO dataset of what was found, whose annotations go to disk at once.
+
+    It is a context: on leaving it, for whatever reason, the file is completed and takes the place of an older one.
+    """
+
+    def __init__(self, path: Path, categories: Categories) -> None:
+        """
+        Args:
+            path: of the file; its folder exists.
+            categories: of the model.
+        """
+        self._path = path
+        self._images: list[dict[str, Any]] = []
+        self._num_annotations = 0
+        with _blaming(path):
+            self._file = _unfinished(path).open("w", encoding="utf-8")
+            self._file.write(f'{{"categories": {json.dumps(categories.to_coco())},\n"annotations": [')
+
+    def add(self, file_name: str, found: Instances) -> None:
+        """Add an image with its objects; ids count from one."""
+        image_id = len(self._images) + 1
+        entries = [
+            {"id": number, **entry, "area": _area(entry), "iscrowd": 0}
+            for number, entry in enumerate(found.to_coco(image_id), start=self._num_annotations + 1)
+        ]
+        with _blaming(self._path):
+            for entry in entries:
+                self._file.write((",\n" if self._num_annotations else "\n") + json.dumps(entry))
+                self._num_annotations += 1
+        height, width = found.size
+        self._images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with _blaming(self._path), self._file:
+            self._file.write(f'],\n"images": {json.dumps(self._images)}}}\n')
+        with _blaming(self._path):
+            _unfinished(self._path).replace(self._path)
+
+
+def claim_folder(folder: Path, marker: str) -> None:
+    """Make sure, before any work is done, that an output folder can be written and holds nothing of other origin.
+
+    Args:
+        folder: new, empty, or with the earlier output of the same command, which will be replaced.
+        marker: the file by which such earlier output is known.
+
+    Raises:
+        OutputError: it cannot be written, or has other files in it.
+    """
+    with _blaming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir()}
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    if names and not names & {marker, _unfinished(Path(marker)).name}:
+        raise OutputError(
+            f"output folder {folder} has other files in it and no {marker} of an earlier call, which would be replaced; "
+            "choose a new or empty folder"
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write a JSON file that at every moment is the old one or the new one, whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with _blaming(path):
+        _unfinished(path).write_text(json.dumps(content, indent=2 if isinstance(content, Mapping) else None) + "\n")
+        _unfinished(path).replace(path)
+
+
+def _read_ahead(paths: Iterable[Path]) -> Iterator[tuple[Path, Tensor | DataError]]:
+    """Each path with its pixels, or with the reason why it has none; the next ones are read meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+
+        def start(path: Path) -> tuple[Path, Future[Tensor | DataError]]:
+            return path, reader.submit(_try_read, path)
+
+        rest = iter(paths)
+        waiting = deque(map(start, islice(rest, _READ_AHEAD)))
+        while waiting:
+            path, pixels = waiting.popleft()
+            waiting.extend(map(start, islice(rest, 1)))
+            yield path, pixels.result()
+
+
+def _try_read(path: Path) -> Tensor | DataError:
+    try:
+        return read_image(path)
+    except DataError as error:
+        return error
+
+
+def _fresh_overlays(folder: Path, names: Mapping[Path, str]) -> dict[Path, Path]:
+    """The picture file of each image, in a folder without pictures of an earlier call."""
+    with _blaming(folder / OVERLAYS):
+        (folder / OVERLAYS).mkdir(exist_ok=True)
+        for old in (folder / OVERLAYS).glob("*.png"):
+            old.unlink()
+    return {path: folder / OVERLAYS / f"{name}.png" for path, name in names.items()}
+
+
+def _draw(pixels: Tensor, found: Instances, path: Path) -> None:
+    picture = Image.fromarray(draw_instances(pixels, found))
+    with _blaming(path):
+        picture.save(path, compress_level=1)  # the default level takes longer than drawing
+
+
+def _area(entry: Mapping[str, Any]) -> float:
+    """Pixels of the mask, or of the box where there is none."""
+    if "segmentation" not in entry:
+        return float(entry["bbox"][2] * entry["bbox"][3])
+    return float(rle_counts(entry["segmentation"])[1::2].sum())
+
+
+def _common_folder(images: Sequence[Path]) -> Path:
+    """The deepest folder with all images in it, to which the file names are relative."""
+    return Path(os.path.commonpath([path.absolute().parent for path in images]))
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + _UNFINISHED)
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Turn what file systems raise into an `OutputError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"output {path} cannot be written ({reason}); make room or choose another folder") from error

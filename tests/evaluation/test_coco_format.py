@@ -1,0 +1,128 @@
+"""Annotations and results that do not fit are refused with file, entry and key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from maskwright.errors import DataError
+from maskwright.evaluation import evaluate_results
+
+RLE = {"size": [3, 4], "counts": [0, 12]}
+DATASET: dict[str, Any] = {
+    "images": [{"id": 1, "height": 3, "width": 4}],
+    "categories": [{"id": 7, "name": "cell"}],
+    "annotations": [{"image_id": 1, "category_id": 7, "bbox": [0, 0, 4, 3], "area": 12, "segmentation": RLE}],
+}
+RESULT: dict[str, Any] = {
+    "image_id": 1,
+    "category_id": 7,
+    "bbox": [0, 0, 4, 3],
+    "segmentation": RLE,
+    "score": 0.5,
+}
+ANNOTATION: dict[str, Any] = DATASET["annotations"][0]
+
+
+def without(entry: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in keys}
+
+
+def test_the_entries_that_these_tests_break_are_sound():
+    assert evaluate_results([RESULT], DATASET)["mask"]["AP"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (without(RESULT, "score"), "entry 1, 'score': is missing"),
+        (without(RESULT, "image_id"), "entry 1, 'image_id': is missing"),
+        (without(RESULT, "bbox"), "entry 1: 'bbox' is missing, but other entries have it"),
+        (without(RESULT, "segmentation"), "entry 1: 'segmentation' is missing, but other entries have it"),
+        ({**RESULT, "image_id": 5}, "entry 1: unknown image_id 5; the dataset has 1"),
+        ({**RESULT, "category_id": 2}, "entry 1: unknown category_id 2; the dataset has 7"),
+        ({**RESULT, "image_id": "one"}, "entry 1, 'image_id': Input should be a valid integer"),
+        ({**RESULT, "score": float("nan")}, "entry 1, 'score': Input should be a finite number"),
+        ({**RESULT, "bbox": [1, 2, 3]}, "entry 1, 'bbox', entry 3: is missing"),
+        ({**RESULT, "segmentation": [[0, 0, 4, 0, 4, 3]]}, "entry 1, 'segmentation': Input should be"),
+        ({**RESULT, "segmentation": {"size": [4, 3], "counts": [0, 12]}}, r"size \[4, 3\], but image 1 is \[3, 4\]"),
+        ({**RESULT, "segmentation": {"size": [3, 4], "counts": [0, 99]}}, "entry 1: 'segmentation': invalid RLE"),
+        ("not a dict", "entry 1: Input should be a valid dictionary"),
+    ],
+)
+def test_a_bad_result_is_named_by_place_and_key(entry, message):
+    with pytest.raises(DataError, match=message):
+        evaluate_results([RESULT, entry], DATASET)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": []}, "has no images"),
+        ({"images": [{"id": 1}]}, "annotations: entry 0: has a mask, but image 1 no height and width"),
+        ({"images": DATASET["images"] * 2}, "images: id 1 occurs twice"),
+        ({"categories": DATASET["categories"] * 2}, "categories: id 7 occurs twice"),
+        ({"categories": [{"id": 7}]}, "'categories', entry 0, 'name': is missing"),
+        ({"annotations": [without(ANNOTATION, "bbox")]}, "'annotations', entry 0, 'bbox': is missing"),
+        ({"annotations": [{**ANNOTATION, "image_id": 3}]}, "entry 0: unknown image_id 3"),
+        ({"annotations": [{**ANNOTATION, "category_id": 3}]}, "entry 0: unknown category_id 3"),
+        (
+            {"annotations": [ANNOTATION, without(ANNOTATION, "segmentation")]},
+            "entry 1: 'segmentation' is missing, but other entries have it",
+        ),
+    ],
+)
+def test_bad_annotations_are_named_by_place_and_key(change, message):
+    with pytest.raises(DataError, match=message):
+        evaluate_results([RESULT], {**DATASET, **change})
+
+
+def test_a_key_that_the_whole_dataset_lacks_is_named():
+    with pytest.raises(DataError, match="annotations: 'categories': is missing; expected a COCO dataset"):
+        evaluate_results([RESULT], without(DATASET, "categories"))
+
+
+def test_boxes_are_compared_even_if_only_some_objects_have_masks():
+    partly = {**DATASET, "annotations": [ANNOTATION, {**ANNOTATION, "segmentation": None}]}
+    assert "box" in evaluate_results([without(RESULT, "segmentation")], partly)
+
+
+def test_masks_alone_against_boxes_alone_leave_nothing_to_compare():
+    boxes = {**DATASET, "annotations": [without(ANNOTATION, "segmentation")]}
+    with pytest.raises(DataError, match="nothing to compare"):
+        evaluate_results([without(RESULT, "bbox")], boxes)
+
+
+def test_a_result_without_box_and_mask_is_refused():
+    with pytest.raises(DataError, match="entry 0: has neither 'bbox' nor 'segmentation'"):
+        evaluate_results([without(RESULT, "bbox", "segmentation")], DATASET)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps([RESULT])[:-5], "results.json: Invalid JSON: EOF while parsing"),
+        ("", "results.json: Invalid JSON"),
+        (json.dumps(DATASET), "results.json: Input should be a valid array; expected a list of image_id"),
+        (json.dumps([without(RESULT, "score")]), "results.json: entry 0, 'score': is missing"),
+    ],
+)
+def test_a_bad_results_file_is_named(tmp_path, text, message):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        evaluate_results(path, DATASET)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.json: cannot be read: No such file"):
+        evaluate_results([RESULT], tmp_path / "nowhere.json")
+
+
+def test_an_annotation_file_is_named(tmp_path):
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps({**DATASET, "annotations": [without(ANNOTATION, "bbox")]}))
+    with pytest.raises(DataError, match=r"annotations\.json: 'annotations', entry 0, 'bbox': is missing"):
+        evaluate_results([RESULT], path)
