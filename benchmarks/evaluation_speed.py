@@ -1,4 +1,4 @@
-"""How much faster box and mask metrics come from `evaluate_results` than from pycocotools, and how far the numbers lie apart.
+"""How much faster box and mask metrics come from `evaluate_results` than from pycocotools, and how far they lie apart.
 
     python benchmarks/evaluation_speed.py ../shared/data/nuclei/train.json
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 # before torch is imported: tests run side by side, and fixed thread counts keep sums the same everywhere
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,3 +25,28 @@ def shared() -> Path:
     if not (_SHARED / "parity").is_dir():
         pytest.skip("needs ../shared (reference numbers and data), which is not beside this checkout")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_network() -> dict[str, Any]:
+    """Overrides that make of any two-stage recipe a network for images of some 64 pixels that answers in milliseconds."""
+    return {
+        "categories": ["brick", "egg", "star"],
+        "resize.short_side": 64,
+        "resize.long_side": 128,
+        "backbone.depth": 18,
+        "backbone.width": 8,
+        "backbone.frozen_stages": 0,
+        "fpn.channels": 16,
+        "anchors.sizes_px": [[8], [16], [32], [48], [64]],
+        "rpn.anchors_per_image": 64,
+        "rpn.train_proposals_before_nms": 60,
+        "rpn.train_proposals_after_nms": 60,
+        "rpn.test_proposals_before_nms": 60,
+        "rpn.test_proposals_after_nms": 60,
+        "roi.rois_per_image": 32,
+        "box_head.conv_channels": 16,
+        "box_head.fc_channels": 16,
+        "mask_head.num_convs": 2,
+        "mask_head.channels": 16,
+    }

@@ -26,7 +26,8 @@ ROWS = (
     {"predict"},
     {"train"},
     {"serve", "export", "batch", "report"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 FAMILIES = {"mask_rcnn"}

@@ -22,6 +22,7 @@ from maskwright.checkpoints.torchvision import from_torchvision
 from maskwright.images.read import read_image
 from maskwright.predict.losses import loss_sums
 
+INPUT = 2e-6
 MAPS = 1e-4
 HEADS = 5e-4
 BOXES_PX = 0.02
@@ -47,8 +48,8 @@ class Trace:
     stages: list[Tensor]
     levels: list[Tensor]
     rpn: Any
-    found: mw.Instances
-    restored: mw.Instances
+    in_input: mw.Instances
+    in_image: mw.Instances
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +88,12 @@ def trace(case, predictor) -> Trace:
         part.register_forward_hook(lambda _module, _inputs, output, name=name: seen.__setitem__(name, output))
         for name, part in parts.items()
     ]
-    restored = predictor(case.image)
+    found = predictor(case.image)
     for hook in hooks:
         hook.remove()
-    size = predictor.preprocess.scaled_size(restored.size)
+    size = predictor.preprocess.scaled_size(found.size)
     batch = predictor.preprocess.batch([read_image(case.image)])
-    return Trace(batch=batch, found=restored.restored_to(size), restored=restored, **seen)
+    return Trace(batch=batch, in_input=found.restored_to(size), in_image=found, **seen)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def matching(boxes: Tensor, labels: Tensor, recorded_boxes: Tensor, recorded_lab
 def places(case, trace) -> Tensor:
     expected = case.expected
     labels = torch.from_numpy(expected["final/0/labels"]) - 1  # background is torchvision's label 0
-    return matching(trace.restored.boxes, trace.restored.labels, torch.from_numpy(expected["final/0/boxes"]), labels)
+    return matching(trace.in_image.boxes, trace.in_image.labels, torch.from_numpy(expected["final/0/boxes"]), labels)
 
 
 def test_a_checkpoint_alone_is_recognised(checkpoint, recipe, predictor) -> None:
@@ -132,9 +133,9 @@ def test_a_checkpoint_alone_is_recognised(checkpoint, recipe, predictor) -> None
     assert all(torch.equal(value, wanted[name]) for name, value in recognised.model.state_dict().items())
 
 
-def test_network_input_is_the_same_to_the_bit(case, trace) -> None:
+def test_network_input_agrees_to_the_last_bits(case, trace) -> None:
     assert [list(size) for size in trace.batch.sizes] == case.expected["input/image_sizes"].tolist()
-    assert case.largest_difference("input", trace.batch.pixels) == 0
+    assert case.largest_difference("input", trace.batch.pixels) < INPUT
 
 
 def test_backbone_and_pyramid_agree(case, trace) -> None:
@@ -187,14 +188,14 @@ def test_box_head_agrees_on_the_recorded_proposals(case, predictor, trace) -> No
 def test_detections_in_the_network_input_agree(case, trace) -> None:
     boxes = torch.from_numpy(case.expected["roi/0/boxes"])
     labels = torch.from_numpy(case.expected["roi/0/labels"]) - 1
-    places = matching(trace.found.boxes, trace.found.labels, boxes, labels)
-    assert (trace.found.boxes[places] - boxes).abs().max() < 2 * BOXES_PX  # the input is larger than the image
-    probabilities = trace.found.masks.probabilities[places]
+    places = matching(trace.in_input.boxes, trace.in_input.labels, boxes, labels)
+    assert (trace.in_input.boxes[places] - boxes).abs().max() < 2 * BOXES_PX  # the input is larger than the image
+    probabilities = trace.in_input.masks.probabilities[places]
     assert (probabilities - torch.from_numpy(case.expected["roi/0/mask_probs"])).abs().max() < MASK_PROBABILITIES
 
 
 def test_final_boxes_scores_and_labels_agree(case, trace, places) -> None:
-    final = trace.restored[places]
+    final = trace.in_image[places]
     assert (final.boxes - torch.from_numpy(case.expected["final/0/boxes"])).abs().max() < BOXES_PX
     assert (final.scores - torch.from_numpy(case.expected["final/0/scores"])).abs().max() < SCORES
     assert final.labels.tolist() == (case.expected["final/0/labels"] - 1).tolist()
@@ -203,7 +204,7 @@ def test_final_boxes_scores_and_labels_agree(case, trace, places) -> None:
 def test_final_masks_agree_but_for_a_few_pixels(case, trace, places) -> None:
     from pycocotools import mask as coco_mask
 
-    bitmaps = trace.restored[places].masks.bitmaps()
+    bitmaps = trace.in_image[places].masks.bitmaps()
     recorded = coco_mask.decode(case.mask_rles).transpose(2, 0, 1).astype(bool)
     num_different = (bitmaps ^ recorded).sum(axis=(1, 2))
     union = (bitmaps | recorded).sum(axis=(1, 2))
@@ -219,6 +220,16 @@ def test_losses_agree(case, predictor, targets) -> None:
     }
 
 
+# the backward pass of the second takes most of a minute
+with_gradients = pytest.mark.parametrize(
+    "case",
+    ["maskrcnn_resnet50_fpn", pytest.param("maskrcnn_resnet50_fpn_v2", marks=pytest.mark.slow)],
+    ids=["torchvision-v1", "torchvision-v2"],
+    indirect=True,
+    scope="session",
+)
+
+
 @pytest.fixture(scope="module")
 def gradients(case, predictor, targets) -> dict[str, Tensor]:
     """The gradient of the summed losses, under torchvision's names."""
@@ -231,14 +242,14 @@ def gradients(case, predictor, targets) -> dict[str, Tensor]:
     return {theirs: ours[name] for theirs, name in names if ours.get(name) is not None}
 
 
-@pytest.mark.slow
+@with_gradients
 def test_gradients_agree(case, gradients) -> None:
     recorded = case.training["grad_norms"]
     found = {name: gradients[name].norm().item() for name in recorded}
     assert found == {name: pytest.approx(norms["l2"], rel=GRADIENTS) for name, norms in recorded.items()}
 
 
-@pytest.mark.slow
+@with_gradients
 def test_every_parameter_of_the_reference_has_a_gradient(case, gradients) -> None:
     assert len(gradients) == case.training["n_params_with_grad"]
     total = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients.values()))

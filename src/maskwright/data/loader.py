@@ -13,6 +13,7 @@ from maskwright.config.data import AugmentConfig
 from maskwright.data.augment import SizePolicy, augment, build_augmentation
 from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
+from maskwright.errors import DataError, MaskwrightError
 from maskwright.images.read import read_image
 from maskwright.structures import Categories, Targets
 
@@ -49,25 +50,62 @@ class TrainingSet(Dataset[TrainingSample]):
     def __getitem__(self, request: SampleRequest) -> TrainingSample:
         record = self.records[request.image]
         image = read_image(record.path)
+        _check_size(image, record)
         targets = record.targets(self.categories)
         image, targets = augment(image, targets, self.chain, self.config, request.key)
         return TrainingSample(image, targets, request.key, record.path)
 
 
+class _Answers(Dataset[TrainingSample | MaskwrightError]):
+    """A training set whose errors are values: raised in a worker, torch would bury their message in a traceback."""
+
+    def __init__(self, samples: TrainingSet) -> None:
+        self.samples = samples
+
+    def __getitem__(self, request: SampleRequest) -> TrainingSample | MaskwrightError:
+        try:
+            return self.samples[request]
+        except MaskwrightError as error:
+            return error
+
+
 def load_samples(
     dataset: TrainingSet, requests: Iterable[list[SampleRequest]], workers: int
 ) -> Iterator[list[TrainingSample]]:
-    """The samples of each list of requests, in order, read ahead by `workers` processes (0: in this one)."""
+    """The samples of each list of requests, in order, read ahead by `workers` processes (0: in this one).
+
+    Raises:
+        DataError: an image that cannot be read, or an annotation that cannot be used; when its turn comes.
+    """
     loader = DataLoader(
-        dataset,
+        _Answers(dataset),
         batch_sampler=requests,
-        collate_fn=_as_list,
+        collate_fn=_without_errors,
         num_workers=workers,
         persistent_workers=False,
         prefetch_factor=2 if workers else None,
     )
-    return iter(loader)
+    for answer in loader:
+        if isinstance(answer, MaskwrightError):
+            raise answer
+        yield answer
 
 
-def _as_list(samples: list[TrainingSample]) -> list[TrainingSample]:
+def _without_errors(answers: list[TrainingSample | MaskwrightError]) -> list[TrainingSample] | MaskwrightError:
+    """All samples, or the first error."""
+    samples = []
+    for answer in answers:
+        if isinstance(answer, MaskwrightError):
+            return answer
+        samples.append(answer)
     return samples
+
+
+def _check_size(image: Tensor, record: ImageRecord) -> None:
+    """Refuse an image that is not what the annotations were drawn on; a turned photo is the usual case."""
+    size = (image.shape[-2], image.shape[-1])
+    if size != record.size:
+        raise DataError(
+            f"image {record.path} is {size[0]} × {size[1]} pixels (height × width), but its annotations are for "
+            f"{record.size[0]} × {record.size[1]}; export them again for the image as it is stored"
+        )

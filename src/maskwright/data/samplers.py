@@ -23,8 +23,9 @@ class SampleRequest(NamedTuple):
 class StepSampler:
     """The images of each step.
 
-    Every epoch is a fresh shuffle. With groups, a step holds images of one group as far as the group lasts; what is
-    left over at an epoch's end is mixed, and what does not fill a last step waits for the next shuffle.
+    Every epoch is a fresh shuffle of which whole steps are taken; the images that do not fill another one, any of them
+    alike, wait for the next shuffle. With groups, a step holds images of one group as far as the group lasts, and what
+    is left over of the groups is mixed.
 
     Attributes:
         groups: group of each image (landscape or portrait, say); all alike where grouping is off.
@@ -54,6 +55,8 @@ def _epoch(sampler: StepSampler, epoch: int) -> list[list[int]]:
     order = torch.randperm(len(sampler.groups), generator=generator).tolist()
     while len(order) < sampler.batch_size:  # fewer images than a step holds: some are seen twice
         order += torch.randperm(len(sampler.groups), generator=generator).tolist()
+    # cut before grouping: cut after it, a rare group would never fill a step and never be seen
+    order = order[: len(order) - len(order) % sampler.batch_size]
     by_group: dict[int, list[int]] = {}
     for index in order:
         by_group.setdefault(sampler.groups[index], []).append(index)
@@ -62,7 +65,7 @@ def _epoch(sampler: StepSampler, epoch: int) -> list[list[int]]:
         whole = len(members) - len(members) % sampler.batch_size
         full += _pieces(members[:whole], sampler.batch_size)
         left += members[whole:]
-    full += _pieces(left[: len(left) - len(left) % sampler.batch_size], sampler.batch_size)
+    full += _pieces(left, sampler.batch_size)
     return [full[place] for place in torch.randperm(len(full), generator=generator).tolist()]
 
 

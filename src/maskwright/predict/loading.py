@@ -42,11 +42,11 @@ def load(
     """
     target = choose_device(device)
     overrides = dict(overrides or {})
-    if _is_checkpoint(str(model)):
+    if is_checkpoint(str(model)):
         if weights is not None:
             raise ConfigError(f"{model} is a checkpoint and has its weights; leave out weights={weights!s}")
         found = read_weights(Path(model))
-        return _fitted(_recipe_of(found, str(model), overrides), found, str(model), target, precision)
+        return _fitted(recipe_of(found, str(model), overrides), found, str(model), target, precision)
     recipe = load_recipe(str(model), overrides)
     source = weights if weights is not None else recipe.default_weights or "random"
     if str(source) == "random":
@@ -78,11 +78,12 @@ def locate_weights(recipe: Recipe, source: str) -> Path:
     return Path(source)
 
 
-def _is_checkpoint(model: str) -> bool:
+def is_checkpoint(model: str) -> bool:
+    """Whether `model` names a checkpoint rather than a recipe."""
     return model.endswith(SUFFIXES)
 
 
-def _recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
+def recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
     """The recipe a checkpoint brings along, or the one its keys were recognised as."""
     if found.recipe is not None:
         return recipe_from_table(found.recipe, source, overrides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,10 @@ class Predictor:
 
     @overload
     def __call__(
-        self, images: list[ImageSource], score_threshold: float | None = None, max_detections: int | None = None
+        self,
+        images: list[Any] | tuple[Any, ...],
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
     ) -> list[Instances]: ...
     @overload
     def __call__(
@@ -62,7 +65,7 @@ class Predictor:
     ) -> Instances: ...
     def __call__(
         self,
-        images: ImageSource | list[ImageSource],
+        images: ImageSource | list[Any] | tuple[Any, ...],
         score_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> Instances | list[Instances]:
@@ -79,7 +82,7 @@ class Predictor:
         Raises:
             DataError: an image cannot be read.
         """
-        if isinstance(images, list):
+        if isinstance(images, list | tuple):
             return list(self.stream(images, score_threshold, max_detections))
         return self._detect(read_image(images), score_threshold, max_detections)
 

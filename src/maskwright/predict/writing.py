@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def predict_files(
     score_threshold: float | None = None,
     max_detections: int | None = None,
     has_overlays: bool = True,
-) -> Iterator[ImageOutcome]:
+) -> Generator[ImageOutcome, None, None]:
     """Predict image files into a folder, in memory that does not grow with their number.
 
     An image that cannot be used is told in its outcome and left out of `predictions.json`; the others go on. Closing
@@ -65,7 +65,7 @@ def predict_files(
 
     Args:
         predictor: what finds the objects.
-        images: the image files.
+        images: the image files, at least one.
         folder: where `predictions.json` and `overlays/` come to lie; see `claim_folder`.
         score_threshold: detections must score above it; by default the recipe's.
         max_detections: per image; by default the recipe's.
@@ -95,14 +95,16 @@ class PredictionsFile:
     """A COCO dataset of what was found, whose annotations go to disk at once.
 
     It is a context: on leaving it, for whatever reason, the file is completed and takes the place of an older one.
+
+    Args:
+        path: of the file; its folder exists.
+        categories: of the model.
+
+    Raises:
+        OutputError: the file cannot be written, or the disk is full.
     """
 
     def __init__(self, path: Path, categories: Categories) -> None:
-        """
-        Args:
-            path: of the file; its folder exists.
-            categories: of the model.
-        """
         self._path = path
         self._images: list[dict[str, Any]] = []
         self._num_annotations = 0
@@ -127,7 +129,9 @@ class PredictionsFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with _blaming(self._path), self._file:
             self._file.write(f'],\n"images": {json.dumps(self._images)}}}\n')
         with _blaming(self._path):
@@ -151,7 +155,7 @@ def claim_folder(folder: Path, marker: str) -> None:
             raise PermissionError(13, "Permission denied")
     if names and not names & {marker, _unfinished(Path(marker)).name}:
         raise OutputError(
-            f"output folder {folder} has other files in it and no {marker} of an earlier call, which would be replaced; "
+            f"output folder {folder} has other files in it, and no {marker} of an earlier call that could be replaced; "
             "choose a new or empty folder"
         )
 
@@ -213,7 +217,7 @@ def _area(entry: Mapping[str, Any]) -> float:
 
 def _common_folder(images: Sequence[Path]) -> Path:
     """The deepest folder with all images in it, to which the file names are relative."""
-    return Path(os.path.commonpath([path.absolute().parent for path in images]))
+    return Path(os.path.commonpath([os.path.abspath(path.parent) for path in images]))  # noqa: PTH100 - without ".."
 
 
 def _unfinished(path: Path) -> Path:

@@ -57,7 +57,7 @@ class CropMasks(Masks):
     def __len__(self) -> int:
         return len(self.corners)
 
-    def __getitem__(self, index: Tensor | slice) -> CropMasks:
+    def chosen(self, index: Tensor | slice) -> CropMasks:
         chosen = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].tolist()
         return CropMasks.from_crops([self.crop(place) for place in chosen], self.size)
 

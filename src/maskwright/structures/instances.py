@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
 from maskwright.structures.categories import Categories
-from maskwright.structures.masks import Masks, RoiMasks
+from maskwright.structures.masks import Index, Masks, RoiMasks, as_index
 from maskwright.structures.supervision_import import import_supervision
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class Instances:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index: int | slice | Tensor | np.ndarray | list[int]) -> Instances:
+    def __getitem__(self, index: Index) -> Instances:
         """Some of the objects, as `Instances` again; an int gives one object."""
-        chosen = _as_index(index, len(self))
+        chosen = as_index(index, len(self))
         return replace(
             self,
             boxes=self.boxes[chosen],
@@ -109,11 +109,3 @@ class Instances:
         from maskwright.images.draw import draw_instances  # drawing stands above; this method alone reaches up
 
         return draw_instances(image, self)
-
-
-def _as_index(index: int | slice | Tensor | np.ndarray | list[int], length: int) -> slice | Tensor:
-    """One form for everything that may stand in brackets."""
-    if isinstance(index, int):
-        place = range(length)[index]
-        return slice(place, place + 1)
-    return index if isinstance(index, slice) else torch.as_tensor(index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from typing_extensions import Self
 from maskwright.ops.masks import paste_boxes, paste_mask
 from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
 from maskwright.structures.supervision_import import import_supervision
+
+Index = int | slice | Tensor | npt.NDArray[Any] | list[int]
 
 
 class Masks(ABC):
@@ -29,8 +32,12 @@ class Masks(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, index: Tensor | slice) -> Self:
+    def chosen(self, index: Tensor | slice) -> Self:
         """Some of the masks: an index tensor, a bool mask, or a slice."""
+
+    def __getitem__(self, index: Index) -> Self:
+        """Some of the masks, as masks again; an int gives one mask."""
+        return self.chosen(as_index(index, len(self)))
 
     @abstractmethod
     def crop(self, index: int) -> Crop:
@@ -74,6 +81,14 @@ class Masks(ABC):
         return outlines
 
 
+def as_index(index: Index, length: int) -> slice | Tensor:
+    """One form for everything that may stand in brackets; an int becomes a slice of one."""
+    if isinstance(index, int):
+        place = range(length)[index]
+        return slice(place, place + 1)
+    return index if isinstance(index, slice) else torch.as_tensor(index)
+
+
 @dataclass(frozen=True, eq=False)
 class RoiMasks(Masks):
     """Foreground probabilities on each detection's own box, stretched onto the image when asked.
@@ -93,7 +108,7 @@ class RoiMasks(Masks):
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index: Tensor | slice) -> RoiMasks:
+    def chosen(self, index: Tensor | slice) -> RoiMasks:
         return RoiMasks(self.size, self.probabilities[index], self.boxes[index], self.threshold)
 
     def crop(self, index: int) -> Crop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
 from maskwright.config.run import Recipe
-from maskwright.errors import CheckpointError
+from maskwright.errors import CheckpointError, TrainingError
 from maskwright.train.ema import AveragedWeights
 
 
@@ -30,9 +32,10 @@ class Progress:
     stale: int = 0
 
     def after_evaluation(self, value: float | None) -> Progress:
-        """With one more evaluation; None (no ground truth) is never better."""
-        is_better = value is not None and (self.best is None or value > self.best)
-        return replace(self, best=value, stale=0) if is_better else replace(self, stale=self.stale + 1)
+        """With one more evaluation; None or NaN (no ground truth) is never better."""
+        if value is None or math.isnan(value) or (self.best is not None and value <= self.best):
+            return replace(self, stale=self.stale + 1)
+        return replace(self, best=value, stale=0)
 
 
 @dataclass(eq=False)
@@ -64,17 +67,28 @@ class TrainingState:
         return dict(self.model.state_dict()) if self.average is None else self.average.state
 
     def write(self, path: Path, recipe: Recipe) -> None:
-        """The whole state, atomically."""
-        training = {f"optimiser/{name}": value for name, value in self._moments().items()}
+        """The whole state, atomically.
+
+        Raises:
+            TrainingError: a weight or moment is not finite any more; the file stays as it was.
+            OutputError: the file cannot be written; it stays as it was.
+        """
+        training = {"step": torch.tensor(self.progress.step)}  # an optimiser without momentum has no state at all
+        training |= {f"optimiser/{name}": value for name, value in self._moments().items()}
         if self.average is not None:
             training |= {f"weights/{name}": value for name, value in self.model.state_dict().items()}
-        progress = vars(self.progress)
-        write_native(path, NativeCheckpoint(self.weights_to_use(), recipe.model_dump(mode="json"), training, progress))
+        self._write(path, recipe, training)
 
     def write_weights(self, path: Path, recipe: Recipe) -> None:
-        """The weights to predict with and nothing of the run."""
-        recipe_table = recipe.model_dump(mode="json")
-        write_native(path, NativeCheckpoint(self.weights_to_use(), recipe_table, {}, vars(self.progress)))
+        """The weights to predict with and nothing of the run; otherwise as `write`."""
+        self._write(path, recipe, {})
+
+    def _write(self, path: Path, recipe: Recipe, training: dict[str, Tensor]) -> None:
+        checkpoint = NativeCheckpoint(
+            self.weights_to_use(), recipe.model_dump(mode="json"), training, vars(self.progress)
+        )
+        _refuse_non_finite(checkpoint.weights | training, self.progress.step)
+        write_native(path, checkpoint)
 
     def restore(self, path: Path) -> None:
         """Go back to the state that `write` wrote.
@@ -115,3 +129,14 @@ class TrainingState:
 
 def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _refuse_non_finite(tensors: Mapping[str, Tensor], step: int) -> None:
+    """An update can overflow although its losses and its gradient were finite."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise TrainingError(
+                f"step {step}: its update made {name} non-finite, so nothing is written; the last checkpoint is "
+                "from before it. A lower train.learning_rate, a longer train.warmup_iterations or a train.clip_norm "
+                "usually helps"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 
 from maskwright.evaluation import Metrics
@@ -20,15 +21,18 @@ def fit(run: Run, report: Report) -> Metrics | None:
         report: called with (step, numbers, "train" or "val") whenever there is something to show.
 
     Returns:
-        The metrics of the last evaluation; None without a validation set, and in all processes but the main one.
+        The metrics of the last evaluation; None without a validation set, in all processes but the main one, and where
+        the run was over before.
     """
     config, state = run.recipe.train, run.state
     metrics, since = None, perf_counter()
+    if run.is_over:
+        return None
     for samples in run.samples(state.progress.step):
         step = state.progress.step
         rate = learning_rate(step, config)
         set_learning_rate(state.optimiser, rate)
-        losses = run.stepper.step(step, samples)
+        losses = run.stepper.step(step + 1, samples)
         if state.average is not None:
             state.average.update_(state.model, step)
         state.advance()
@@ -41,10 +45,9 @@ def fit(run: Run, report: Report) -> Metrics | None:
         if run.validation is not None and (is_end or (config.evaluate_every and done % config.evaluate_every == 0)):
             metrics = evaluate(run, report)
             since = perf_counter()
-        if done % config.checkpoint_every == 0 or is_end:
+        if done % config.checkpoint_every == 0 or run.is_over:
             run.write_checkpoint()
-        if config.patience is not None and state.progress.stale >= config.patience:
-            run.write_checkpoint()
+        if run.is_over:
             break
     return metrics
 
@@ -60,7 +63,8 @@ def evaluate(run: Run, report: Report) -> Metrics | None:
     numbers = {f"loss_{name}": loss for name, loss in losses.items()}
     if metrics is not None:
         for kind in ("box", "mask"):
-            numbers |= {f"{kind}.{name}": value for name, value in metrics[kind].items() if value is not None}
+            known = {name: number for name, number in metrics[kind].items() if math.isfinite(number)}
+            numbers |= {f"{kind}.{name}": number for name, number in known.items()}
     run.log(run.state.progress.step, numbers, "val", report)
     if run.state.progress.stale == 0 and metrics is not None:
         run.write_best(metrics)

@@ -14,7 +14,7 @@ from maskwright.config.run import Recipe
 from maskwright.errors import OutputError
 
 # settings that may change between a kill and a resume without changing the result
-_FREE = ("data.workers", "train.log_every", "train.checkpoint_every")
+_FREE = ("name", "summary", "data.workers", "train.log_every", "train.checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RunFolder:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Replace `metrics.json` whole."""
-        _replace(self.metrics, json.dumps(metrics, indent=2))
+        replace_text(self.metrics, json.dumps(metrics, indent=2))
 
 
 def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
@@ -62,11 +62,13 @@ def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
         if not os.access(root, os.W_OK):
             raise PermissionError(13, "Permission denied")
         if not folder.recipe.exists():
-            _replace(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
+            replace_text(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
             return folder
         begun = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     except OSError as error:
         raise OutputError(f"output folder {root} cannot be written ({error.strerror}); choose another") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OutputError(f"{folder.recipe} is not the recipe of a run; choose another output folder") from error
     if not resume:
         raise OutputError(
             f"output folder {root} belongs to another run; choose another, or go on with that run by --resume"
@@ -89,7 +91,8 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
     return [] if old == new or key in _FREE else [key]
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file so that at every moment it is the old one or the new one, whole."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

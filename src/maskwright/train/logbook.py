@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskwright.train.folder import replace_text
+
 
 class Logbook:
     """Append-only log of a run; reopened at a step, it forgets what came after it.
@@ -21,7 +23,7 @@ class Logbook:
 
         path = folder / "log.jsonl"
         kept = [line for line in _lines(path) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 

@@ -21,7 +21,7 @@ class TrainResult:
 
     Attributes:
         last: checkpoint of the last step, with the run's state.
-        best: checkpoint with the best metric; without a validation set, the last weights.
+        best: checkpoint with the best metric; without a validation set that has objects, the last weights.
         metrics: of the last evaluation, None without a validation set.
         steps: optimiser steps done.
     """
@@ -66,6 +66,6 @@ def train(
         finally:
             if run.logbook is not None:
                 run.logbook.close()
-        if run.validation is None:
+        if run.state.progress.best is None:
             run.write_best(None)
         return TrainResult(run.folder.last, run.folder.best, metrics, run.state.progress.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +16,10 @@ from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
 from maskwright.data.readers import read_dataset
-from maskwright.data.record import Dataset
+from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.samplers import StepSampler, aspect_groups
-from maskwright.errors import ConfigError
-from maskwright.evaluation import Metrics
+from maskwright.errors import ConfigError, DataError
+from maskwright.evaluation import Metrics, evaluate_detections
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.build import build_model
 from maskwright.predict.predictor import Predictor
@@ -50,11 +51,18 @@ class Run:
     state: TrainingState
     logbook: Logbook | None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last step is done, or the metric has not improved for `train.patience` evaluations."""
+        config, progress = self.recipe.train, self.state.progress
+        is_stale = config.patience is not None and progress.stale >= config.patience
+        return is_stale or progress.step >= config.iterations
+
     def samples(self, first: int) -> Iterator[list[TrainingSample]]:
         """This process's samples of step `first` and all that follow."""
         config = self.recipe.train
         share = self.world.share_of(config.batch_size)
-        requests = list(self.sampler.steps(first, config.iterations, share))
+        requests = self.sampler.steps(first, config.iterations, share)
         return load_samples(self.training_set, requests, self.recipe.data.workers)
 
     def predictor(self) -> Predictor:
@@ -94,6 +102,8 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     train_set, val_set = _datasets(recipe)
     recipe = with_categories(recipe, train_set.categories)
     _check_share(recipe, world)
+    records = _records(recipe, train_set)
+    validation = _validation(recipe, val_set, world)
     folder = world.from_main(claim_folder(output, recipe, resume=resume) if world.is_main else None)
     assert folder is not None
     model = build_model(recipe).to(device)
@@ -102,8 +112,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     if resume and folder.last.exists():
         state.restore(folder.last)
     preprocess = Preprocess.of(cast(MaskRcnnRecipe, recipe))
-    categories = Categories.of([category.model_dump() for category in recipe.categories])
-    records = [record for record in train_set.records if recipe.data.uses_empty_images or record.annotations]
+    categories = ids_of_dataset(_categories(recipe), train_set.categories, "training")
     model.train()
     joined = DistributedDataParallel(model) if world.size > 1 else model
     groups = aspect_groups([record.size for record in records])
@@ -116,7 +125,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         sampler=StepSampler(
             groups if recipe.data.groups_by_aspect else (0,) * len(records), recipe.train.batch_size, recipe.train.seed
         ),
-        validation=_validation(recipe, val_set, world),
+        validation=validation,
         stepper=Stepper(joined, state.optimiser, preprocess, recipe.train, world, device),
         state=state,
         logbook=Logbook(folder.root, state.progress.step) if world.is_main else None,
@@ -129,16 +138,46 @@ def with_categories(recipe: Recipe, categories: Categories) -> Recipe:
     Raises:
         ConfigError: it has other ones.
     """
-    own = Categories.of([category.model_dump() for category in recipe.categories])
+    own = _categories(recipe)
     if len(own) == 0:
         entries = [{"id": id_, "name": name} for id_, name in zip(categories.ids, categories.names, strict=True)]
         return type(recipe).model_validate({**recipe.model_dump(), "categories": entries})
-    if unknown := [name for name in categories.names if name not in own.names]:
-        raise ConfigError(
-            f"recipe {recipe.name} has other categories than the training annotations, which also have "
-            f"{', '.join(unknown[:5])}; set categories=[] to take those of the annotations"
-        )
+    ids_of_dataset(own, categories, "training")
     return recipe
+
+
+def ids_of_dataset(own: Categories, dataset: Categories, part: str) -> Categories:
+    """The recipe's classes, each with the id that a dataset's annotations have for the class of that name.
+
+    Raises:
+        ConfigError: the dataset has classes that the recipe has not; `part` says which dataset.
+
+    >>> ids_of_dataset(Categories(("cat", "dog"), (1, 2)), Categories(("dog", "cat"), (1, 5)), "training").ids
+    (5, 1)
+    """
+    if own == dataset:
+        return own
+    if unknown := [name for name in dataset.names if name not in own.names]:
+        raise ConfigError(
+            f"the {part} annotations have categories that the recipe has not: {', '.join(unknown[:5])}; "
+            "set categories=[] to take those of the training annotations"
+        )
+    ids = dict(zip(dataset.names, dataset.ids, strict=True))
+    unused = count(min(dataset.ids, default=0) - 1, -1)
+    return Categories(own.names, tuple(ids[name] if name in ids else next(unused) for name in own.names))
+
+
+def _categories(recipe: Recipe) -> Categories:
+    return Categories.of([category.model_dump() for category in recipe.categories])
+
+
+def _records(recipe: Recipe, dataset: Dataset) -> list[ImageRecord]:
+    records = [record for record in dataset.records if recipe.data.uses_empty_images or record.annotations]
+    if not records:
+        raise DataError(
+            f"{dataset.source}: no image has an object, and data.uses_empty_images is off: nothing to train on"
+        )
+    return records
 
 
 def _datasets(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -169,5 +208,10 @@ def _check_share(recipe: Recipe, world: World) -> None:
 def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Validation | None:
     if dataset is None:
         return None
-    own = cast(MaskRcnnRecipe, recipe).detect.max_detections
-    return Validation(dataset, recipe.train.max_detections or own, world)
+    limit = recipe.train.max_detections or cast(MaskRcnnRecipe, recipe).detect.max_detections
+    try:  # now, not after the first thousand steps
+        evaluate_detections([], dataset.to_coco(), limit, seconds=0.0).lookup(recipe.train.best_metric)
+    except ConfigError as error:
+        raise ConfigError(f"train.best_metric: {error}") from error
+    categories = ids_of_dataset(_categories(recipe), dataset.categories, "validation")
+    return Validation(dataset, categories, limit, world)

@@ -45,7 +45,7 @@ class Stepper:
         """Train on this process's share of a step.
 
         Args:
-            step: number of the step, for messages.
+            step: number of the step, counted from 1 as in the log; for messages.
             samples: this process's images.
 
         Returns:
@@ -64,12 +64,12 @@ class Stepper:
                 total = self._weighted_sum(losses)
                 for name, value in {**self._over_all_processes(losses), "loss": self._total(total)}.items():
                     if not math.isfinite(value):
-                        _stop(step, f"loss term {name!r} is {value}", part)
+                        self._stop(step, f"loss term {name!r} is {value}", part)
                     logged[name] = logged.get(name, 0.0) + value / len(parts)
                 (total / len(parts)).backward()
         logged["gradient_norm"] = self._clip()
         if not math.isfinite(logged["gradient_norm"]):
-            _stop(step, f"the gradient's norm is {logged['gradient_norm']} although every loss is finite", samples)
+            self._stop(step, f"the gradient's norm is {logged['gradient_norm']} although every loss is finite", samples)
         self.optimiser.step()
         return logged
 
@@ -110,16 +110,17 @@ class Stepper:
         limit = self.config.clip_norm if self.config.clip_norm is not None else math.inf
         return nn.utils.clip_grad_norm_(parameters, limit).item()
 
+    def _stop(self, step: int, what: str, samples: Sequence[TrainingSample]) -> NoReturn:
+        """In all processes at once, since all have the same sums; the main one names the images of all."""
+        own = [str(sample.path) for sample in samples]
+        files = ", ".join(file for share in self.world.gather(own) or [own] for file in share)
+        raise TrainingError(
+            f"step {step}: {what}; the images of this part of the step are {files}. The last checkpoint is from before "
+            "it. A lower train.learning_rate, a longer train.warmup_iterations or a train.clip_norm usually helps; "
+            "`maskwright data check` finds broken annotations"
+        )
+
 
 def _equal_parts(samples: Sequence[TrainingSample], count: int) -> list[Sequence[TrainingSample]]:
     length = len(samples) // count
     return [samples[place * length : (place + 1) * length] for place in range(count)]
-
-
-def _stop(step: int, what: str, samples: Sequence[TrainingSample]) -> NoReturn:
-    files = ", ".join(str(sample.path) for sample in samples)
-    raise TrainingError(
-        f"step {step}: {what}; the images of this part of the step are {files}. The last checkpoint is from before it. "
-        "A lower train.learning_rate, a longer train.warmup_iterations or a train.clip_norm usually helps; "
-        "`maskwright data check` finds broken annotations"
-    )

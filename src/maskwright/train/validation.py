@@ -13,14 +13,16 @@ from maskwright.evaluation import Metrics, evaluate_detections
 from maskwright.predict.evaluate import detect_dataset
 from maskwright.predict.losses import loss_sums
 from maskwright.predict.predictor import Predictor
+from maskwright.structures import Categories
 from maskwright.train.distributed import World
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """The validation set and how it is measured."""
+    """The validation set and how it is measured; `categories` are the model's, with the dataset's ids."""
 
     dataset: Dataset
+    categories: Categories
     max_detections: int
     world: World
 
@@ -39,7 +41,7 @@ class Validation:
         """Mean training losses over the set, not augmented, image by image; the same in every process."""
         sums: dict[str, tuple[float, float]] = {}
         for record in self._share():
-            targets = record.targets(predictor.categories)
+            targets = record.targets(self.categories)
             for name, loss in loss_sums(predictor, [record.path], [targets]).items():
                 total, count = sums.get(name, (0.0, 0.0))
                 sums[name] = (total + loss.total.item(), count + loss.count.item())

@@ -56,12 +56,12 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or not torch.distributed.is_initialized():
-            return super().forward(features)  # type: ignore[no-any-return]  # torch leaves it untyped
+            return super().forward(features)
         values = features.float()
         count = values.new_full((1,), values.numel() / values.shape[1])
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
         sums = all_reduce(sums)
-        mean, square = (sums[:-1] / sums[-1]).chunk(2)
+        mean, square = (sums[:-1] / sums[-1].clamp(min=1)).chunk(2)
         variance = (square - mean.square()).clamp(min=0)
         self._track_(mean.detach(), variance.detach(), sums[-1].detach())
         scale = self.weight * (variance + self.eps).rsqrt()
@@ -71,8 +71,9 @@ class BatchNorm(nn.BatchNorm2d):
     @torch.no_grad()
     def _track_(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        momentum = self.momentum * (count > 0)  # no RoI in any process: nothing to track
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
 

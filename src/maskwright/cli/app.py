@@ -1,0 +1,47 @@
+"""All commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from maskwright import __version__
+from maskwright.cli.data_check import check
+from maskwright.cli.demo import demo
+from maskwright.cli.evaluate import evaluate
+from maskwright.cli.inspect import inspect
+from maskwright.cli.predict import predict
+from maskwright.cli.recipes import recipes
+from maskwright.cli.train import train
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"maskwright {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Instance segmentation: train on your own images, see how good the model is, get masks for new images."""
+    assert not version  # its callback has left
+
+
+app = typer.Typer(
+    name="maskwright",
+    callback=_top,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for _command in (demo, predict, evaluate, train, recipes, inspect):
+    app.command()(_command)
+
+_data = typer.Typer(help="Verify a dataset.", no_args_is_help=True)
+_data.command()(check)
+app.add_typer(_data, name="data")

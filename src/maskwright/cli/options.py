@@ -1,0 +1,50 @@
+"""Options and arguments that several commands share, each said once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", metavar="M", help="Recipe name, recipe file (.yaml) or checkpoint (.safetensors, .pth)."),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="W",
+        help="A name that the recipe lists, a file, hf://owner/repo/file, or random; by default the recipe's own.",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, …")]
+PrecisionOption = Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Of the network's arithmetic.")]
+MaxDetectionsOption = Annotated[
+    int | None,
+    typer.Option("--max-detections", metavar="N", min=1, help="Detections per image; by default the recipe's."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. detect.nms_iou=0.6; repeatable."),
+]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. train.batch_size=4.")
+]
+ImagesHelp = "Folder of the image files."
+AnnotationsHelp = "Annotation file."
+FormatOption = Annotated[str, typer.Option("--format", metavar="F", help="How the annotations are written.")]
+OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]
+
+
+def read_overrides(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Dotted keys and their values; of a key given twice the last one holds.
+
+    Raises:
+        ConfigError: a text is not of the form key=value.
+    """
+    from maskwright.config import parse_override
+
+    return dict(parse_override(text) for text in texts or ())

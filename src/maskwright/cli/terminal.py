@@ -1,0 +1,85 @@
+"""What commands say while they work: results on stdout, progress and warnings on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from maskwright.evaluation import Metrics
+
+# between two plain lines of progress
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Advance(Protocol):
+    """Tells a progress display what was done since the last call; the total may become known only now."""
+
+    def __call__(self, count: int, total: int | None = None) -> None: ...
+
+
+class Interrupted(Exception):
+    """The user stopped the command; the message says what is kept."""
+
+
+def say(text: str = "") -> None:
+    """A line of the result; seen at once even in a pipe."""
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """A line that the user should not miss."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def keeping(what_is_kept: Callable[[], str]) -> Iterator[None]:
+    """Work that may be stopped by Ctrl-C, and what the user still has then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(what_is_kept()) from None
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+    """A bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _plain_lines(what, total)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(what, total=total)
+        yield lambda count, total=None: display.update(
+            task, advance=count, **({} if total is None else {"total": total})
+        )
+
+
+def _plain_lines(what: str, total: int | None) -> Advance:
+    done, last = 0, monotonic()
+
+    def advance(count: int, total: int | None = total) -> None:
+        nonlocal done, last
+        done += count
+        if done == total or monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = monotonic()
+            print(f"{what}: {done}" + (f" of {total}" if total else ""), file=sys.stderr, flush=True)
+
+    return advance
+
+
+def print_metrics(metrics: Metrics) -> None:
+    """The table of an evaluation."""
+    from rich.console import Console
+
+    from maskwright.evaluation import metrics_table
+
+    console = Console()
+    # a pipe has no width of its own, and a table cut to 80 columns loses numbers
+    console.print(metrics_table(metrics), width=None if console.is_terminal else 120)
+    sys.stdout.flush()

@@ -1,0 +1,89 @@
+"""`maskwright train`: a recipe and your data become checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskwright.cli.options import DeviceOption, OverridesArgument, read_overrides
+from maskwright.cli.terminal import keeping, print_metrics, say
+
+if TYPE_CHECKING:
+    from maskwright.train.run import TrainResult
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name or recipe file (.yaml).")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the run.")],
+    changes: OverridesArgument = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR, as if never stopped.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train a model on your images.
+
+    For example: maskwright train mask_rcnn data.train.images=photos data.train.annotations=photos.json
+    data.val.images=more data.val.annotations=more.json --output runs/first
+
+    Writes DIR/checkpoints/last.safetensors and best.safetensors, each a --model for every other command, and
+    metrics.json, log.jsonl and TensorBoard events. Works under torchrun.
+    """
+    from maskwright.config import load_recipe
+    from maskwright.train.run import train as run_training
+
+    resolved = load_recipe(recipe, read_overrides(changes))
+    report = line_printer(resolved.train.iterations, is_resumed=resume)
+    with keeping(lambda: _what_is_kept(output)):
+        result = run_training(resolved, output=output, resume=resume, device=device, report=report)
+    if int(os.environ.get("RANK", "0")) == 0:  # torchrun sets it
+        _tell_result(result, output)
+
+
+def line_printer(total: int, *, is_resumed: bool) -> Callable[[int, Mapping[str, float], str], None]:
+    """A report for `train` that prints a line each time.
+
+    Args:
+        total: steps of the run.
+        is_resumed: the first line then comes after an unknown number of steps, and tells no time per step.
+    """
+    previous = None if is_resumed else 0
+
+    def report(step: int, numbers: Mapping[str, float], part: str) -> None:
+        nonlocal previous
+        if part == "val":
+            say(f"step {step}/{total}  validation  {_validation_numbers(numbers)}")
+            return
+        line = f"step {step}/{total}  loss {numbers['loss']:.4f}  lr {numbers['learning_rate']:.2e}"
+        if previous is not None:
+            seconds = numbers["seconds"] / max(step - previous, 1)
+            line += f"  {seconds:.2f} s/step  eta {timedelta(seconds=round(seconds * (total - step)))}"
+        previous = step
+        say(line)
+
+    return report
+
+
+def _validation_numbers(numbers: Mapping[str, float]) -> str:
+    loss = sum(value for name, value in numbers.items() if name.startswith("loss_"))
+    scores = [f"{kind} AP {numbers[f'{kind}.AP']:.3f}" for kind in ("box", "mask") if f"{kind}.AP" in numbers]
+    return "  ".join([f"loss {loss:.4f}", *scores])
+
+
+def _what_is_kept(output: Path) -> str:
+    last = output / "checkpoints" / "last.safetensors"
+    if not last.exists():
+        return "before the first checkpoint; begin anew with the same command and --resume"
+    return f"the run up to its last checkpoint is in {last}; go on with the same command and --resume"
+
+
+def _tell_result(result: TrainResult, output: Path) -> None:
+    if result.metrics is not None:
+        print_metrics(result.metrics)
+    say(f"{result.steps} steps done")
+    say(f"best weights  {result.best}")
+    say(f"last weights  {result.last}")
+    say(f"use them with: maskwright predict IMAGES --model {result.best} --output {output / 'predictions'}")
