@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -42,7 +43,8 @@ def main() -> None:
         reference = best_of(
             options.repeats, lambda: with_pycocotools(path, options.annotations, options.max_detections)
         )
-    difference = max(abs(ours[1][name] - number) for name, number in reference[1].items())
+    without_nan = {name: -1.0 if math.isnan(number) else number for name, number in ours[1].items()}
+    difference = max(abs(without_nan[name] - number) for name, number in reference[1].items())
     print(f"detections {len(results)}, mask AP {ours[1]['mask.AP']:.4f}, box AP {ours[1]['box.AP']:.4f}")
     print(f"pycocotools {reference[0]:.2f} s, maskwright {ours[0]:.2f} s: {reference[0] / ours[0]:.1f} times as fast")
     print(f"largest difference of a number: {difference:.1e}")
@@ -83,7 +85,7 @@ def with_maskwright(results: Path, annotations: Path, max_detections: int) -> di
 
 
 def with_pycocotools(results: Path, annotations: Path, max_detections: int) -> dict[str, float]:
-    """AP and AR by dotted name."""
+    """AP and AR by dotted name; -1 where there is no ground truth."""
     numbers: dict[str, float] = {}
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
@@ -99,7 +101,8 @@ def with_pycocotools(results: Path, annotations: Path, max_detections: int) -> d
             ranges = {"AP": 0, "APs": 1, "APm": 2, "APl": 3}
             parts = {name: precision[:, :, :, place] for name, place in ranges.items()}
             parts |= {"AP50": precision[0, :, :, 0], "AP75": precision[5, :, :, 0], "AR": recall}
-            numbers |= {f"{kind}.{name}": float(part[part > -1].mean()) for name, part in parts.items()}
+            known = {f"{kind}.{name}": part[part > -1] for name, part in parts.items()}
+            numbers |= {name: float(part.mean()) if part.size else -1.0 for name, part in known.items()}
     return numbers
 
 

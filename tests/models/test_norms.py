@@ -1,0 +1,86 @@
+"""A convolution with its norm folded in computes what the two do one after the other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from maskwright.errors import ConfigError
+from maskwright.models.backbones.norms import ConvNorm, FrozenBatchNorm
+
+EPS = 1e-3
+
+
+def conv_norm(norm: str, **changes: int) -> ConvNorm:
+    torch.manual_seed(0)
+    module = ConvNorm(6, 8, 3, norm=norm, norm_eps=EPS, **changes).eval()
+    if norm in ("batch", "frozen_batch"):
+        for value in (module.norm.weight, module.norm.bias, module.norm.running_mean, module.norm.running_var):
+            value.data.copy_(torch.rand(8) + 0.1)
+    return module
+
+
+@pytest.fixture
+def features() -> Tensor:
+    return torch.randn((2, 6, 9, 7), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_folding_is_convolution_then_norm(norm, stride, features) -> None:
+    module = conv_norm(norm, stride=stride)
+    assert torch.allclose(module(features), module.norm(module.conv(features)), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen_batch"])
+def test_gradients_go_through_the_folding(norm, features) -> None:
+    module = conv_norm(norm)
+    parameters = list(module.parameters())
+    folded = torch.autograd.grad(module(features).square().sum(), parameters)
+    apart = torch.autograd.grad(module.norm(module.conv(features)).square().sum(), parameters)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-3) for a, b in zip(folded, apart, strict=True))
+
+
+def test_frozen_norm_is_batch_norm_in_evaluation(features) -> None:
+    frozen, batch = conv_norm("frozen_batch"), conv_norm("batch")
+    batch.load_state_dict(frozen.state_dict(), strict=False)
+    assert torch.allclose(frozen(features), batch(features), atol=1e-6)
+
+
+def test_frozen_norm_has_nothing_to_train() -> None:
+    assert list(FrozenBatchNorm(4, EPS).parameters()) == []
+    assert set(FrozenBatchNorm(4, EPS).state_dict()) == {"weight", "bias", "running_mean", "running_var"}
+
+
+def test_batch_norm_in_training_takes_the_batch(features) -> None:
+    module = conv_norm("batch").train()
+    raw = module.conv(features)
+    mean, variance = raw.mean((0, 2, 3), keepdim=True), raw.var((0, 2, 3), correction=0, keepdim=True)
+    wanted = (raw - mean) / (variance + EPS).sqrt() * module.norm.weight[:, None, None] + module.norm.bias[:, None, None]
+    assert torch.allclose(module(features), wanted, atol=1e-4)
+
+
+def test_group_norm_is_not_folded(features) -> None:
+    module = conv_norm("group")
+    raw = module.conv(features)
+    groups = raw.reshape(2, module.norm.num_groups, -1)
+    mean, variance = groups.mean(2, keepdim=True), groups.var(2, correction=0, keepdim=True)
+    wanted = ((groups - mean) / (variance + EPS).sqrt()).reshape(raw.shape)
+    assert torch.allclose(module(features), wanted, atol=1e-4)
+    assert torch.equal(module.train()(features), module.eval()(features))
+
+
+def test_without_norm_the_convolution_has_a_bias() -> None:
+    assert conv_norm("none").conv.bias is not None
+    assert conv_norm("batch").conv.bias is None
+
+
+def test_unknown_norm_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no norm called 'layer'; choose one of none, batch"):
+        ConvNorm(6, 8, 3, norm="layer", norm_eps=EPS)
+
+
+def test_channels_that_do_not_divide_into_groups_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"100 channels.*groups"):
+        ConvNorm(6, 100, 3, norm="group", norm_eps=EPS)
