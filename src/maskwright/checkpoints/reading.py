@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,21 @@ from maskwright.checkpoints.torchvision import from_torchvision, is_torchvision,
 from maskwright.errors import CheckpointError
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+
+# what torch's unpickler raises on files that are cut off, damaged or made to hurt
+_BROKEN = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,28 +87,39 @@ def _read_safetensors(path: Path) -> ForeignWeights:
 
 def _load_torch(path: Path) -> Mapping[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the error that follows says it in one line
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"checkpoint {path} is refused: besides tensors it holds objects that would run code when loaded. "
-            "Save its state dict alone, with torch.save(model.state_dict(), …)"
+            f"checkpoint {path} is refused: it is damaged, or holds objects besides tensors, which could run code when "
+            "loaded; save the state dict alone, with torch.save(model.state_dict(), …)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise CheckpointError(f"checkpoint {path} cannot be read; it is cut off, or no torch file") from error
     if isinstance(content, Mapping):
         for key in ("model", "state_dict"):  # training scripts wrap the state dict
             if isinstance(content.get(key), Mapping):
                 content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(_is_weight(key, value) for key, value in content.items()):
         raise CheckpointError(f"checkpoint {path} holds no state dict (a table of names and tensors)")
     return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _is_weight(key: Any, value: Any) -> bool:
+    """Whether an entry is a name and a plain tensor with its values (not sparse, and not on the meta device)."""
+    is_plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return isinstance(key, str) and is_plain
 
 
 def _recognised(state: Mapping[str, Tensor], path: Path) -> ForeignWeights:
     keys = set(state)
     if is_torchvision(keys):
-        recipe_name, implied = torchvision_recipe(state)
-        return ForeignWeights("torchvision", from_torchvision(state), None, recipe_name, implied)
+        try:
+            recipe_name, implied = torchvision_recipe(state)
+            return ForeignWeights("torchvision", from_torchvision(state), None, recipe_name, implied)
+        except CheckpointError as error:
+            raise CheckpointError(f"checkpoint {path}: {error}") from error
     some = ", ".join(sorted(keys)[:3]) or "none at all"
     raise CheckpointError(
         f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright and torchvision"

@@ -65,7 +65,8 @@ def pool_rois(
 
 def _align_by_torchvision(features: Tensor, rois: Tensor, image_index: Tensor, output_px: int, samples: int) -> Tensor:
     rows = torch.cat([image_index[:, None].to(rois), rois], dim=1)
-    pooled: Tensor = roi_align(features, rows.to(features), output_px, 1.0, samples, aligned=False)
+    # in fp32 throughout: bf16 would move the RoIs by up to half a percent
+    pooled: Tensor = roi_align(features.float(), rows, output_px, 1.0, samples, aligned=False)
     return pooled
 
 

@@ -86,6 +86,8 @@ def as_index(index: Index, length: int) -> slice | Tensor:
     if isinstance(index, int):
         place = range(length)[index]
         return slice(place, place + 1)
+    if isinstance(index, list) and not index:
+        return slice(0, 0)
     return index if isinstance(index, slice) else torch.as_tensor(index)
 
 

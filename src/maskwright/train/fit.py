@@ -26,7 +26,7 @@ def fit(run: Run, report: Report) -> Metrics | None:
     """
     config, state = run.recipe.train, run.state
     metrics, since = None, perf_counter()
-    if run.is_over:
+    if run.is_over():
         return None
     for samples in run.samples(state.progress.step):
         step = state.progress.step
@@ -45,9 +45,9 @@ def fit(run: Run, report: Report) -> Metrics | None:
         if run.validation is not None and (is_end or (config.evaluate_every and done % config.evaluate_every == 0)):
             metrics = evaluate(run, report)
             since = perf_counter()
-        if done % config.checkpoint_every == 0 or run.is_over:
+        if done % config.checkpoint_every == 0 or run.is_over():
             run.write_checkpoint()
-        if run.is_over:
+        if run.is_over():
             break
     return metrics
 

@@ -51,7 +51,6 @@ class Run:
     state: TrainingState
     logbook: Logbook | None
 
-    @property
     def is_over(self) -> bool:
         """Whether the last step is done, or the metric has not improved for `train.patience` evaluations."""
         config, progress = self.recipe.train, self.state.progress
