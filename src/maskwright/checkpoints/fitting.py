@@ -49,8 +49,8 @@ def compare_weights(weights: Mapping[str, Tensor], model: nn.Module) -> FitRepor
     )
 
 
-def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
-    """Load weights that must fit exactly.
+def refuse_misfit(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> FitReport:
+    """Insist that names and shapes agree; the model may be on the meta device, where it takes no memory.
 
     Raises:
         CheckpointError: they do not; the message names the class counts, or the first keys and shapes.
@@ -58,13 +58,33 @@ def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) ->
     report = compare_weights(weights, model)
     if not report.is_exact:
         raise CheckpointError(f"{source} does not fit the recipe: {explain_misfit(report)}")
+    return report
+
+
+def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
+    """Load weights that must fit exactly; of any floating precision, since the model keeps its own.
+
+    Raises:
+        CheckpointError: they do not (see `refuse_misfit`), or some are no finite floating-point numbers.
+    """
+    report = refuse_misfit(weights, model, source)
+    if spoilt := [name for name in report.fitting if not _is_usable(weights[name])]:
+        raise CheckpointError(
+            f"{source}: {len(spoilt)} weights are not finite numbers, first {spoilt[0]} ({weights[spoilt[0]].dtype}); "
+            "the run that wrote them diverged, or the file is damaged, so take an earlier checkpoint"
+        )
     model.load_state_dict(dict(weights), strict=False)
+
+
+def _is_usable(value: Tensor) -> bool:
+    return value.is_floating_point() and bool(value.float().isfinite().all())
 
 
 def explain_misfit(report: FitReport) -> str:
     """What does not fit, in one line."""
-    if _CLASS_LAYER in report.mismatched:
-        (given,), (wanted,) = report.mismatched[_CLASS_LAYER]
+    given_shape, wanted_shape = report.mismatched.get(_CLASS_LAYER, ((), ()))
+    if len(given_shape) == len(wanted_shape) == 1:
+        given, wanted = given_shape[0], wanted_shape[0]
         return (
             f"it was trained for {given - 1} classes, the recipe has {wanted - 1} categories; "
             "give the recipe the checkpoint's categories, or train it on yours"

@@ -78,7 +78,7 @@ def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
+            header = _read_header(file.metadata() or {})
             names = list(file.keys())
             weights = {name: file.get_tensor(name) for name in names if not name.startswith(TRAINING)}
             training = {
@@ -86,12 +86,21 @@ def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
                 for name in names
                 if with_training and name.startswith(TRAINING)
             }
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({error}); it is cut off, or not a maskwright file"
         ) from error
-    if header.get("format") != FORMAT:
+    if header["format"] != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path} has format {header.get('format')!r}, this maskwright reads {FORMAT}: update maskwright"
+            f"checkpoint {path} has format {header['format']!r}, this maskwright reads {FORMAT}: update maskwright"
         )
     return NativeCheckpoint(weights, header["recipe"], training, header["progress"])
+
+
+def _read_header(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The header's table; files are untrusted, so its form is checked."""
+    header = json.loads(metadata[_HEADER])
+    tables = (header, header.get("recipe"), header.get("progress")) if isinstance(header, dict) else ()
+    if not tables or not all(isinstance(table, dict) for table in tables) or "format" not in header:
+        raise ValueError("its header is no table of format, recipe and progress")
+    return dict(header)

@@ -42,6 +42,8 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_head.logits."),
 )
 
+_CLASS_BIASES = "roi_heads.box_predictor.cls_score.bias"
+
 
 def is_torchvision(keys: set[str]) -> bool:
     """Whether a state dict's keys are those of a torchvision detection model."""
@@ -61,7 +63,10 @@ def torchvision_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]
     # torchvision's FrozenBatchNorm2d saves no counters: their presence proves BatchNorm2d, whose epsilon is 1e-5
     if "backbone.body.bn1.num_batches_tracked" in state:
         implied |= {"backbone.norm": "batch", "backbone.norm_eps": 1e-5}
-    num_classes = len(state["roi_heads.box_predictor.cls_score.bias"]) - 1
+    class_biases = state.get(_CLASS_BIASES)
+    if class_biases is None or class_biases.ndim != 1:
+        raise CheckpointError(f"{_CLASS_BIASES} is no list of numbers, so the number of classes is not known")
+    num_classes = len(class_biases) - 1
     if num_classes != len(named_categories("coco_with_holes")):
         implied["categories"] = [f"class {index}" for index in range(1, num_classes + 1)]
     return f"torchvision/mask_rcnn_r50_fpn{'_v2' if is_v2 else ''}", implied
@@ -97,6 +102,8 @@ def _rename(key: str) -> str:
 
 def _background_last(key: str, value: Tensor) -> Tensor:
     """torchvision's channel 0 is background in all three predictors; only the class predictor trains it."""
+    if value.ndim == 0:  # no predictor; loading will report its shape
+        return value
     if key.startswith("box_head.class_logits."):
         return torch.cat([value[1:], value[:1]])
     if key.startswith("box_head.deltas."):

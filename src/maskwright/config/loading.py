@@ -44,7 +44,7 @@ def recipe_from_table(table: Mapping[str, Any], source: str, overrides: Mapping[
     """Check a recipe given as nested dicts (read from YAML or out of a checkpoint); `source` is named in errors."""
     table = merge(table, nest_overrides(overrides or {}))
     family = table.get("family", "mask_rcnn")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(f"{source}: no family called {family!r}; choose one of {', '.join(FAMILIES)}")
     try:
         return FAMILIES[family].model_validate(table)

@@ -33,7 +33,7 @@ def build_model(recipe: Recipe) -> nn.Module:
     """The network of a recipe, its weights a function of `train.seed` alone.
 
     Raises:
-        ConfigError: the recipe has no categories yet.
+        ConfigError: the recipe has no categories yet, or its network does not fit into memory.
     """
     if not recipe.categories:
         raise ConfigError(
@@ -41,9 +41,12 @@ def build_model(recipe: Recipe) -> nn.Module:
             "whose categories it then takes"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(random_key(recipe.train.seed, "initial weights"))
-        if isinstance(recipe, MaskRcnnRecipe):
-            model = build_mask_rcnn(recipe)
-        else:
+        torch.default_generator.manual_seed(random_key(recipe.train.seed, "initial weights"))
+        if not isinstance(recipe, MaskRcnnRecipe):
             raise ConfigError(f"no network for family {recipe.family!r}")
+        try:
+            model = build_mask_rcnn(recipe)
+        except RuntimeError as error:  # torch asks for memory here and for nothing else
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"recipe {recipe.name}: its network is too large for this machine ({reason})") from error
     return model.to(memory_format=torch.channels_last)

@@ -7,7 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from maskwright.checkpoints.fitting import put_weights
+import torch
+
+from maskwright.checkpoints.fitting import put_weights, refuse_misfit
 from maskwright.checkpoints.reading import SUFFIXES, ForeignWeights, read_weights
 from maskwright.config import Recipe, load_recipe, recipe_from_table
 from maskwright.errors import CheckpointError, ConfigError, MissingDependency
@@ -97,6 +99,8 @@ def _proven(found: ForeignWeights) -> dict[str, Any]:
 
 
 def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, precision: Precision) -> Predictor:
+    with torch.device("meta"):  # the shapes first: a recipe in a file may ask for more memory than the machine has
+        refuse_misfit(found.weights, build_model(recipe), source)
     model = build_model(recipe)
     put_weights(found.weights, model, source)
     return Predictor(model, recipe, device, precision)

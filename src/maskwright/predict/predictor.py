@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, cast, get_args, overload
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class Predictor:
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision = "fp32") -> None:
+        if precision not in get_args(Precision):
+            raise ConfigError(f"no precision called {precision!r}; choose one of {', '.join(get_args(Precision))}")
         self.model = model.to(device).eval()
         self.recipe = recipe
         self.preprocess = Preprocess.of(cast(MaskRcnnRecipe, recipe))
@@ -81,6 +83,7 @@ class Predictor:
 
         Raises:
             DataError: an image cannot be read.
+            ConfigError: a threshold that is no share of one, or a limit below 1.
         """
         if isinstance(images, list | tuple):
             return list(self.stream(images, score_threshold, max_detections))
@@ -103,10 +106,18 @@ class Predictor:
 
     @torch.inference_mode()
     def _detect(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:
+        _check_limits(score_threshold, max_detections)
         batch = self.preprocess.batch([image.to(self.device)])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             found = cast(Segmenter, self.model).detect(batch, score_threshold, max_detections)[0]
         return self.preprocess.restore(found, (image.shape[-2], image.shape[-1])).to("cpu")
+
+
+def _check_limits(score_threshold: float | None, max_detections: int | None) -> None:
+    if score_threshold is not None and not 0 <= score_threshold <= 1:
+        raise ConfigError(f"score_threshold is {score_threshold}; give a number from 0 to 1")
+    if max_detections is not None and max_detections < 1:
+        raise ConfigError(f"max_detections is {max_detections}; give at least 1")
 
 
 def choose_device(name: str) -> torch.device:
@@ -119,8 +130,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # asks for a value, which the device called meta has not
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
     return device

@@ -42,7 +42,10 @@ def scale_and_shift(norm: FrozenBatchNorm | nn.BatchNorm2d) -> tuple[Tensor, Ten
 
 
 def _group_norm(channels: int, eps: float) -> nn.Module:
-    return nn.GroupNorm(min(GROUPS, channels // 2), channels, eps=eps)
+    groups = min(GROUPS, channels // 2)
+    if groups == 0 or channels % groups:
+        raise ConfigError(f"{channels} channels cannot be normalised in {groups} equal groups; choose a multiple of 32")
+    return nn.GroupNorm(groups, channels, eps=eps)
 
 
 class BatchNorm(nn.BatchNorm2d):

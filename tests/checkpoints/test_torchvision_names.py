@@ -1,0 +1,133 @@
+"""torchvision's state dicts under our names: today's, and those of older published files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from maskwright.checkpoints.torchvision import from_torchvision, is_torchvision, torchvision_recipe
+from maskwright.config import load_recipe
+from maskwright.errors import CheckpointError
+from maskwright.models.build import build_model
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def reference_state(name: str, **changes) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        network = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None, **changes)
+    return network.state_dict()
+
+
+def shapes_of(state: dict[str, Tensor]) -> Shapes:
+    return {key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+def our_shapes(state: dict[str, Tensor]) -> Shapes:
+    recipe, implied = torchvision_recipe(state)
+    with torch.device("meta"):
+        return shapes_of(build_model(load_recipe(recipe, implied)).state_dict())
+
+
+def as_first_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The key names of the first release: no nested `.0` after a convolution, and frozen norms without counters."""
+    renamed = {}
+    for key, value in state.items():
+        for block in ("inner_blocks", "layer_blocks"):
+            for level in range(4):
+                key = key.replace(f"fpn.{block}.{level}.0.", f"fpn.{block}.{level}.")
+        key = key.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        for place in range(4):
+            key = key.replace(f"mask_head.{place}.0.", f"mask_head.mask_fcn{place + 1}.")
+        if not key.endswith("num_batches_tracked"):
+            renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize("change", [dict, as_first_published])
+def test_version_1_fills_the_network(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    state = change(reference_state("maskrcnn_resnet50_fpn"))
+    assert is_torchvision(set(state))
+    assert torchvision_recipe(state)[0] == "torchvision/mask_rcnn_r50_fpn"
+    assert shapes_of(from_torchvision(state)) == our_shapes(state)
+
+
+def test_first_published_names_are_those_people_have() -> None:
+    keys = set(as_first_published(reference_state("maskrcnn_resnet50_fpn")))
+    assert {
+        "rpn.head.conv.weight",
+        "roi_heads.mask_head.mask_fcn1.weight",
+        "roi_heads.mask_head.mask_fcn4.bias",
+        "backbone.fpn.inner_blocks.0.weight",
+        "backbone.fpn.layer_blocks.3.bias",
+    } <= keys
+
+
+def test_version_2_fills_the_network() -> None:
+    state = reference_state("maskrcnn_resnet50_fpn_v2")
+    assert torchvision_recipe(state)[0] == "torchvision/mask_rcnn_r50_fpn_v2"
+    assert shapes_of(from_torchvision(state)) == our_shapes(state)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 101])
+def test_other_depths_are_recognised_by_their_blocks(depth) -> None:
+    with torch.device("meta"):
+        backbone = torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
+            backbone_name=f"resnet{depth}", weights=None
+        )
+        network = torchvision.models.detection.MaskRCNN(backbone, num_classes=91)
+    state = network.state_dict()
+    assert torchvision_recipe(state)[1]["backbone.depth"] == depth
+    assert shapes_of(from_torchvision(state)) == our_shapes(state)
+
+
+def test_counters_prove_batch_norm_and_their_absence_keeps_the_recipes_norm() -> None:
+    today = reference_state("maskrcnn_resnet50_fpn")
+    _, implied = torchvision_recipe(today)
+    assert (implied["backbone.norm"], implied["backbone.norm_eps"]) == ("batch", 1e-5)
+    name, implied = torchvision_recipe(as_first_published(today))
+    assert not any(key.startswith("backbone.norm") for key in implied)
+    backbone = load_recipe(name, implied).backbone
+    assert (backbone.norm, backbone.norm_eps) == ("frozen_batch", 0.0)
+
+
+def test_another_number_of_classes_gets_numbered_names() -> None:
+    _, implied = torchvision_recipe(reference_state("maskrcnn_resnet50_fpn", num_classes=3))
+    assert implied["categories"] == ["class 1", "class 2"]
+    assert "categories" not in torchvision_recipe(reference_state("maskrcnn_resnet50_fpn"))[1]
+
+
+def test_background_goes_from_the_first_channel_to_the_last() -> None:
+    state = {
+        "roi_heads.box_predictor.cls_score.bias": torch.arange(3.0),
+        "roi_heads.box_predictor.bbox_pred.bias": torch.arange(12.0),
+        "roi_heads.mask_predictor.mask_fcn_logits.bias": torch.arange(3.0),
+    }
+    named = from_torchvision(state)
+    assert named["box_head.class_logits.bias"].tolist() == [1, 2, 0]
+    assert named["box_head.deltas.bias"].tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert named["mask_head.logits.bias"].tolist() == [1, 2]
+
+
+def test_a_key_without_a_rule_keeps_its_name() -> None:
+    assert list(from_torchvision({"roi_heads.keypoint_head.0.weight": torch.zeros(1)})) == [
+        "roi_heads.keypoint_head.0.weight"
+    ]
+
+
+def test_a_detector_without_masks_is_refused() -> None:
+    state = reference_state("fasterrcnn_resnet50_fpn")
+    assert is_torchvision(set(state))
+    with pytest.raises(CheckpointError, match="without a mask branch"):
+        torchvision_recipe(state)
+
+
+def test_a_state_dict_without_class_scores_is_refused() -> None:
+    state = reference_state("maskrcnn_resnet50_fpn")
+    del state["roi_heads.box_predictor.cls_score.bias"]
+    with pytest.raises(CheckpointError, match="number of classes is not known"):
+        torchvision_recipe(state)

@@ -1,0 +1,54 @@
+"""`maskwright data check` and the refusals of the commands that read datasets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def defective(tiny, tmp_path):
+    """An annotation file with a box without area and an image that is not there."""
+    content = json.loads(tiny.annotations.read_text())
+    content["annotations"][0]["bbox"] = [5, 5, 0, 0]
+    content["images"][1]["file_name"] = "gone.png"
+    path = tmp_path / "defective.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_clean_dataset_is_told_so_with_status_0(here, tiny):
+    outcome = here("data", "check", tiny.images, tiny.annotations)
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == "no defects"
+    assert "images: 3 of 3" in outcome.err
+
+
+def test_all_defects_are_listed_with_status_2(here, tiny, defective):
+    outcome = here("data", "check", tiny.images, defective, "--no-pixels")
+    assert outcome.status == 2
+    assert "gone.png" in outcome.out
+    assert "box-without-area" in outcome.out
+    assert outcome.err == ""
+
+
+def test_broken_json_is_named(here, tiny, tmp_path):
+    (tmp_path / "broken.json").write_text('{"images": [')
+    outcome = here("data", "check", tiny.images, tmp_path / "broken.json")
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: ")
+    assert "broken.json" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_defective_dataset_is_evaluated_only_if_asked(here, tiny, defective):
+    words = [
+        "evaluate", "--model", tiny.recipe, "--weights", "random", "--images", tiny.images, "--annotations", defective,
+    ]  # fmt: skip
+    refused = here(*words)
+    assert refused.status == 2
+    assert "defects" in refused.err
+    allowed = here(*words, "--skip-bad")
+    assert allowed.status == 0, allowed.err
+    assert "warning: left out: " in allowed.err

@@ -1,0 +1,65 @@
+"""Exit statuses, messages, and what a command may load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_recipes_are_listed_without_loading_torch():
+    words = [sys.executable, "-X", "importtime", "-m", "maskwright", "recipes"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "torchvision/mask_rcnn_r50_fpn " in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "maskwright.config.loading" in loaded
+    assert loaded & {"torch", "numpy", "PIL", "supervision", "hotcoco"} == set()
+
+
+def test_misspelt_key_is_one_line_with_the_right_key_and_status_2(process):
+    outcome = process("recipes", "mask_rcnn", "rpn.nms_iuo=0.6")
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err == "error: mask_rcnn: unknown key 'rpn.nms_iuo'; did you mean rpn.nms_iou or detect.nms_iou?\n"
+
+
+def test_reader_that_has_seen_enough_is_no_failure():
+    script = "import sys; sys.argv[1:] = ['recipes', 'mask_rcnn']; from maskwright.cli import main; main()"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        command.stdout.close()
+        assert command.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["recipes", "mask_rccn"], "did you mean mask_rcnn"),
+        (["recipes", "mask_rcnn", "train.seed"], "write it as key=value"),
+        (["predict", "nowhere.png", "--model", "mask_rcnn"], "nowhere.png does not exist"),
+        (["predict", "--model", "mask_rcnn"], "SOURCE"),
+        (["predict", "a.png", "--model", "mask_rcnn", "--score-threshold", "2"], "score-threshold"),
+        (["inspect", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["train", "mask_rcnn", "--output", "run"], "data.train.images"),
+        (["data", "check", "nowhere", "nothing.json"], "nowhere does not exist"),
+        (["evaluate", "--model", "mask_rcnn", "--images", ".", "--annotations", "no.json"], "no.json does not exist"),
+        (["no-such-command"], "no-such-command"),
+    ],
+)
+def test_wrong_use_is_told_with_status_2(here, arguments, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = here(*arguments)
+    assert outcome.status == 2
+    assert part in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_version_is_told(here):
+    assert here("--version").out.startswith("maskwright 0.")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "recipes", "inspect", "demo"])
+def test_every_command_explains_itself(here, command):
+    outcome = here(command, "--help")
+    assert outcome.status == 0
+    assert f"Usage: maskwright {command}" in outcome.out

@@ -1,0 +1,123 @@
+"""`maskwright train` and what its checkpoints are good for."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from maskwright.cli.train import line_printer
+
+
+def test_training_tells_every_step_and_leaves_checkpoints(trained):
+    folder, outcome = trained
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("step 1/2  loss ")
+    assert any(line.startswith("step 2/2  validation  loss ") and "mask AP" in line for line in lines)
+    assert f"best weights  {folder / 'checkpoints' / 'best.safetensors'}" in lines
+    assert (folder / "metrics.json").is_file()
+
+
+def test_folder_of_another_run_is_refused(here, tiny, trained):
+    outcome = here("train", tiny.recipe, *tiny.overrides, "train.iterations=3", "--output", trained[0])
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"error: output folder {trained[0]} belongs to another run")
+    changed = here("train", tiny.recipe, *tiny.overrides, "train.iterations=3", "--resume", "--output", trained[0])
+    assert changed.status == 2
+    assert "train.iterations" in changed.err
+
+
+def test_finished_run_can_be_resumed_and_does_nothing(here, tiny, trained):
+    outcome = here("train", tiny.recipe, *tiny.overrides, "--resume", "--output", trained[0])
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.startswith("2 steps done\n")
+
+
+def test_inspect_tells_what_a_run_left(here, trained):
+    outcome = here("inspect", trained[0] / "checkpoints" / "last.safetensors")
+    assert outcome.status == 0, outcome.err
+    told = dict(line.split(None, 1) for line in outcome.out.splitlines())
+    assert told["lineage"] == "maskwright"
+    assert told["architecture"].startswith("Mask R-CNN, ResNet-18 (width 8, norm batch), FPN of 16 channels")
+    assert told["categories"] == "square (1)"
+    assert told["fit"] == "every weight has its place"
+    assert told["training"].startswith("step 2")
+    assert told["training"].endswith("for --resume")
+
+
+def test_inspect_refuses_a_cut_off_file(here, trained, tmp_path):
+    whole = (trained[0] / "checkpoints" / "best.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:1000])
+    outcome = here("inspect", tmp_path / "cut.safetensors")
+    assert outcome.status == 2
+    assert "cut off" in outcome.err
+
+
+def test_evaluation_of_a_checkpoint_writes_what_the_contract_says(here, tiny, trained, tmp_path):
+    outcome = here(
+        "evaluate", "--model", trained[0] / "checkpoints" / "best.safetensors", "--images", tiny.images,
+        "--annotations", tiny.annotations, "--output", tmp_path / "out", "--max-detections", 1,
+        "--set", "detect.score_threshold=0",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR"} <= metrics["box"].keys() & metrics["mask"].keys()
+    assert metrics["images"] == 3
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 3
+    assert "AP50" in outcome.out
+    assert "warning: 3 images reached the limit of 1 detections" in outcome.err
+
+
+def test_evaluation_does_not_overwrite_the_metrics_of_a_run(here, tiny, trained):
+    outcome = here(
+        "evaluate", "--model", "mask_rcnn", "--images", tiny.images, "--annotations", tiny.annotations,
+        "--output", trained[0],
+    )  # fmt: skip
+    assert outcome.status == 2
+    assert "has other files in it" in outcome.err
+
+
+def test_first_line_of_a_resumed_run_claims_no_speed(capsys):
+    report = line_printer(100, is_resumed=True)
+    report(20, {"loss": 1.0, "learning_rate": 1e-3, "seconds": 5.0}, "train")
+    report(40, {"loss": 1.0, "learning_rate": 1e-3, "seconds": 5.0}, "train")
+    assert capsys.readouterr().out.splitlines() == [
+        "step 20/100  loss 1.0000  lr 1.00e-03",
+        "step 40/100  loss 1.0000  lr 1.00e-03  0.25 s/step  eta 0:00:15",
+    ]
+
+
+@pytest.mark.slow
+def test_interrupted_training_says_what_is_kept_and_how_to_go_on(tiny, tmp_path):
+    words = [sys.executable, "-m", "maskwright", "train", tiny.recipe, *tiny.overrides, "train.iterations=100000"]
+    with subprocess.Popen(
+        [*words, "--output", tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as training:
+        for line in training.stdout:
+            if line.startswith("step 2/"):
+                break
+        training.send_signal(signal.SIGINT)
+        training.stdout.read()
+        message = training.stderr.read()
+    assert training.returncode == 130
+    assert message.splitlines()[-1].startswith("interrupted: the run up to its last checkpoint is in ")
+    assert "Traceback" not in message
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_speak_with_one_voice(tiny, tmp_path):
+    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "maskwright", "train"]
+    done = subprocess.run(
+        [sys.executable, *words, tiny.recipe, *tiny.overrides, "--device", "cpu", "--output", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 1/2  loss") == 1
+    assert done.stdout.count("2 steps done") == 1

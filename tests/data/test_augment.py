@@ -1,0 +1,254 @@
+"""Each object is painted in a grey of its own, so that a varied image itself says where its objects are."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from maskwright.config.data import AugmentConfig
+from maskwright.data.augment import augment, build_augmentation
+from maskwright.structures import CropMasks, Targets
+from maskwright.structures.rle import any_to_rle
+
+KEYS = st.integers(0, 2**62)
+SIZE = (40, 60)
+# x1 y1 x2 y2; discs, so that a mask is not its box
+BOXES = ((2, 3, 20, 17), (22, 1, 58, 30), (4, 20, 19, 39), (30, 31, 37, 40), (50, 33, 51, 34))
+STILL = {"horizontal_flip": 0.0}
+GEOMETRY = {"horizontal_flip": 0.5, "vertical_flip": 0.5, "transpose": 0.5}
+
+
+def grey_of(label: int) -> int:
+    return 40 * (label + 1)
+
+
+def painted(boxes: tuple[tuple[int, int, int, int], ...] = BOXES) -> tuple[torch.Tensor, Targets]:
+    """An image of discs, and its objects; an object's label is its place."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    image, bitmaps = np.zeros(SIZE, dtype=np.uint8), []
+    for label, (x1, y1, x2, y2) in enumerate(boxes):
+        across, down = (2 * columns - x1 - x2) / (x2 - x1), (2 * rows - y1 - y2) / (y2 - y1)
+        bitmaps.append(across**2 + down**2 <= 1)
+        image[bitmaps[-1]] = grey_of(label)
+    masks = CropMasks.from_rle([encoded(bitmap) for bitmap in bitmaps], SIZE)
+    labels = torch.arange(len(boxes))
+    targets = Targets(SIZE, masks.boxes(), labels, masks, torch.zeros(len(boxes), dtype=torch.bool))
+    return torch.from_numpy(image).expand(3, -1, -1).contiguous(), targets
+
+
+def encoded(bitmap: np.ndarray) -> dict[str, object]:
+    """Run lengths that are not compressed."""
+    flat = np.concatenate([[False], bitmap.T.ravel(), [False]])
+    borders = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], borders, [bitmap.size]])).tolist()
+    return any_to_rle({"size": list(bitmap.shape), "counts": counts}, bitmap.shape)
+
+
+def varied(key: int, image: torch.Tensor, targets: Targets, size: tuple[int, int] | None = None, **settings: object):
+    """The image and objects under settings of `AugmentConfig`; without a size the image is not resized."""
+    config = AugmentConfig(**{**STILL, **settings})
+    chain = build_augmentation(config, lambda old, factor: size or old)
+    return augment(image, targets, chain, config, key)
+
+
+def is_painted(image: torch.Tensor, label: int) -> torch.Tensor:
+    return image[0] == grey_of(label)
+
+
+@given(KEYS)
+def test_flips_and_turns_move_image_and_masks_alike(key: int) -> None:
+    image, targets = varied(key, *painted(), **GEOMETRY)
+    assert len(targets) == len(BOXES)
+    assert targets.size == tuple(image.shape[1:])
+    for label, bitmap in zip(targets.labels.tolist(), targets.masks.bitmaps(), strict=True):
+        assert torch.equal(torch.as_tensor(bitmap), is_painted(image, label))
+
+
+@given(KEYS)
+def test_flips_and_turns_move_boxes_along(key: int) -> None:
+    _, targets = varied(key, *painted(), **GEOMETRY)
+    assert torch.equal(targets.boxes, targets.masks.boxes())
+
+
+@given(KEYS, st.integers(1, 45), st.integers(1, 65))
+def test_a_window_shows_image_and_masks_alike(key: int, height: int, width: int) -> None:
+    image, targets = varied(key, *painted(), crop_px=(height, width), min_side_px=0, **GEOMETRY)
+    assert sorted(image.shape[1:]) == sorted((min(height, SIZE[0]), min(width, SIZE[1])))
+    assert targets.size == tuple(image.shape[1:])
+    for label, bitmap in zip(targets.labels.tolist(), targets.masks.bitmaps(), strict=True):
+        assert torch.equal(torch.as_tensor(bitmap), is_painted(image, label))
+    visible = {label for label in range(len(BOXES)) if is_painted(image, label).any()}
+    assert set(targets.labels.tolist()) == visible
+
+
+@given(KEYS, st.integers(4, 40), st.integers(4, 60), st.integers(0, 12))
+def test_objects_cut_down_to_a_short_side_are_dropped(key: int, height: int, width: int, least: int) -> None:
+    image, targets = varied(key, *painted(), crop_px=(height, width), min_side_px=least)
+    for label in range(len(BOXES)):
+        rows, columns = (is_painted(image, label).any(dim=dim).sum().item() for dim in (1, 0))
+        is_kept = label in targets.labels.tolist()
+        assert is_kept == (min(rows, columns) >= max(least, 1))
+
+
+@given(KEYS)
+def test_after_a_window_boxes_are_tight_around_what_is_seen(key: int) -> None:
+    image, targets = varied(key, *painted(), crop_px=(25, 30))
+    for label, box in zip(targets.labels.tolist(), targets.boxes.tolist(), strict=True):
+        rows = torch.nonzero(is_painted(image, label).any(dim=1)).flatten()
+        columns = torch.nonzero(is_painted(image, label).any(dim=0)).flatten()
+        assert box == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+@given(KEYS, st.tuples(st.integers(30, 120), st.integers(40, 160)))
+def test_a_resize_moves_image_and_masks_alike_but_for_the_edges(key: int, size: tuple[int, int]) -> None:
+    disc = ((12, 8, 50, 36),)
+    image, targets = varied(key, *painted(disc), size, **GEOMETRY)
+    mask, shown = torch.as_tensor(targets.masks.bitmaps()[0]), image[0] > grey_of(0) // 2
+    assert (mask & shown).sum() / (mask | shown).sum() > 0.88
+    assert (targets.boxes - targets.masks.boxes()).abs().max() <= max(1.0, size[0] / SIZE[0], size[1] / SIZE[1])
+
+
+def test_the_scale_is_drawn_between_its_bounds_and_evenly_in_the_logarithm() -> None:
+    factors: list[float] = []
+
+    def policy(size: tuple[int, int], factor: float) -> tuple[int, int]:
+        factors.append(factor)
+        return size
+
+    config = AugmentConfig(scale_jitter=(0.5, 2.0))
+    chain = build_augmentation(config, policy)
+    for key in range(200):
+        augment(*painted(()), chain, config, key)
+    assert min(factors) >= 0.5
+    assert max(factors) <= 2.0
+    assert abs(np.log2(factors).mean()) < 0.15
+
+
+@given(KEYS)
+def test_a_variation_is_a_function_of_its_key_alone(key: int) -> None:
+    settings = dict(crop_px=(30, 40), scale_jitter=(0.5, 2.0), colour=1.0, invert=0.5, **GEOMETRY)
+    image, targets = varied(key, *painted(), **settings)
+    torch.manual_seed(key % 1000)
+    random.seed(key)
+    np.random.seed(key % 1000)  # noqa: NPY002 - the global state is what is tested
+    varied(key + 1, *painted(), **settings)
+    again, targets_again = varied(key, *painted(), **settings)
+    assert torch.equal(image, again)
+    assert torch.equal(targets.boxes, targets_again.boxes)
+    assert torch.equal(targets.masks.pixels, targets_again.masks.pixels)
+
+
+def test_varying_leaves_the_global_generator_and_the_input_alone() -> None:
+    state = torch.get_rng_state()
+    image, targets = painted()
+    before = image.clone(), targets.boxes.clone(), targets.masks.pixels.clone()
+    varied(3, image, targets, crop_px=(20, 20), colour=1.0, invert=1.0, **GEOMETRY)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(map(torch.equal, before, (image, targets.boxes, targets.masks.pixels)))
+
+
+@given(KEYS)
+def test_colours_change_and_nothing_moves(key: int) -> None:
+    plain, plain_targets = varied(key, *painted(), crop_px=(30, 40), **GEOMETRY)
+    coloured, targets = varied(key, *painted(), crop_px=(30, 40), colour=1.0, invert=1.0, **GEOMETRY)
+    assert coloured.shape == plain.shape
+    assert coloured.dtype == torch.uint8
+    assert torch.equal(targets.boxes, plain_targets.boxes)
+    assert torch.equal(targets.masks.pixels, plain_targets.masks.pixels)
+
+
+def test_inverting_turns_dark_into_bright() -> None:
+    image, targets = painted()
+    inverted, _ = varied(0, image, targets, invert=1.0)
+    assert torch.equal(inverted, 255 - image)
+
+
+def test_without_settings_an_image_stays_as_it_is() -> None:
+    image, targets = painted()
+    same, same_targets = varied(0, image, targets)
+    assert torch.equal(same, image)
+    assert torch.equal(same_targets.boxes, targets.boxes)
+    assert torch.equal(same_targets.masks.pixels, targets.masks.pixels)
+
+
+@given(KEYS)
+def test_an_image_without_objects_is_varied_too(key: int) -> None:
+    settings = dict(crop_px=(30, 40), scale_jitter=(0.5, 2.0), colour=1.0, **GEOMETRY)
+    image, targets = varied(key, *painted(()), **settings)
+    assert len(targets) == 0
+    assert targets.boxes.shape == (0, 4)
+    assert targets.size == tuple(image.shape[1:])
+
+
+@given(KEYS)
+def test_crowds_stay_crowds(key: int) -> None:
+    image, targets = painted()
+    crowded = Targets(targets.size, targets.boxes, targets.labels, targets.masks, targets.labels == 2)
+    _, moved = varied(key, image, crowded, crop_px=(30, 40), **GEOMETRY)
+    assert torch.equal(moved.is_crowd, moved.labels == 2)
+
+
+@given(KEYS)
+def test_masks_stay_as_small_as_their_boxes(key: int) -> None:
+    _, targets = varied(key, *painted(), (400, 600), crop_px=(300, 300), **GEOMETRY)
+    assert len(targets.masks.pixels) <= sum(10 * (x2 - x1) * 10 * (y2 - y1) for x1, y1, x2, y2 in BOXES)
+
+
+# what a worker does for a step: read, rasterise, vary; 2,000 discs of 40 to 100 px on 4000 × 4000
+_HUGE = """
+import json, resource, sys
+from pathlib import Path
+from maskwright.config.data import AugmentConfig
+from maskwright.config.images import PixelsConfig, ResizeConfig
+from maskwright.data.loader import TrainingSet
+from maskwright.data.readers import read_dataset
+from maskwright.data.samplers import SampleRequest
+from maskwright.images.preprocess import Preprocess
+
+folder = Path(sys.argv[1])
+dataset = read_dataset(folder, folder / "annotations.json")
+config = AugmentConfig(
+    scale_jitter=(1.25, 1.25), crop_px=(4500, 4500), horizontal_flip=1, vertical_flip=1, transpose=1, colour=1
+)
+policy = Preprocess(PixelsConfig(), ResizeConfig(short_side=4000, long_side=4000)).scaled_size
+samples = TrainingSet(dataset.records, dataset.categories, config, policy)
+count = len(samples[SampleRequest(0, 1)].targets)
+print(json.dumps({"objects": count, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "darwin", reason="ru_maxrss has another unit there")
+def test_an_image_of_4000_px_with_2000_objects_needs_less_than_2_gb(tmp_path: Path, record_property) -> None:
+    generator = np.random.default_rng(0)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    annotations = []
+    for number in range(2000):
+        radius = generator.uniform(20, 50)
+        centre = generator.uniform(60, 3940, size=2)
+        outline = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        box = [*(centre - radius), 2 * radius, 2 * radius]
+        polygon = outline.ravel().tolist()
+        annotations.append({"id": number, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": [polygon]})
+    image = {"id": 1, "file_name": "huge.png", "height": 4000, "width": 4000}
+    categories = [{"id": 1, "name": "disc"}]
+    document = {"images": [image], "annotations": annotations, "categories": categories}
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    pixels = generator.integers(0, 255, size=(4000, 4000, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "huge.png", compress_level=1)
+    run = subprocess.run([sys.executable, "-c", _HUGE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    measured = json.loads(run.stdout)
+    record_property("peak_bytes", measured["bytes"])
+    assert measured["objects"] > 1400
+    assert measured["bytes"] < 2e9

@@ -1,0 +1,124 @@
+"""Predictions on disk: always whole, whatever happens."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskwright.errors import OutputError
+from maskwright.predict.writing import PREDICTIONS, PredictionsFile, claim_folder, predict_files, write_json
+from maskwright.structures import Categories, Instances
+
+CATEGORIES = Categories(("cell",), (7,))
+
+
+def found_in(size, num_objects):
+    boxes = torch.tensor([[1.0, 2.0, 5.0, 10.0]]).repeat(num_objects, 1)
+    return Instances(
+        size=size,
+        boxes=boxes,
+        labels=torch.zeros(num_objects, dtype=torch.int64),
+        scores=torch.full((num_objects,), 0.9),
+        masks=None,
+        categories=CATEGORIES,
+    )
+
+
+class TwoBoxes:
+    """Stands for a predictor: finds two objects everywhere."""
+
+    categories = CATEGORIES
+
+    def __call__(self, image, *_):
+        return found_in(tuple(image.shape[1:]), 2)
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = [tmp_path / folder / f"{name}.png" for folder, name in (("a", 1), ("b", 1), ("b", 2))]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture
+def output(tmp_path):
+    claim_folder(tmp_path / "out" / "deep", PREDICTIONS)
+    return tmp_path / "out" / "deep"
+
+
+def test_file_without_images_is_an_empty_dataset(tmp_path):
+    with PredictionsFile(tmp_path / PREDICTIONS, CATEGORIES):
+        pass
+    expected = {"categories": [{"id": 7, "name": "cell"}], "annotations": [], "images": []}
+    assert json.loads((tmp_path / PREDICTIONS).read_text()) == expected
+
+
+def test_ids_count_through_and_areas_of_boxes_are_theirs(tmp_path):
+    with PredictionsFile(tmp_path / PREDICTIONS, CATEGORIES) as file:
+        for name, num_objects in (("a.png", 2), ("b.png", 0), ("c.png", 1)):
+            file.add(name, found_in((20, 30), num_objects))
+    content = json.loads((tmp_path / PREDICTIONS).read_text())
+    assert [(entry["id"], entry["image_id"]) for entry in content["annotations"]] == [(1, 1), (2, 1), (3, 3)]
+    assert [entry["area"] for entry in content["annotations"]] == [32.0] * 3
+    assert content["images"][1] == {"id": 2, "file_name": "b.png", "height": 20, "width": 30}
+
+
+def test_names_are_relative_to_the_common_folder_and_pictures_do_not_overwrite_each_other(images, output):
+    outcomes = list(predict_files(TwoBoxes(), images, output))
+    assert [(outcome.path, outcome.num_objects, outcome.error) for outcome in outcomes] == [
+        (path, 2, None) for path in images
+    ]
+    content = json.loads((output / PREDICTIONS).read_text())
+    assert [image["file_name"] for image in content["images"]] == ["a/1.png", "b/1.png", "b/2.png"]
+    assert sorted(path.name for path in (output / "overlays").iterdir()) == ["2.png", "a_1.png", "b_1.png"]
+
+
+@pytest.mark.parametrize("num_done", [0, 1, 2])
+def test_stopping_early_leaves_a_whole_file_of_the_images_so_far(images, output, num_done):
+    outcomes = predict_files(TwoBoxes(), images, output)
+    for _ in range(num_done):
+        next(outcomes)
+    outcomes.close()
+    if num_done:
+        assert len(json.loads((output / PREDICTIONS).read_text())["images"]) == num_done
+    assert [path for path in output.iterdir() if "unfinished" in path.name] == []
+
+
+def test_interruption_while_the_network_works_leaves_a_whole_file(images, output):
+    class Stopped(TwoBoxes):
+        num_calls = 0
+
+        def __call__(self, *arguments):
+            self.num_calls += 1
+            if self.num_calls == 3:
+                raise KeyboardInterrupt
+            return super().__call__(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(predict_files(Stopped(), images, output))
+    content = json.loads((output / PREDICTIONS).read_text())
+    assert (len(content["images"]), len(content["annotations"])) == (2, 4)
+
+
+@pytest.mark.parametrize("names", [[], [PREDICTIONS, "overlays", "notes.txt"], [PREDICTIONS + ".unfinished"]])
+def test_empty_folder_and_earlier_output_are_taken(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
+    claim_folder(tmp_path, PREDICTIONS)
+
+
+def test_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(OutputError, match=r"out cannot be written \(File exists\)"):
+        claim_folder(tmp_path / "out", PREDICTIONS)
+
+
+def test_json_that_cannot_be_written_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_json(tmp_path / "gone" / "metrics.json", {})

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
+from maskwright.config import MaskRcnnRecipe
+from maskwright.errors import CheckpointError, OutputError, TrainingError
+from maskwright.train.checkpointing import Progress, TrainingState
+from maskwright.train.ema import AveragedWeights
+
+RECIPE = MaskRcnnRecipe()
+
+
+def a_checkpoint(value: float) -> NativeCheckpoint:
+    return NativeCheckpoint({"weight": torch.full((50,), value)}, {"name": "a"}, {}, {"step": int(value)})
+
+
+def a_state(optimiser: str = "adamw", *, is_averaged: bool = True) -> TrainingState:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    makers = {
+        "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
+        "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+        "plain": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    }
+    average = AveragedWeights(model, 0.9) if is_averaged else None
+    return TrainingState(model, makers[optimiser](model.parameters()), average)
+
+
+def take_a_step(state: TrainingState) -> None:
+    generator = torch.Generator().manual_seed(state.progress.step)
+    state.optimiser.zero_grad()
+    state.model(torch.randn(2, 3, 6, 6, generator=generator)).pow(3).sum().backward()
+    state.optimiser.step()
+    if state.average is not None:
+        state.average.update_(state.model, state.progress.step)
+    state.advance()
+
+
+@pytest.mark.parametrize("is_averaged", [True, False])
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd", "plain"])
+def test_a_restored_state_goes_on_bit_for_bit(optimiser: str, is_averaged: bool, tmp_path: Path) -> None:
+    state = a_state(optimiser, is_averaged=is_averaged)
+    take_a_step(state)
+    take_a_step(state)
+    state.write(tmp_path / "last.safetensors", RECIPE)
+    restored = a_state(optimiser, is_averaged=is_averaged)
+    restored.restore(tmp_path / "last.safetensors")
+    assert restored.progress == state.progress
+    for one in (state, restored):
+        take_a_step(one)
+        one.write(tmp_path / f"{one is state}.safetensors", RECIPE)
+    assert (tmp_path / "True.safetensors").read_bytes() == (tmp_path / "False.safetensors").read_bytes()
+
+
+def test_restored_weights_keep_their_memory_layout(tmp_path: Path) -> None:
+    state, restored = a_state(), a_state()
+    take_a_step(state)
+    state.write(tmp_path / "last.safetensors", RECIPE)
+    restored.restore(tmp_path / "last.safetensors")
+    weight = restored.model[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert restored.optimiser.state[weight]["exp_avg"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_weights_of_a_checkpoint_are_the_averaged_ones(tmp_path: Path) -> None:
+    state = a_state()
+    take_a_step(state)
+    state.write(tmp_path / "last.safetensors", RECIPE)
+    weights = read_native(tmp_path / "last.safetensors").weights
+    assert torch.equal(weights["0.weight"], state.average.state["0.weight"])
+    assert not torch.equal(weights["0.weight"], state.model[0].weight)
+
+
+def test_weights_alone_cannot_be_resumed_from(tmp_path: Path) -> None:
+    state = a_state()
+    state.write_weights(tmp_path / "best.safetensors", RECIPE)
+    assert read_native(tmp_path / "best.safetensors", with_training=True).training == {}
+    with pytest.raises(CheckpointError, match=r"best\.safetensors holds a model but no state of a run"):
+        state.restore(tmp_path / "best.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", ["weight", "moment", "average"])
+def test_what_is_not_finite_never_reaches_a_file(place: str, value: float, tmp_path: Path) -> None:
+    path, state = tmp_path / "last.safetensors", a_state()
+    take_a_step(state)
+    state.write(path, RECIPE)
+    before = path.read_bytes()
+    weight = state.model[0].weight
+    tensors = {"weight": weight.data, "moment": state.optimiser.state[weight]["exp_avg_sq"]}
+    {**tensors, "average": state.average.state["0.weight"]}[place][0, 0, 0, 0] = value
+    with pytest.raises(TrainingError, match=r"step 1: its update made .*0\.weight non-finite"):
+        state.write(path, RECIPE)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# the file itself
+
+
+def test_a_write_that_dies_halfway_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.safetensors"
+    write_native(path, a_checkpoint(1))
+
+    class Killed(BaseException):
+        pass
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    for target, name in ((os, "fsync"), (Path, "replace")):
+        with monkeypatch.context() as patched:
+            patched.setattr(target, name, dies)
+            with pytest.raises(Killed):
+                write_native(path, a_checkpoint(2))
+        assert read_native(path).progress == {"step": 1}
+
+
+def test_what_a_killed_write_left_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    write_native(path, a_checkpoint(1))
+    (tmp_path / "last.safetensors.unfinished").write_bytes(path.read_bytes()[:100])
+    assert read_native(path).progress == {"step": 1}
+    write_native(path, a_checkpoint(2))
+    assert read_native(path).progress == {"step": 2}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: calls.append("fsync") or fsync(file))
+    monkeypatch.setattr(Path, "replace", lambda self, target: calls.append("replace") or replace(self, target))
+    write_native(tmp_path / "last.safetensors", a_checkpoint(1))
+    assert calls == ["fsync", "replace"]
+
+
+def test_a_full_disk_is_an_output_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.safetensors"
+    write_native(path, a_checkpoint(1))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"last\.safetensors cannot be written \(No space left on device\)"):
+        write_native(path, a_checkpoint(2))
+    assert read_native(path).progress == {"step": 1}
+
+
+def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    a_state().write(path, RECIPE)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"last\.safetensors cannot be read"):
+        a_state().restore(path)
+
+
+# the best value so far
+
+VALUES = st.lists(st.one_of(st.none(), st.just(float("nan")), st.floats(0, 1)), max_size=12)
+
+
+@given(VALUES)
+def test_the_best_value_is_the_largest_and_stale_counts_since_it_was_first_reached(values: list[float | None]) -> None:
+    progress = Progress()
+    for value in values:
+        progress = progress.after_evaluation(value)
+    known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 - NaN differs from itself
+    assert progress.best == (max(known) if known else None)
+    assert progress.stale == (len(values) - 1 - values.index(max(known)) if known else len(values))
