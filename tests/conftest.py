@@ -29,7 +29,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_network() -> dict[str, Any]:
-    """Overrides that make of any two-stage recipe a network for images of some 64 pixels that answers in milliseconds."""
+    """Overrides that make any two-stage recipe a network for images of 64 pixels, which answers in milliseconds."""
     return {
         "categories": ["brick", "egg", "star"],
         "resize.short_side": 64,

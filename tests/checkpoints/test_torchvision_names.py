@@ -95,6 +95,19 @@ def test_counters_prove_batch_norm_and_their_absence_keeps_the_recipes_norm() ->
     assert (backbone.norm, backbone.norm_eps) == ("frozen_batch", 0.0)
 
 
+def test_frozen_norms_of_depths_never_published_have_their_usual_epsilon() -> None:
+    with torch.device("meta"):
+        backbone = torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
+            backbone_name="resnet18", weights=None
+        )
+        network = torchvision.models.detection.MaskRCNN(backbone, num_classes=91)
+    epsilons = {module.eps for module in network.modules() if isinstance(module, torchvision.ops.FrozenBatchNorm2d)}
+    name, implied = torchvision_recipe(network.state_dict())
+    backbone = load_recipe(name, implied).backbone
+    assert backbone.norm == "frozen_batch"
+    assert {backbone.norm_eps} == epsilons == {1e-5}
+
+
 def test_another_number_of_classes_gets_numbered_names() -> None:
     _, implied = torchvision_recipe(reference_state("maskrcnn_resnet50_fpn", num_classes=3))
     assert implied["categories"] == ["class 1", "class 2"]

@@ -111,7 +111,7 @@ def test_interrupted_training_says_what_is_kept_and_how_to_go_on(tiny, tmp_path)
 
 @pytest.mark.slow
 def test_two_processes_speak_with_one_voice(tiny, tmp_path):
-    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "maskwright", "train"]
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "maskwright", "train"]
     done = subprocess.run(
         [sys.executable, *words, tiny.recipe, *tiny.overrides, "--device", "cpu", "--output", tmp_path / "run"],
         capture_output=True,

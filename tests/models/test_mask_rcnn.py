@@ -62,9 +62,7 @@ def test_losses_of_a_batch_are_the_joined_sums_of_its_images(build, batch, targe
     model = build(recipe)
     with torch.no_grad():
         together = model.losses(batch, targets)
-        alone = [
-            model.losses(image, [target]) for image, target in zip(one_by_one(batch), targets, strict=True)
-        ]
+        alone = [model.losses(image, [target]) for image, target in zip(one_by_one(batch), targets, strict=True)]
     assert set(together) == LOSS_NAMES
     for name, loss in together.items():
         assert loss.count == sum(part[name].count for part in alone)
@@ -101,7 +99,9 @@ def test_without_any_proposal_the_network_still_works(build, batch, targets, mak
 def test_frozen_stages_get_no_gradient(build, batch, targets) -> None:
     model = build(backbone__frozen_stages=2)
     backward(model, batch, targets)
-    assert all(one.grad is None for part in (model.backbone.stem, model.backbone.stages[0]) for one in part.parameters())
+    assert all(
+        one.grad is None for part in (model.backbone.stem, model.backbone.stages[0]) for one in part.parameters()
+    )
     assert names_without_gradient(model) == []
 
 

@@ -57,7 +57,8 @@ def test_batch_norm_in_training_takes_the_batch(features) -> None:
     module = conv_norm("batch").train()
     raw = module.conv(features)
     mean, variance = raw.mean((0, 2, 3), keepdim=True), raw.var((0, 2, 3), correction=0, keepdim=True)
-    wanted = (raw - mean) / (variance + EPS).sqrt() * module.norm.weight[:, None, None] + module.norm.bias[:, None, None]
+    scale, shift = module.norm.weight[:, None, None], module.norm.bias[:, None, None]
+    wanted = (raw - mean) / (variance + EPS).sqrt() * scale + shift
     assert torch.allclose(module(features), wanted, atol=1e-4)
 
 

@@ -24,7 +24,9 @@ def test_number_of_candidates_depends_on_the_input_size_alone(build, batch, limi
     wanted = sum(min(limit, count) for count in output.level_counts)
     for shown, seen in ((output, batch), (output_of(model, blank), blank)):
         boxes, scores, levels = model.rpn._candidates(shown, seen, limit)
-        assert (tuple(boxes.shape), tuple(scores.shape), tuple(levels.shape)) == ((2, wanted, 4), (2, wanted), (wanted,))
+        assert tuple(boxes.shape) == (2, wanted, 4)
+        assert tuple(scores.shape) == (2, wanted)
+        assert tuple(levels.shape) == (wanted,)
 
 
 def test_anchors_cover_every_cell_of_every_level(build, batch) -> None:

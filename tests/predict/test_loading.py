@@ -33,7 +33,9 @@ def checkpoint(predictor, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory) -> Path:
     """A torchvision state dict of a small network with two classes."""
-    backbone = torchvision.models.detection.backbone_utils.resnet_fpn_backbone(backbone_name="resnet18", weights=None)
+    backbone = torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
+        backbone_name="resnet18", weights=None, norm_layer=torch.nn.BatchNorm2d
+    )
     path = tmp_path_factory.mktemp("foreign") / "model.pth"
     torch.save(torchvision.models.detection.MaskRCNN(backbone, num_classes=3).state_dict(), path)
     return path

@@ -216,7 +216,7 @@ def test_half_precision_finds_about_the_same(tiny_network, pixels) -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "privateuseone", "cuda:9999"])
 def test_a_device_that_is_not_there_is_refused_in_one_line(name) -> None:
-    with pytest.raises(ConfigError, match="cannot be used .* try auto or cpu") as raised:
+    with pytest.raises(ConfigError, match=r"cannot be used .* try auto or cpu") as raised:
         choose_device(name)
     assert "\n" not in str(raised.value)
 

@@ -63,6 +63,8 @@ def torchvision_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]
     # torchvision's FrozenBatchNorm2d saves no counters: their presence proves BatchNorm2d, whose epsilon is 1e-5
     if "backbone.body.bn1.num_batches_tracked" in state:
         implied |= {"backbone.norm": "batch", "backbone.norm_eps": 1e-5}
+    elif implied["backbone.depth"] != 50:  # its epsilon is 1e-5 too; 0 is for the weights published on COCO alone
+        implied["backbone.norm_eps"] = 1e-5
     class_biases = state.get(_CLASS_BIASES)
     if class_biases is None or class_biases.ndim != 1:
         raise CheckpointError(f"{_CLASS_BIASES} is no list of numbers, so the number of classes is not known")

@@ -1,4 +1,4 @@
-"""The training loop, and everything a run leaves on disk; `run` is the entrance, `fit` the loop.
+"""Training: one loop, and what stands around it. Read `fit.py` first.
 
 The package is named as the public function `maskwright.train`. Python puts a package into its parent as soon as
 anything in it is imported, so what stands there must be callable as the function is.

@@ -65,6 +65,8 @@ def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
             replace_text(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
             return folder
         begun = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+        if not isinstance(begun, dict):
+            raise yaml.YAMLError("not a table")
     except OSError as error:
         raise OutputError(f"output folder {root} cannot be written ({error.strerror}); choose another") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

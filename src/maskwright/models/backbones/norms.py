@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 from maskwright.errors import ConfigError
@@ -61,11 +61,8 @@ class BatchNorm(nn.BatchNorm2d):
         if not self.training or not torch.distributed.is_initialized():
             return super().forward(features)
         values = features.float()
-        count = values.new_full((1,), values.numel() / values.shape[1])
-        sums: Tensor = all_reduce(torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count]))
-        mean, square = (sums[:-1] / sums[-1].clamp(min=1)).chunk(2)
-        variance = (square - mean.square()).clamp(min=0)
-        self._track_(mean.detach(), variance.detach(), sums[-1].detach())
+        mean, variance, count = _joint_moments(values)
+        self._track_(mean.detach(), variance.detach(), count)
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return (values * scale[:, None, None] + shift[:, None, None]).to(features.dtype)
@@ -85,6 +82,42 @@ _NORMS: dict[str, Callable[[int, float], nn.Module]] = {
     "frozen_batch": FrozenBatchNorm,
     "group": _group_norm,
 }
+
+
+def _joint_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (C,) and variance (C,) of (B, C, H, W) over all processes, and how many values each is over.
+
+    From each process's own mean and squares around it (Chan et al. 1979), in one message: sums of plain squares would
+    lose the digits that training needs where a mean is large beside its spread.
+    """
+    count = values.numel() / values.shape[1]
+    mean = values.sum((0, 2, 3)) / max(count, 1)
+    squares = (values - mean[:, None, None]).square().sum((0, 2, 3))
+    means, all_squares, counts = _of_all_processes(torch.stack([mean, squares, torch.full_like(mean, count)]))
+    total = counts[:, 0].sum()
+    joint = (counts * means).sum(0) / total.clamp(min=1)
+    return joint, (all_squares + counts * (means - joint).square()).sum(0) / total.clamp(min=1), total
+
+
+def _of_all_processes(values: Tensor) -> Tensor:
+    """The (N, …) values of each of P processes, as (N, P, …)."""
+    place = torch.arange(torch.distributed.get_world_size(), device=values.device) == torch.distributed.get_rank()
+    gathered: Tensor = _SumOverProcesses.apply(place[:, None] * values[:, None])
+    return gathered
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; so is its gradient, since the sum enters every process's loss."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _SumOverProcesses.forward(context, gradient)
 
 
 class ConvNorm(nn.Module):
