@@ -6,7 +6,7 @@
 WEIGHTS is a state dict of torchvision's maskrcnn_resnet50_fpn. Times run from file to run-length masks, systems in turn
 on each image, so that a drift of the machine's speed meets all of them alike; ratios are of the medians. torchvision's
 masks are encoded with pycocotools. Memory is the peak of a fresh process each, for one image of the given size with
-300 detections.
+300 detections, or `--detections`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def run_torchvision(model: nn.Module, path: Path) -> list[dict[str, Any]]:
 
     pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float() / 255
     found = model([pixels])[0]
-    bitmaps = found["masks"][:, 0].gt(0.5).numpy().astype(np.uint8)
-    return coco_mask.encode(np.asfortranarray(bitmaps.transpose(1, 2, 0)))
+    bitmaps = (mask[0].gt(0.5).numpy().astype(np.uint8) for mask in found["masks"])
+    return [coco_mask.encode(np.asfortranarray(bitmap)) for bitmap in bitmaps]
 
 
 def run_ours(predictor: mw.Predictor, path: Path) -> list[dict[str, Any]]:
@@ -135,14 +135,14 @@ def compare_speed(weights: Path, paths: list[Path]) -> None:
         print(f"maskwright {precision} stages: " + ", ".join(f"{name} {share:.1%}" for name, share in shares))
 
 
-def peak_memory(system: str, weights: Path, path: Path) -> None:
+def peak_memory(system: str, weights: Path, path: Path, detections: int) -> None:
     """Predict one image in this process, then print the detections and the process's peak memory before and after."""
     if system == "torchvision":
-        model = load_torchvision(weights, 300, 0.0)
+        model = load_torchvision(weights, detections, 0.0)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         count = len(run_torchvision(model, path))
     else:
-        overrides = {"detect.max_detections": 300, "detect.score_threshold": 0.0}
+        overrides = {"detect.max_detections": detections, "detect.score_threshold": 0.0}
         predictor = mw.load("torchvision/mask_rcnn_r50_fpn", weights, device="cpu", overrides=overrides)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         count = len(run_ours(predictor, path))
@@ -151,13 +151,18 @@ def peak_memory(system: str, weights: Path, path: Path) -> None:
     print(f"{system:12} {count} detections, peak {after / 1024:7.0f} MiB, {grown:7.0f} above the loaded model")
 
 
-def compare_memory(weights: Path, source: Path, size: tuple[int, int]) -> None:
-    """Each system in a fresh process on one image of (height, width)."""
+def compare_memory(weights: Path, source: Path, size: tuple[int, int], detections: int) -> None:
+    """Each system in a fresh process on one image of (height, width); one that is killed had too little memory."""
     large = Path("large_image.png")
     Image.open(source).convert("RGB").resize((size[1], size[0])).save(large)
     try:
         for system in ("torchvision", "maskwright"):
-            subprocess.run([sys.executable, __file__, str(weights), str(large), "--one", system], check=True)
+            options = ["--one", system, "--detections", str(detections)]
+            status = subprocess.run(
+                [sys.executable, __file__, str(weights), str(large), *options], check=False
+            ).returncode
+            if status:
+                print(f"{system:12} ended with status {status}; -9 means that the system was out of memory")
     finally:
         large.unlink()
 
@@ -169,14 +174,15 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="folder of .jpg or .png images, or one image")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--memory", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--detections", type=int, default=300, help="in the memory comparison")
     parser.add_argument("--one", choices=("torchvision", "maskwright"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.images
     paths = sorted(p for p in folder.iterdir() if p.suffix in (".jpg", ".png")) if folder.is_dir() else [folder]
     if arguments.one:
-        peak_memory(arguments.one, arguments.weights, paths[0])
+        peak_memory(arguments.one, arguments.weights, paths[0], arguments.detections)
     elif arguments.memory:
-        compare_memory(arguments.weights, paths[0], tuple(arguments.memory))
+        compare_memory(arguments.weights, paths[0], tuple(arguments.memory), arguments.detections)
     else:
         compare_speed(arguments.weights, paths[: arguments.count])
 

@@ -18,7 +18,8 @@ PACKAGE = REPOSITORY / "src" / "maskwright"
 
 # lowest first; a package imports only from rows below its own
 ROWS = (
-    {"ops", "errors"},
+    {"errors"},
+    {"ops", "files"},
     {"structures", "config"},
     {"images"},
     {"models", "data", "evaluation"},

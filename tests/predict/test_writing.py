@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from maskwright.errors import OutputError
-from maskwright.predict.writing import PREDICTIONS, PredictionsFile, claim_folder, predict_files, write_json
+from maskwright.predict.writing import PREDICTIONS, PredictionsFile, claim_output, predict_files, write_json
 from maskwright.structures import Categories, Instances
 
 CATEGORIES = Categories(("cell",), (7,))
@@ -48,7 +48,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def output(tmp_path):
-    claim_folder(tmp_path / "out" / "deep", PREDICTIONS)
+    claim_output(tmp_path / "out" / "deep", PREDICTIONS)
     return tmp_path / "out" / "deep"
 
 
@@ -110,13 +110,13 @@ def test_interruption_while_the_network_works_leaves_a_whole_file(images, output
 def test_empty_folder_and_earlier_output_are_taken(tmp_path, names):
     for name in names:
         (tmp_path / name).touch()
-    claim_folder(tmp_path, PREDICTIONS)
+    claim_output(tmp_path, PREDICTIONS)
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(OutputError, match=r"out cannot be written \(File exists\)"):
-        claim_folder(tmp_path / "out", PREDICTIONS)
+        claim_output(tmp_path / "out", PREDICTIONS)
 
 
 def test_json_that_cannot_be_written_is_an_output_error(tmp_path):

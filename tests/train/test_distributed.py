@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from maskwright.errors import ConfigError
 from maskwright.train.distributed import World
 
 Training = Callable[..., Arguments]
-# plain descent: an adaptive rule divides by the gradient, and so enlarges what rounding left of a zero
+# plain descent in small steps: an adaptive rule divides by the gradient, so it enlarges what rounding left of a zero,
+# and far steps enlarge it until one proposal more or less is chosen
 PLAIN = {
     "train.batch_size": 4,
     "train.iterations": 5,
     "train.optimiser": "sgd",
-    "train.learning_rate": 0.02,
+    "train.learning_rate": 0.002,
     "train.warmup_iterations": 0,
     "train.ema_decay": None,
 }
@@ -45,11 +47,11 @@ def as_two_processes(processes: ForkServerContext, target: Callable[..., None], 
     assert [rank.exitcode for rank in ranks] == [0, 0]
 
 
-def assert_same_losses(output: Path, alone: Path, tolerance: float = 1e-4) -> None:
-    lines, expected = log_of(output), log_of(alone)
+def assert_same_losses(output: Path, expected_output: Path) -> None:
+    lines, expected = log_of(output), log_of(expected_output)
     assert [line["step"] for line in lines] == [line["step"] for line in expected] == [1, 2, 3, 4, 5]
     for line, other in zip(lines, expected, strict=True):
-        assert losses_of(line) == pytest.approx(losses_of(other), rel=tolerance, abs=1e-6)
+        assert losses_of(line) == pytest.approx(losses_of(other), rel=1e-4, abs=1e-6)
 
 
 def losses_of(line: dict[str, Any]) -> dict[str, float]:
@@ -67,25 +69,39 @@ def sparse(tmp_path: Path) -> dict[str, Any]:
     return {"data.train.images": str(path.parent / "images"), "data.train.annotations": str(path)}
 
 
+def train_alone(arguments: Arguments) -> None:
+    """A run in this process, in a group of one, so that batch norms use the arithmetic of several.
+
+    torch's own kernel for a process without a group rounds at 3e-5 on the CPU (ours at 1e-6, measured against float64),
+    and descent enlarges that from step to step.
+    """
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=torch.distributed.HashStore())
+    try:
+        mw.train(**arguments)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize("norm", ["batch", pytest.param("group", marks=pytest.mark.slow)])
 def test_two_processes_have_the_losses_of_one(
     norm: str, processes: ForkServerContext, training: Training, tmp_path: Path
 ) -> None:
     settings = {**PLAIN, "backbone.norm": norm, "mask_head.norm": norm}
     as_two_processes(processes, train_as_rank, training(tmp_path / "two", settings))
-    mw.train(**training(tmp_path / "one", settings))
+    train_alone(training(tmp_path / "one", settings))
     assert_same_losses(tmp_path / "two", tmp_path / "one")
 
 
 def test_a_process_whose_images_have_no_object_takes_part(
     sparse: dict[str, Any], processes: ForkServerContext, training: Training, tmp_path: Path
 ) -> None:
-    settings = {**PLAIN, **sparse, "train.seed": 1, "data.groups_by_aspect": False}
+    # in images of mere noise proposals score alike, and batch norms in the backbone would leave their order to rounding
+    settings = {**PLAIN, **sparse, "train.seed": 1, "data.groups_by_aspect": False, "backbone.norm": "group"}
     sampler = StepSampler((0,) * 4, batch_size=4, seed=1)
     steps = [[request.image for request in sampler.step(step)] for step in range(5)]
     assert any({2, 3} in (set(step[:2]), set(step[2:])) for step in steps), "choose another seed"
     as_two_processes(processes, train_as_rank, training(tmp_path / "two", settings))
-    mw.train(**training(tmp_path / "one", settings))
+    train_alone(training(tmp_path / "one", settings))
     assert_same_losses(tmp_path / "two", tmp_path / "one")
 
 
@@ -175,8 +191,6 @@ def test_a_process_alone_is_the_world() -> None:
 def test_a_batch_that_does_not_divide_among_processes_is_refused(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from contextlib import nullcontext
-
     monkeypatch.setattr("maskwright.train.run.joined_world", lambda device: nullcontext(World(0, 2, 0)))
     with pytest.raises(ConfigError, match=r"train\.batch_size 3 does not divide into 2 processes"):
         mw.train(**training(tmp_path / "run", {"train.batch_size": 3}))

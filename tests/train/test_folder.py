@@ -7,7 +7,8 @@ import pytest
 
 from maskwright.config import Recipe, load_recipe
 from maskwright.errors import OutputError
-from maskwright.train.folder import claim_folder, replace_text
+from maskwright.files import replace_file
+from maskwright.train.folder import claim_run_folder
 
 
 @pytest.fixture
@@ -20,26 +21,24 @@ def changed(tiny: Path, overrides: dict[str, Any]) -> Recipe:
 
 
 def test_a_new_folder_is_made_and_keeps_the_resolved_recipe(recipe: Recipe, tmp_path: Path) -> None:
-    folder = claim_folder(tmp_path / "a" / "b", recipe, resume=False)
+    folder = claim_run_folder(tmp_path / "a" / "b", recipe, resume=False)
     assert load_recipe(str(folder.recipe)) == recipe
     assert folder.last.parent.is_dir()
     assert sorted(path.name for path in folder.root.iterdir()) == ["checkpoints", "recipe.yaml"]
 
 
 def test_the_folder_of_a_run_is_refused_to_another(recipe: Recipe, tmp_path: Path) -> None:
-    claim_folder(tmp_path, recipe, resume=False)
-    with pytest.raises(
-        OutputError, match=r"belongs to another run; choose another, or go on .* by --resume"
-    ):
-        claim_folder(tmp_path, recipe, resume=False)
+    claim_run_folder(tmp_path, recipe, resume=False)
+    with pytest.raises(OutputError, match=r"belongs to another run; choose another, or go on .* by --resume"):
+        claim_run_folder(tmp_path, recipe, resume=False)
 
 
 def test_a_run_is_taken_up_with_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
-    assert claim_folder(tmp_path, recipe, resume=False) == claim_folder(tmp_path, recipe, resume=True)
+    assert claim_run_folder(tmp_path, recipe, resume=False) == claim_run_folder(tmp_path, recipe, resume=True)
 
 
 def test_a_folder_without_a_run_can_be_resumed_into(recipe: Recipe, tmp_path: Path) -> None:
-    assert claim_folder(tmp_path, recipe, resume=True).recipe.exists()
+    assert claim_run_folder(tmp_path, recipe, resume=True).recipe.exists()
 
 
 @pytest.mark.parametrize(
@@ -57,30 +56,30 @@ def test_a_folder_without_a_run_can_be_resumed_into(recipe: Recipe, tmp_path: Pa
 def test_a_run_is_not_taken_up_with_another_recipe(
     overrides: dict[str, Any], key: str, recipe: Recipe, tiny: Path, tmp_path: Path
 ) -> None:
-    claim_folder(tmp_path, recipe, resume=False)
+    claim_run_folder(tmp_path, recipe, resume=False)
     with pytest.raises(OutputError, match=rf"its run began with another {key};"):
-        claim_folder(tmp_path, changed(tiny, overrides), resume=True)
+        claim_run_folder(tmp_path, changed(tiny, overrides), resume=True)
 
 
 def test_what_does_not_change_the_result_may_change(recipe: Recipe, tiny: Path, tmp_path: Path) -> None:
-    claim_folder(tmp_path, recipe, resume=False)
+    claim_run_folder(tmp_path, recipe, resume=False)
     free = {"data.workers": 7, "train.log_every": 3, "train.checkpoint_every": 50, "name": "as/called/from/elsewhere"}
-    claim_folder(tmp_path, changed(tiny, free), resume=True)
+    claim_run_folder(tmp_path, changed(tiny, free), resume=True)
 
 
 def test_a_folder_that_cannot_be_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match=r"output folder .*file.* cannot be written"):
-            claim_folder(root, recipe, resume=False)
+        with pytest.raises(OutputError, match=r"output .*file.* cannot be written"):
+            claim_run_folder(root, recipe, resume=False)
 
 
 def test_a_folder_that_may_not_be_written_is_refused(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(OutputError, match=r"cannot be written \(Permission denied\); choose another"):
-        claim_folder(tmp_path, recipe, resume=False)
+    with pytest.raises(OutputError, match=r"cannot be written \(Permission denied\); .*choose another"):
+        claim_run_folder(tmp_path, recipe, resume=False)
     assert not (tmp_path / "recipe.yaml").exists()
 
 
@@ -88,12 +87,12 @@ def test_a_folder_that_may_not_be_written_is_refused(
 def test_a_recipe_file_that_is_none_is_refused(text: str, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(OutputError, match=r"recipe\.yaml is not the recipe of a run"):
-        claim_folder(tmp_path, recipe, resume=True)
+        claim_run_folder(tmp_path, recipe, resume=True)
 
 
 def test_a_text_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.json"
-    replace_text(path, "old")
+    replace_file(path, "old")
 
     def killed(self: Path, target: Path) -> None:
         raise KeyboardInterrupt
@@ -101,8 +100,8 @@ def test_a_text_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            replace_text(path, "new")
+            replace_file(path, "new")
     assert path.read_text() == "old"
-    replace_text(path, "new")
+    replace_file(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]

@@ -16,6 +16,7 @@ from tiny_runs import Arguments, are_equal, log_of, steps_of, tensors_of
 import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.data.readers import read_dataset
+from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics
 from maskwright.train.distributed import World
 from maskwright.train.setup import prepare_run
@@ -42,7 +43,17 @@ EVERY_STEP = {"train.evaluate_every": 1, "train.checkpoint_every": 100}
 # the call
 
 
-@pytest.mark.parametrize("first", ["import maskwright.train.ema", "mw.train", "from maskwright import train"])
+def test_the_function_can_be_called_though_a_package_has_its_name() -> None:
+    from maskwright import train  # the package, since it has been imported here
+    from maskwright.train.run import train as function
+
+    for call in (mw.train, train, function):
+        with pytest.raises(ConfigError, match="no recipe called 'no-such-recipe'"):
+            call("no-such-recipe")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["mw.train", "import maskwright.train.ema", "from maskwright import train"])
 def test_the_function_can_be_called_whatever_was_imported_before(first: str) -> None:
     code = f"import maskwright as mw\n{first}\nimport maskwright.train.fit\nmw.train('no-such-recipe')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -7,7 +7,6 @@ model for every command, and no file can be out of step with another.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maskwright.errors import CheckpointError, OutputError
+from maskwright.errors import CheckpointError
+from maskwright.files import replace_file
 
 FORMAT = 1
 TRAINING = "training/"
@@ -52,17 +52,7 @@ def write_native(path: Path, checkpoint: NativeCheckpoint) -> None:
     data = safetensors.torch.save(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {_HEADER: json.dumps(header)}
     )
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"checkpoint {path} cannot be written ({error.strerror}); make room or choose another folder"
-        ) from error
+    replace_file(path, data)
 
 
 def is_native(metadata: Mapping[str, str] | None) -> bool:

@@ -26,9 +26,9 @@ def demo(
     from importlib.resources import as_file, files
 
     from maskwright.cli.loading import load_predictor
-    from maskwright.predict.writing import PREDICTIONS, claim_folder
+    from maskwright.predict.writing import PREDICTIONS, claim_output
 
-    claim_folder(output, PREDICTIONS)
+    claim_output(output, PREDICTIONS)
     predictor = load_predictor(_MODEL, _WEIGHTS, device, precision, None)
     with as_file(files("maskwright") / "assets" / "demo") as bundled:
         _run(predictor, bundled, output)

@@ -48,10 +48,10 @@ def evaluate(
     from maskwright.cli.loading import load_predictor
     from maskwright.data.readers import read_dataset
     from maskwright.predict.evaluate import evaluate_dataset
-    from maskwright.predict.writing import claim_folder, write_json
+    from maskwright.predict.writing import claim_output, write_json
 
     if output is not None:
-        claim_folder(output, _RESULTS)
+        claim_output(output, _RESULTS)
     dataset = read_dataset(images, annotations, format)
     if not skip_bad:
         dataset.refuse_defects()

@@ -53,9 +53,9 @@ def predict(
     """
     from maskwright.cli.loading import load_predictor
     from maskwright.predict.sources import find_images
-    from maskwright.predict.writing import PREDICTIONS, claim_folder, predict_files
+    from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files
 
-    claim_folder(output, PREDICTIONS)
+    claim_output(output, PREDICTIONS)
     images = find_images(sources)
     predictor = load_predictor(model, weights, device, precision, changes)
     outcomes = predict_files(

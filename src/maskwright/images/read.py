@@ -11,9 +11,12 @@ the one for PNG kills the process when a file is damaged.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,9 @@ from torch import Tensor
 from maskwright.errors import DataError
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
+
+# images that wait, already read, while another is worked on
+_READ_AHEAD = 3
 
 # what cameras deliver; 12 bits in a 16-bit file is the commonest of microscopes
 _GREY_DEPTHS = (8, 10, 12, 14, 16)
@@ -60,6 +66,24 @@ def read_image(source: ImageSource) -> Tensor:
     raise DataError(
         f"{type(source).__name__} given as an image; give a path, bytes, a PIL image, a numpy array or a torch tensor"
     )
+
+
+def read_ahead(sources: Iterable[ImageSource]) -> Iterator[Tensor | DataError]:
+    """The pixels of each image, as `read_image` gives them, or why it has none; the next ones are read meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        rest = iter(sources)
+        waiting = deque(reader.submit(_try_read, source) for source in islice(rest, _READ_AHEAD))
+        while waiting:
+            pixels = waiting.popleft()
+            waiting.extend(reader.submit(_try_read, source) for source in islice(rest, 1))
+            yield pixels.result()
+
+
+def _try_read(source: ImageSource) -> Tensor | DataError:
+    try:
+        return read_image(source)
+    except DataError as error:
+        return error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

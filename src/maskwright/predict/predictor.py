@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Any, Literal, cast, get_args, overload
 
 import torch
@@ -12,16 +10,13 @@ from torch import Tensor, nn
 
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, DataError
 from maskwright.images.preprocess import Preprocess
-from maskwright.images.read import ImageSource, read_image
+from maskwright.images.read import ImageSource, read_ahead, read_image
 from maskwright.models.build import Segmenter
 from maskwright.structures import Categories, Instances
 
 Precision = Literal["fp32", "bf16"]
-
-# images read ahead while the network works
-_READ_AHEAD = 3
 
 
 class Predictor:
@@ -96,13 +91,10 @@ class Predictor:
         max_detections: int | None = None,
     ) -> Iterator[Instances]:
         """As calling with a list, one result after the other in constant memory; the next images are read meanwhile."""
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            sources = iter(images)
-            waiting = [reader.submit(read_image, source) for source in islice(sources, _READ_AHEAD)]
-            while waiting:
-                image = waiting.pop(0).result()
-                waiting += [reader.submit(read_image, source) for source in islice(sources, 1)]
-                yield self._detect(image, score_threshold, max_detections)
+        for pixels in read_ahead(images):
+            if isinstance(pixels, DataError):
+                raise pixels
+            yield self._detect(pixels, score_threshold, max_detections)
 
     @torch.inference_mode()
     def _detect(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:

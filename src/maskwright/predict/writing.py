@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,8 +15,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from maskwright.errors import DataError, OutputError
+from maskwright.files import blaming, claim_folder, replace_file, unfinished
 from maskwright.images.draw import draw_instances
-from maskwright.images.read import read_image
+from maskwright.images.read import read_ahead
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.sources import unique_names
 from maskwright.structures import Categories, Instances
@@ -28,10 +25,6 @@ from maskwright.structures.rle import rle_counts
 
 PREDICTIONS = "predictions.json"
 OVERLAYS = "overlays"
-
-_UNFINISHED = ".unfinished"
-# images read ahead while the network works
-_READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ def predict_files(
     Args:
         predictor: what finds the objects.
         images: the image files, at least one.
-        folder: where `predictions.json` and `overlays/` come to lie; see `claim_folder`.
+        folder: where `predictions.json` and `overlays/` come to lie; see `claim_output`.
         score_threshold: detections must score above it; by default the recipe's.
         max_detections: per image; by default the recipe's.
         has_overlays: draw the objects over each image.
@@ -80,7 +73,7 @@ def predict_files(
     pictures = _fresh_overlays(folder, unique_names(images)) if has_overlays else {}
     common = _common_folder(images)
     with PredictionsFile(folder / PREDICTIONS, predictor.categories) as file:
-        for path, pixels in _read_ahead(images):
+        for path, pixels in zip(images, read_ahead(images), strict=True):
             if isinstance(pixels, DataError):
                 yield ImageOutcome(path, 0, pixels)
                 continue
@@ -108,8 +101,8 @@ class PredictionsFile:
         self._path = path
         self._images: list[dict[str, Any]] = []
         self._num_annotations = 0
-        with _blaming(path):
-            self._file = _unfinished(path).open("w", encoding="utf-8")
+        with blaming(path):
+            self._file = unfinished(path).open("w", encoding="utf-8")
             self._file.write(f'{{"categories": {json.dumps(categories.to_coco())},\n"annotations": [')
 
     def add(self, file_name: str, found: Instances) -> None:
@@ -119,7 +112,7 @@ class PredictionsFile:
             {"id": number, **entry, "area": _area(entry), "iscrowd": 0}
             for number, entry in enumerate(found.to_coco(image_id), start=self._num_annotations + 1)
         ]
-        with _blaming(self._path):
+        with blaming(self._path):
             for entry in entries:
                 self._file.write((",\n" if self._num_annotations else "\n") + json.dumps(entry))
                 self._num_annotations += 1
@@ -132,13 +125,13 @@ class PredictionsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _blaming(self._path), self._file:
+        with blaming(self._path), self._file:
             self._file.write(f'],\n"images": {json.dumps(self._images)}}}\n')
-        with _blaming(self._path):
-            _unfinished(self._path).replace(self._path)
+        with blaming(self._path):
+            unfinished(self._path).replace(self._path)
 
 
-def claim_folder(folder: Path, marker: str) -> None:
+def claim_output(folder: Path, marker: str) -> None:
     """Make sure, before any work is done, that an output folder can be written and holds nothing of other origin.
 
     Args:
@@ -148,12 +141,9 @@ def claim_folder(folder: Path, marker: str) -> None:
     Raises:
         OutputError: it cannot be written, or has other files in it.
     """
-    with _blaming(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in folder.iterdir()}
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    if names and not names & {marker, _unfinished(Path(marker)).name}:
+    claim_folder(folder)
+    names = {path.name for path in folder.iterdir()}
+    if names and not names & {marker, unfinished(Path(marker)).name}:
         raise OutputError(
             f"output folder {folder} has other files in it, and no {marker} of an earlier call that could be replaced; "
             "choose a new or empty folder"
@@ -166,36 +156,12 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with _blaming(path):
-        _unfinished(path).write_text(json.dumps(content, indent=2 if isinstance(content, Mapping) else None) + "\n")
-        _unfinished(path).replace(path)
-
-
-def _read_ahead(paths: Iterable[Path]) -> Iterator[tuple[Path, Tensor | DataError]]:
-    """Each path with its pixels, or with the reason why it has none; the next ones are read meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-
-        def start(path: Path) -> tuple[Path, Future[Tensor | DataError]]:
-            return path, reader.submit(_try_read, path)
-
-        rest = iter(paths)
-        waiting = deque(map(start, islice(rest, _READ_AHEAD)))
-        while waiting:
-            path, pixels = waiting.popleft()
-            waiting.extend(map(start, islice(rest, 1)))
-            yield path, pixels.result()
-
-
-def _try_read(path: Path) -> Tensor | DataError:
-    try:
-        return read_image(path)
-    except DataError as error:
-        return error
+    replace_file(path, json.dumps(content, indent=2 if isinstance(content, Mapping) else None) + "\n")
 
 
 def _fresh_overlays(folder: Path, names: Mapping[Path, str]) -> dict[Path, Path]:
     """The picture file of each image, in a folder without pictures of an earlier call."""
-    with _blaming(folder / OVERLAYS):
+    with blaming(folder / OVERLAYS):
         (folder / OVERLAYS).mkdir(exist_ok=True)
         for old in (folder / OVERLAYS).glob("*.png"):
             old.unlink()
@@ -204,7 +170,7 @@ def _fresh_overlays(folder: Path, names: Mapping[Path, str]) -> dict[Path, Path]
 
 def _draw(pixels: Tensor, found: Instances, path: Path) -> None:
     picture = Image.fromarray(draw_instances(pixels, found))
-    with _blaming(path):
+    with blaming(path):
         picture.save(path, compress_level=1)  # the default level takes longer than drawing
 
 
@@ -218,17 +184,3 @@ def _area(entry: Mapping[str, Any]) -> float:
 def _common_folder(images: Sequence[Path]) -> Path:
     """The deepest folder with all images in it, to which the file names are relative."""
     return Path(os.path.commonpath([os.path.abspath(path.parent) for path in images]))  # noqa: PTH100 - without ".."
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(path.name + _UNFINISHED)
-
-
-@contextmanager
-def _blaming(path: Path) -> Iterator[None]:
-    """Turn what file systems raise into an `OutputError` about `path`."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"output {path} cannot be written ({reason}); make room or choose another folder") from error

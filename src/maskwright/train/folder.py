@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,9 @@ import yaml
 
 from maskwright.config.run import Recipe
 from maskwright.errors import OutputError
+from maskwright.files import claim_folder, replace_file
+
+_NO_RECIPE = "{} is not the recipe of a run; choose another output folder"
 
 # settings that may change between a kill and a resume without changing the result
 _FREE = ("name", "summary", "data.workers", "train.log_every", "train.checkpoint_every")
@@ -45,10 +47,10 @@ class RunFolder:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Replace `metrics.json` whole."""
-        replace_text(self.metrics, json.dumps(metrics, indent=2))
+        replace_file(self.metrics, json.dumps(metrics, indent=2))
 
 
-def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
+def claim_run_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
     """Take a folder for a run, or take it up again.
 
     Raises:
@@ -57,20 +59,19 @@ def claim_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
     """
     folder = RunFolder(root)
     resolved = recipe.model_dump(mode="json")
+    claim_folder(root)
+    claim_folder(folder.last.parent)
+    if not folder.recipe.exists():
+        replace_file(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
+        return folder
     try:
-        (root / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if not os.access(root, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-        if not folder.recipe.exists():
-            replace_text(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
-            return folder
         begun = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
         if not isinstance(begun, dict):
             raise yaml.YAMLError("not a table")
-    except OSError as error:
-        raise OutputError(f"output folder {root} cannot be written ({error.strerror}); choose another") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OutputError(f"{folder.recipe} is not the recipe of a run; choose another output folder") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OutputError(_NO_RECIPE.format(folder.recipe)) from error
+    if not isinstance(begun, dict):
+        raise OutputError(_NO_RECIPE.format(folder.recipe))
     if not resume:
         raise OutputError(
             f"output folder {root} belongs to another run; choose another, or go on with that run by --resume"
@@ -91,10 +92,3 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
             differences += _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         return differences
     return [] if old == new or key in _FREE else [key]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file so that at every moment it is the old one or the new one, whole."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maskwright.train.folder import replace_text
+from maskwright.files import replace_file
 
 
 class Logbook:
@@ -23,7 +23,7 @@ class Logbook:
 
         path = folder / "log.jsonl"
         kept = [line for line in _lines(path) if line["step"] <= step]
-        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        replace_file(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 

@@ -27,7 +27,7 @@ from maskwright.structures import Categories
 from maskwright.train.checkpointing import TrainingState
 from maskwright.train.distributed import World
 from maskwright.train.ema import AveragedWeights
-from maskwright.train.folder import RunFolder, claim_folder
+from maskwright.train.folder import RunFolder, claim_run_folder
 from maskwright.train.logbook import Logbook
 from maskwright.train.optim import build_optimiser
 from maskwright.train.step import Stepper
@@ -95,7 +95,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     Raises:
         ConfigError: the recipe names no training data, or cannot be trained as it stands.
         DataError: a dataset that cannot be used.
-        OutputError: the folder cannot be used; see `claim_folder`.
+        OutputError: the folder cannot be used; see `claim_run_folder`.
         CheckpointError: the checkpoint to resume from is broken.
     """
     train_set, val_set = _datasets(recipe)
@@ -103,7 +103,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     _check_share(recipe, world)
     records = _records(recipe, train_set)
     validation = _validation(recipe, val_set, world)
-    folder = world.from_main(claim_folder(output, recipe, resume=resume) if world.is_main else None)
+    folder = world.from_main(claim_run_folder(output, recipe, resume=resume) if world.is_main else None)
     assert folder is not None
     model = build_model(recipe).to(device)
     average = AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay is not None else None
