@@ -25,7 +25,7 @@ ROWS = (
     {"models", "data", "evaluation"},
     {"checkpoints"},
     {"predict"},
-    {"train"},
+    {"training"},
     {"serve", "export", "batch", "report"},
     {"cli"},
     {"__main__"},

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from maskwright.structures.categories import Categories as Categories
     from maskwright.structures.instances import Instances as Instances
     from maskwright.structures.targets import Targets as Targets
-    from maskwright.train.run import TrainResult as TrainResult
-    from maskwright.train.run import train as train
+    from maskwright.training.run import TrainResult as TrainResult
+    from maskwright.training.run import train as train
 
 __version__ = "0.1.0"
 
@@ -26,11 +26,11 @@ _HOMES = {
     "Instances": "maskwright.structures.instances",
     "Predictor": "maskwright.predict.predictor",
     "Targets": "maskwright.structures.targets",
-    "TrainResult": "maskwright.train.run",
+    "TrainResult": "maskwright.training.run",
     "evaluate": "maskwright.predict.evaluate",
     "load": "maskwright.predict.loading",
     "losses": "maskwright.predict.losses",
-    "train": "maskwright.train.run",
+    "train": "maskwright.training.run",
 }
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings

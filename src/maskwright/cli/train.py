@@ -14,7 +14,7 @@ from maskwright.cli.options import DeviceOption, OverridesArgument, read_overrid
 from maskwright.cli.terminal import keeping, print_metrics, say
 
 if TYPE_CHECKING:
-    from maskwright.train.run import TrainResult
+    from maskwright.training.run import TrainResult
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
     metrics.json, log.jsonl and TensorBoard events. Works under torchrun.
     """
     from maskwright.config import load_recipe
-    from maskwright.train.run import train as run_training
+    from maskwright.training.run import train as run_training
 
     resolved = load_recipe(recipe, read_overrides(changes))
     report = line_printer(resolved.train.iterations, is_resumed=resume)

@@ -14,6 +14,8 @@ from maskwright.config.run import Recipe
 
 BoxWeights = tuple[float, float, float, float]
 
+_LOSSES = ("rpn_objectness", "rpn_box", "class", "box", "mask")
+
 
 class AnchorConfig(StrictModel):
     """Reference boxes of the RPN: one size per pyramid level (FPN, section 4.1)."""
@@ -124,6 +126,8 @@ class MaskRcnnRecipe(Recipe):
                 raise ValueError(
                     f"{name}.negative_iou is above {name}.positive_iou: lower the first or raise the second"
                 )
+        if unknown := sorted(set(self.train.loss_weights) - set(_LOSSES)):
+            raise ValueError(f"train.loss_weights names no loss {unknown[0]!r}; the losses are {', '.join(_LOSSES)}")
         if self.resize.long_side < self.resize.short_side:
             raise ValueError("resize.long_side is below resize.short_side: raise it to at least the short side")
         return self

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from maskwright.config.train import TrainConfig
-from maskwright.train.optim import build_optimiser, learning_rate, set_learning_rate
+from maskwright.training.optim import build_optimiser, learning_rate, set_learning_rate
 
 # the paper's: 0.02, a tenth at 60k and 80k, warm-up of 1000 from a thousandth
 PAPER = TrainConfig()

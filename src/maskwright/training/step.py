@@ -18,7 +18,7 @@ from maskwright.errors import TrainingError
 from maskwright.images.preprocess import Preprocess
 from maskwright.ops.losses import LossSum
 from maskwright.structures import ImageBatch, Targets
-from maskwright.train.distributed import World
+from maskwright.training.distributed import World
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import maskwright as mw
 from maskwright.data.samplers import StepSampler
 from maskwright.errors import ConfigError
-from maskwright.train.distributed import World
+from maskwright.training.distributed import World
 
 Training = Callable[..., Arguments]
 # plain descent in small steps: an adaptive rule divides by the gradient, so it enlarges what rounding left of a zero,
@@ -191,6 +191,6 @@ def test_a_process_alone_is_the_world() -> None:
 def test_a_batch_that_does_not_divide_among_processes_is_refused(
     training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maskwright.train.run.joined_world", lambda device: nullcontext(World(0, 2, 0)))
+    monkeypatch.setattr("maskwright.training.run.joined_world", lambda device: nullcontext(World(0, 2, 0)))
     with pytest.raises(ConfigError, match=r"train\.batch_size 3 does not divide into 2 processes"):
         mw.train(**training(tmp_path / "run", {"train.batch_size": 3}))

@@ -18,9 +18,9 @@ from maskwright.config import load_recipe
 from maskwright.data.readers import read_dataset
 from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics
-from maskwright.train.distributed import World
-from maskwright.train.setup import prepare_run
-from maskwright.train.validation import Validation
+from maskwright.training.distributed import World
+from maskwright.training.setup import prepare_run
+from maskwright.training.validation import Validation
 
 Training = Callable[..., Arguments]
 
@@ -45,7 +45,7 @@ EVERY_STEP = {"train.evaluate_every": 1, "train.checkpoint_every": 100}
 
 def test_the_function_can_be_called_though_a_package_has_its_name() -> None:
     from maskwright import train  # the package, since it has been imported here
-    from maskwright.train.run import train as function
+    from maskwright.training.run import train as function
 
     for call in (mw.train, train, function):
         with pytest.raises(ConfigError, match="no recipe called 'no-such-recipe'"):
@@ -53,9 +53,9 @@ def test_the_function_can_be_called_though_a_package_has_its_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", ["mw.train", "import maskwright.train.ema", "from maskwright import train"])
+@pytest.mark.parametrize("first", ["mw.train", "import maskwright.training.ema", "from maskwright import train"])
 def test_the_function_can_be_called_whatever_was_imported_before(first: str) -> None:
-    code = f"import maskwright as mw\n{first}\nimport maskwright.train.fit\nmw.train('no-such-recipe')"
+    code = f"import maskwright as mw\n{first}\nimport maskwright.training.fit\nmw.train('no-such-recipe')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.stderr.splitlines()[-1].startswith("maskwright.errors.ConfigError: no recipe called 'no-such-recipe'")
 

@@ -16,8 +16,8 @@ from maskwright.config import load_recipe
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import CheckpointError, ConfigError, DataError
 from maskwright.structures import Categories
-from maskwright.train.distributed import World
-from maskwright.train.setup import Run, ids_of_dataset, prepare_run
+from maskwright.training.distributed import World
+from maskwright.training.setup import Run, ids_of_dataset, prepare_run
 
 Training = Callable[..., Arguments]
 

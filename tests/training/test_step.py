@@ -18,8 +18,8 @@ from maskwright.data.samplers import SampleRequest
 from maskwright.errors import TrainingError
 from maskwright.models.mask_rcnn.box_head import BoxHead
 from maskwright.ops.losses import LossSum
-from maskwright.train.distributed import World
-from maskwright.train.setup import Run, prepare_run
+from maskwright.training.distributed import World
+from maskwright.training.setup import Run, prepare_run
 
 Training = Callable[..., Arguments]
 BY_GROUP = {"backbone.norm": "group", "mask_head.norm": "group"}

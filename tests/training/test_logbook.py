@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.train.logbook import Logbook
+from maskwright.training.logbook import Logbook
 
 
 def written(folder: Path, opened_at: int, steps: list[int]) -> None:

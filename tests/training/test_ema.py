@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from maskwright.train.ema import AveragedWeights
+from maskwright.training.ema import AveragedWeights
 
 DECAYS = st.floats(0.1, 0.999)
 

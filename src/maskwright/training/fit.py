@@ -6,8 +6,8 @@ import math
 from time import perf_counter
 
 from maskwright.evaluation import Metrics
-from maskwright.train.optim import learning_rate, set_learning_rate
-from maskwright.train.setup import Report, Run
+from maskwright.training.optim import learning_rate, set_learning_rate
+from maskwright.training.setup import Report, Run
 
 
 def fit(run: Run, report: Report) -> Metrics | None:

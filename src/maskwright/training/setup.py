@@ -24,14 +24,14 @@ from maskwright.images.preprocess import Preprocess
 from maskwright.models.build import build_model
 from maskwright.predict.predictor import Predictor
 from maskwright.structures import Categories
-from maskwright.train.checkpointing import TrainingState
-from maskwright.train.distributed import World
-from maskwright.train.ema import AveragedWeights
-from maskwright.train.folder import RunFolder, claim_run_folder
-from maskwright.train.logbook import Logbook
-from maskwright.train.optim import build_optimiser
-from maskwright.train.step import Stepper
-from maskwright.train.validation import Validation
+from maskwright.training.checkpointing import TrainingState
+from maskwright.training.distributed import World
+from maskwright.training.ema import AveragedWeights
+from maskwright.training.folder import RunFolder, claim_run_folder
+from maskwright.training.logbook import Logbook
+from maskwright.training.optim import build_optimiser
+from maskwright.training.step import Stepper
+from maskwright.training.validation import Validation
 
 Report = Callable[[int, Mapping[str, float], str], None]
 

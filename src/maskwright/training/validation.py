@@ -14,7 +14,7 @@ from maskwright.predict.evaluate import detect_dataset
 from maskwright.predict.losses import loss_sums
 from maskwright.predict.predictor import Predictor
 from maskwright.structures import Categories
-from maskwright.train.distributed import World
+from maskwright.training.distributed import World
 
 
 @dataclass(frozen=True, eq=False)

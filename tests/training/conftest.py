@@ -50,5 +50,5 @@ def training(dataset: Path, tiny: Path) -> Callable[..., Arguments]:
 def processes() -> ForkServerContext:
     """Real processes that start in a moment, since they are forked from one that has imported all but run nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["maskwright.train.run", "torch.utils.tensorboard"])
+    context.set_forkserver_preload(["maskwright.training.run", "torch.utils.tensorboard"])
     return context

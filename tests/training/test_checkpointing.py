@@ -13,8 +13,8 @@ from torch import nn
 from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
 from maskwright.config import MaskRcnnRecipe
 from maskwright.errors import CheckpointError, OutputError, TrainingError
-from maskwright.train.checkpointing import Progress, TrainingState
-from maskwright.train.ema import AveragedWeights
+from maskwright.training.checkpointing import Progress, TrainingState
+from maskwright.training.ema import AveragedWeights
 
 RECIPE = MaskRcnnRecipe()
 

@@ -8,7 +8,7 @@ import pytest
 from maskwright.config import Recipe, load_recipe
 from maskwright.errors import OutputError
 from maskwright.files import replace_file
-from maskwright.train.folder import claim_run_folder
+from maskwright.training.folder import claim_run_folder
 
 
 @pytest.fixture

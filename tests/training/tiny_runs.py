@@ -21,9 +21,9 @@ from torch import Tensor
 import maskwright as mw
 from maskwright.checkpoints.native import read_native
 from maskwright.models.backbones.norms import BatchNorm
-from maskwright.train.checkpointing import TrainingState
-from maskwright.train.distributed import joined_world
-from maskwright.train.logbook import Logbook
+from maskwright.training.checkpointing import TrainingState
+from maskwright.training.distributed import joined_world
+from maskwright.training.logbook import Logbook
 
 Arguments = dict[str, Any]
 

@@ -66,8 +66,6 @@ def claim_run_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
         return folder
     try:
         begun = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
-        if not isinstance(begun, dict):
-            raise yaml.YAMLError("not a table")
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise OutputError(_NO_RECIPE.format(folder.recipe)) from error
     if not isinstance(begun, dict):

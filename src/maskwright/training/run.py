@@ -10,9 +10,9 @@ from typing import Any
 from maskwright.config import Recipe, load_recipe
 from maskwright.evaluation import Metrics
 from maskwright.predict.predictor import choose_device
-from maskwright.train.distributed import joined_world
-from maskwright.train.fit import fit
-from maskwright.train.setup import Report, prepare_run
+from maskwright.training.distributed import joined_world
+from maskwright.training.fit import fit
+from maskwright.training.setup import Report, prepare_run
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
 from maskwright.config.run import Recipe
 from maskwright.errors import CheckpointError, TrainingError
-from maskwright.train.ema import AveragedWeights
+from maskwright.training.ema import AveragedWeights
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class TrainingState:
         for key, value in moments.items():
             moment, _, name = key.partition("/")
             parameter = parameters[name]
-            # counters stay on the CPU, as the optimisers keep them
-            restored = value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
-            self.optimiser.state[parameter][moment] = restored
+            # on the parameter's device, where the fused optimisers want their counters too, and in its memory format
+            like = parameter if value.shape == parameter.shape else value.to(parameter.device)
+            self.optimiser.state[parameter][moment] = torch.empty_like(like).copy_(value)
 
 
 def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Training: one loop, and what stands around it. Read `fit.py` first."""
