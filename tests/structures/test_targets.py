@@ -74,6 +74,14 @@ def test_categories_are_given_in_any_form(categories: Any) -> None:
     assert Categories.of(categories).ids[int(targets.labels[0])] == 7
 
 
+@pytest.mark.parametrize("key", ["bbox", "category_id", "segmentation"])
+def test_missing_key_is_named(key: str) -> None:
+    broken = annotation(id=12)
+    del broken[key]
+    with pytest.raises(DataError, match=f"annotation 12 has no '{key}'"):
+        Targets.from_coco([broken], SIZE, CATEGORIES)
+
+
 def test_crowds_can_be_set_aside() -> None:
     targets = Targets.from_coco([crowd(), annotation(), crowd()], SIZE, CATEGORIES)
     single = targets.without_crowds()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -161,6 +162,8 @@ def are_equal(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
 
 def train(arguments: Arguments) -> None:
     """A training that nothing disturbs but a signal."""
+    # a process of a fork server would hand that on to its loader's workers, which then outlive a kill
+    multiprocessing.set_start_method("fork", force=True)
     mw.train(**arguments)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwright.errors import DataError
 from maskwright.ops.boxes import boxes_from_xywh, clip_boxes, scale_boxes
 from maskwright.structures.categories import Categories
 from maskwright.structures.crop_masks import CropMasks
@@ -48,9 +49,10 @@ class Targets:
             categories: a `Categories`, names (ids 1, 2, …) or a COCO `categories` list.
 
         Raises:
-            DataError: a `category_id` that the categories do not have.
+            DataError: a `category_id` that the categories do not have, or an annotation without one of the keys.
         """
         categories = Categories.of(categories)
+        annotations = [_checked(annotation) for annotation in annotations]
         kept = [annotation for annotation in annotations if min(annotation["bbox"][2:]) > 0]
         boxes_xywh = torch.tensor([annotation["bbox"] for annotation in kept], dtype=torch.float32).reshape(-1, 4)
         rles = [any_to_rle(annotation["segmentation"], size) for annotation in kept]
@@ -87,3 +89,9 @@ class Targets:
             self.masks.to(device),
             self.is_crowd.to(device),
         )
+
+
+def _checked(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
+    if missing := [key for key in ("bbox", "category_id", "segmentation") if key not in annotation]:
+        raise DataError(f"annotation {annotation.get('id', '')} has no {missing[0]!r}; every object needs one")
+    return annotation
