@@ -175,7 +175,7 @@ def test_proposals_are_the_same_but_for_a_few_at_the_end(case, predictor, trace)
 def test_box_head_agrees_on_the_recorded_proposals(case, predictor, trace) -> None:
     model = predictor.model
     recorded = torch.from_numpy(case.expected["proposals/0/boxes"])
-    pooled = model.pooling(trace.levels[:-1], model.backbone.strides_px, [recorded], model.box_head.pool_px)
+    pooled = model.pooling.pool(trace.levels[:-1], model.backbone.strides_px, [recorded], model.box_head.pool_px)
     class_logits, deltas = model.box_head(pooled)
     background_first = class_logits.roll(1, dims=1)
     assert case.largest_row_difference("box/class_logits", background_first) < HEADS

@@ -58,8 +58,9 @@ class CropMasks(Masks):
         return len(self.corners)
 
     def chosen(self, index: Tensor | slice) -> CropMasks:
-        chosen = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].tolist()
-        return CropMasks.from_crops([self.crop(place) for place in chosen], self.size)
+        places = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].tolist()
+        crops = self.crops()
+        return CropMasks.from_crops([crops[place] for place in places], self.size)
 
     def crop(self, index: int) -> Crop:
         height, width = self.crop_sizes[index].tolist()

@@ -30,7 +30,7 @@ class RoiPooling:
     canonical_level: int
     samples: int
 
-    def __call__(self, levels: Sequence[Tensor], strides_px: Sequence[int], rois: Sequence[Tensor], px: int) -> Tensor:
+    def pool(self, levels: Sequence[Tensor], strides_px: Sequence[int], rois: Sequence[Tensor], px: int) -> Tensor:
         """Pool the RoIs of each image, (P_i, 4) each, to one (ΣP, C, px, px), images in order."""
         boxes = torch.cat(list(rois))
         counts = torch.tensor([len(image_rois) for image_rois in rois], device=boxes.device)
@@ -141,7 +141,7 @@ class MaskRcnn(nn.Module):
 
     def _pool(self, levels: Sequence[Tensor], rois: Sequence[Tensor], px: int) -> Tensor:
         # P6 serves the RPN alone (FPN, section 4.1)
-        return self.pooling(levels[:-1], self.backbone.strides_px, rois, px)
+        return self.pooling.pool(levels[:-1], self.backbone.strides_px, rois, px)
 
     def _positives(self, sample: RoiSample, key: int) -> RoiSample:
         """The positive RoIs, at most `mask_head.rois_per_image` of them: all masks of a dense image cost too much."""
