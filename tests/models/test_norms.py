@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.errors import ConfigError
-from maskwright.models.backbones.norms import ConvNorm, FrozenBatchNorm
+from maskwright.models.backbones.norms import ConvNorm, FrozenBatchNorm, freeze_batch_norms
 
 EPS = 1e-3
 
@@ -85,3 +87,42 @@ def test_unknown_norm_is_refused() -> None:
 def test_channels_that_do_not_divide_into_groups_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"100 channels.*groups"):
         ConvNorm(6, 100, 3, norm="group", norm_eps=EPS)
+
+
+# batch norms frozen for training
+
+
+def test_frozen_batch_norms_compute_in_training_what_they_do_in_evaluation(features) -> None:
+    module = conv_norm("batch")
+    wanted, before = module(features), copy.deepcopy(module.state_dict())
+    freeze_batch_norms(module)
+    assert torch.equal(module.train()(features), wanted)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_only_batch_norms_are_frozen() -> None:
+    module = nn.ModuleDict({norm: conv_norm(norm) for norm in ("batch", "group", "none")})
+    freeze_batch_norms(module)
+    module.train()
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"batch.norm.weight", "batch.norm.bias"}
+    assert [name for name, child in module.named_modules() if not child.training] == ["batch.norm"]
+
+
+def test_any_class_of_batch_norm_is_frozen() -> None:
+    class Own(nn.BatchNorm2d):
+        pass
+
+    module = Own(4)
+    freeze_batch_norms(module)
+    assert not module.train(mode=True).training
+
+
+def test_a_copy_of_a_frozen_model_is_frozen(features) -> None:
+    module = conv_norm("batch")
+    freeze_batch_norms(module)
+    twin = copy.deepcopy(module).train()
+    assert not twin.norm.training
+    twin.norm.running_mean.add_(1)
+    assert not torch.equal(twin(features), module(features))
+    assert twin.norm.train() is twin.norm

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import MethodType
+from typing import Any, cast
 
 import torch
 import torch.distributed
@@ -77,6 +78,18 @@ class BatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
 
 
+def freeze_batch_norms(model: nn.Module) -> None:
+    """Keep statistics, weight and bias of all batch norms, also when the model is put into training mode later."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval().requires_grad_(False)
+            module.train = MethodType(_stay, module)  # type: ignore[method-assign]  # any class of batch norm, as it is
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001  # as `nn.Module.train` has it
+    return module
+
+
 _NORMS: dict[str, Callable[[int, float], nn.Module]] = {
     "batch": BatchNorm,
     "frozen_batch": FrozenBatchNorm,
@@ -139,10 +152,16 @@ class ConvNorm(nn.Module):
         self.norm = None if norm == "none" else _NORMS[norm](out_channels, norm_eps)
 
     def forward(self, features: Tensor) -> Tensor:
-        norm = self.norm
-        if isinstance(norm, FrozenBatchNorm) or (isinstance(norm, nn.BatchNorm2d) and not norm.training):
-            scale, shift = scale_and_shift(norm)
+        fold = folded_norm(self.norm)
+        if fold is not None:
+            scale, shift = fold
             weight = self.conv.weight * scale[:, None, None, None]
             return F.conv2d(features, weight, shift, self.conv.stride, self.conv.padding)
         features = self.conv(features)
-        return features if norm is None else norm(features)
+        return features if self.norm is None else self.norm(features)
+
+
+def folded_norm(norm: nn.Module | None) -> tuple[Tensor, Tensor] | None:
+    """`scale_and_shift` of a norm whose statistics are fixed (a frozen one, or in evaluation mode); else None."""
+    is_fixed = isinstance(norm, FrozenBatchNorm) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
+    return scale_and_shift(cast(FrozenBatchNorm, norm)) if is_fixed else None

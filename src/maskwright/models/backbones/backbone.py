@@ -1,0 +1,34 @@
+"""What every backbone gives to the necks above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from maskwright.models.backbones.norms import freeze_batch_norms
+
+
+class Backbone(nn.Module):
+    """From pixels (B, 3, H, W) to the feature maps C2, C3, C4, C5; `forward` gives them in this order.
+
+    Attributes:
+        channels: of C2, C3, C4 and C5.
+        strides_px: of the same.
+    """
+
+    channels: tuple[int, ...]
+    strides_px = (4, 8, 16, 32)
+
+    def parts(self) -> Sequence[nn.Module]:
+        """The stem and the stages, in the order in which pixels pass them."""
+        raise NotImplementedError
+
+    def freeze(self, num_parts: int) -> None:
+        """Keep the first `num_parts` of the parts fixed in training, statistics included."""
+        for part in self.parts()[:num_parts]:
+            part.requires_grad_(False)
+            freeze_batch_norms(part)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        raise NotImplementedError
