@@ -31,7 +31,7 @@ ROWS = (
     {"__main__"},
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
-FAMILIES = {"mask_rcnn"}
+FAMILIES = {"mask_rcnn", "yolact"}
 
 # (importing module, imported module) → why it may
 ALLOWED_IMPORTS = {

@@ -75,7 +75,7 @@ def test_value_and_table_of_one_name_contradict_each_other() -> None:
         nest_overrides({"rpn": 3, "rpn.nms_iou": 0.5})
 
 
-@pytest.mark.parametrize("key", [key for key in dotted_keys(MaskRcnnRecipe) if "." in key])
+@pytest.mark.parametrize("key", [key for key in dotted_keys(MaskRcnnRecipe) if "." in key and key != "backbone.name"])
 def test_every_key_can_be_overridden_with_its_own_value(key: str) -> None:
     recipe = load_recipe(RECIPE)
     value: object = recipe

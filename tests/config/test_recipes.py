@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from maskwright.config import MaskRcnnRecipe, load_recipe, recipe_from_table, recipe_names
+from maskwright.config import MaskRcnnRecipe, Recipe, YolactRecipe, load_recipe, recipe_from_table, recipe_names
 from maskwright.config.categories import UNUSED, named_categories
 from maskwright.config.overrides import dotted_keys
 from maskwright.errors import ConfigError
 
 
 @pytest.fixture(params=recipe_names())
-def shipped(request: pytest.FixtureRequest) -> MaskRcnnRecipe:
-    recipe = load_recipe(request.param)
-    assert isinstance(recipe, MaskRcnnRecipe)
-    return recipe
+def shipped(request: pytest.FixtureRequest) -> Recipe:
+    return load_recipe(request.param)
 
 
 def test_recipes_ship_with_the_package() -> None:
@@ -26,52 +25,63 @@ def test_recipes_ship_with_the_package() -> None:
     assert recipe_names() == sorted(recipe_names())
 
 
-def test_shipped_recipe_has_its_own_name_and_a_summary(shipped: MaskRcnnRecipe) -> None:
+def test_shipped_recipe_has_its_own_name_and_a_summary(shipped: Recipe) -> None:
     assert shipped.name in recipe_names()
     assert shipped.summary
     assert shipped.default_weights is None or shipped.default_weights in shipped.weights
 
 
-def test_recipe_survives_yaml(shipped: MaskRcnnRecipe) -> None:
+def test_recipe_survives_yaml(shipped: Recipe) -> None:
     text = yaml.safe_dump(shipped.model_dump(mode="json"))
     assert recipe_from_table(yaml.safe_load(text), "round trip") == shipped
 
 
-def test_recipe_survives_a_table_of_python_values(shipped: MaskRcnnRecipe) -> None:
+def test_recipe_survives_a_table_of_python_values(shipped: Recipe) -> None:
     assert recipe_from_table(shipped.model_dump(), "round trip") == shipped
 
 
-def test_recipe_is_frozen(shipped: MaskRcnnRecipe) -> None:
+def test_recipe_is_frozen(shipped: Recipe) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        shipped.rpn.nms_iou = 0.1  # type: ignore[misc]  # frozen is what is tested
+        shipped.detect.nms_iou = 0.1  # type: ignore[misc]  # frozen is what is tested
 
 
-def test_shipped_file_holds_only_what_differs(shipped: MaskRcnnRecipe) -> None:
+def test_shipped_file_holds_only_what_differs(shipped: Recipe) -> None:
     folder = Path(str(__import__("maskwright").__file__)).parent / "recipes"
     table = yaml.safe_load((folder / f"{shipped.name}.yaml").read_text(encoding="utf-8"))
-    inherited = load_recipe(table["base"]) if "base" in table else MaskRcnnRecipe()
+    # a table that names another backbone, or another part of one, does not inherit from the family's default
+    own = {"backbone"} if isinstance(shipped, YolactRecipe) and "base" not in table else set()
+    inherited = load_recipe(table["base"]) if "base" in table else type(shipped)()
     repeated = [
         f"{name}.{key}"
         for name, values in table.items()
         if isinstance(values, dict) and isinstance(getattr(inherited, name), BaseModel)
         for key, value in values.items()
+        if name not in own
         if getattr(getattr(inherited, name), key) == value
     ]
     assert repeated == []
 
 
+def _tables(annotation: object) -> list[type[BaseModel]]:
+    """The tables that a field may hold: one, or any of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for part in get_args(annotation) for table in _tables(part)]
+
+
 def _fields_without_meaning(model: type[BaseModel]) -> list[str]:
     silent = []
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            silent += _fields_without_meaning(field.annotation)
-        elif not field.description and name != "family":
+        tables = _tables(field.annotation)
+        silent += [entry for table in tables for entry in _fields_without_meaning(table)]
+        if not (field.description or tables or name == "family"):
             silent.append(f"{model.__name__}.{name}")
     return silent
 
 
-def test_every_setting_says_what_it_means() -> None:
-    assert _fields_without_meaning(MaskRcnnRecipe) == []
+@pytest.mark.parametrize("family", [MaskRcnnRecipe, YolactRecipe])
+def test_every_setting_says_what_it_means(family: type[Recipe]) -> None:
+    assert _fields_without_meaning(family) == []
 
 
 @pytest.mark.parametrize(
@@ -108,6 +118,78 @@ def test_every_setting_says_what_it_means() -> None:
 def test_family_defaults_are_those_torchvision_documents(key: str, torchvisions: object) -> None:
     table, _, name = key.partition(".")
     assert getattr(getattr(MaskRcnnRecipe(), table), name) == torchvisions
+
+
+YOLACT = "yolact/r101"
+PLUS_SIZES = tuple(tuple(size * 2 ** (third / 3) for third in range(3)) for size in (24, 48, 96, 192, 384))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "originals"),
+    [
+        (YOLACT, "resize.size", 550),
+        (YOLACT, "backbone.depth", 101),
+        (YOLACT, "backbone.norm", "batch"),
+        (YOLACT, "backbone.frozen_stages", 0),
+        (YOLACT, "pixels.mean", (123.68, 116.78, 103.94)),
+        (YOLACT, "pixels.std", (58.40, 57.12, 57.38)),
+        (YOLACT, "pixels.divisor", 1),
+        (YOLACT, "anchors.sizes_px", ((24,), (48,), (96,), (192,), (384,))),
+        (YOLACT, "anchors.is_square", True),
+        (YOLACT, "losses.masks_per_image", 100),
+        (YOLACT, "rescoring.is_on", False),
+        (YOLACT, "detect.score_threshold", 0.05),
+        (YOLACT, "detect.nms_iou", 0.5),
+        (YOLACT, "detect.candidates", 200),
+        (YOLACT, "detect.max_detections", 100),
+        (YOLACT, "train.optimiser", "sgd"),
+        (YOLACT, "train.learning_rate", 1e-3),
+        (YOLACT, "train.momentum", 0.9),
+        (YOLACT, "train.weight_decay", 5e-4),
+        (YOLACT, "train.norm_weight_decay", 5e-4),
+        (YOLACT, "train.batch_size", 8),
+        (YOLACT, "train.iterations", 800_000),
+        (YOLACT, "train.steps", (280_000, 600_000, 700_000, 750_000)),
+        (YOLACT, "train.warmup_iterations", 500),
+        (YOLACT, "train.warmup_factor", 0.1),
+        (YOLACT, "train.freezes_norms_below", 6),
+        (YOLACT, "data.groups_by_aspect", False),
+        ("yolact/r50", "backbone.depth", 50),
+        ("yolact/r50", "backbone.norm", "batch"),
+        ("yolact/darknet53", "backbone.kind", "darknet53"),
+        ("yolact/darknet53", "pixels.divisor", 255),
+        ("yolact/darknet53", "pixels.mean", (0, 0, 0)),
+        ("yolact/darknet53", "pixels.std", (1, 1, 1)),
+        ("yolact/r101_400", "resize.size", 400),
+        ("yolact/r101_400", "anchors.sizes_px", tuple((int(s / 550 * 400),) for s in (24, 48, 96, 192, 384))),
+        ("yolact/r101_700", "resize.size", 700),
+        ("yolact/r101_700", "anchors.sizes_px", tuple((int(s / 550 * 700),) for s in (24, 48, 96, 192, 384))),
+        ("yolact/r101_700", "losses.masks_per_image", 300),
+        ("yolact/plus_r101", "backbone.depth", 101),
+        ("yolact/plus_r101", "backbone.deformable_from", 3),
+        ("yolact/plus_r101", "backbone.deformable_every", 3),
+        ("yolact/plus_r50", "backbone.depth", 50),
+        ("yolact/plus_r50", "backbone.deformable_every", 1),
+        ("yolact/plus_r50", "anchors.sizes_px", PLUS_SIZES),
+        ("yolact/plus_r50", "anchors.is_square", False),
+        ("yolact/plus_r50", "rescoring.is_on", True),
+        ("yolact/r50_pascal", "anchors.sizes_px", ((32,), (64,), (128,), (256,), (512,))),
+        ("yolact/r50_pascal", "anchors.is_square", False),
+        ("yolact/r50_pascal", "train.iterations", 120_000),
+        ("yolact/r50_pascal", "train.steps", (60_000, 100_000)),
+    ],
+)
+def test_yolacts_recipes_have_the_numbers_of_the_released_configurations(
+    name: str, key: str, originals: object
+) -> None:
+    table, _, last = key.partition(".")
+    assert getattr(getattr(load_recipe(name), table), last) == originals
+
+
+def test_pascals_classes_are_in_the_order_of_the_alphabet() -> None:
+    pascal = named_categories("pascal")
+    assert [category.id for category in pascal] == list(range(1, 21))
+    assert [category.name for category in pascal] == sorted(category.name for category in pascal)
 
 
 def test_contract_keys_are_answered_to() -> None:

@@ -97,3 +97,59 @@ def case(request: pytest.FixtureRequest) -> Case:
         return Case(CASES / "torchvision" / request.param, CASES / "images")
     parity = request.getfixturevalue("shared") / "parity"
     return Case(parity / "torchvision" / request.param, parity / "images")
+
+
+RECIPES = {
+    "yolact_base": "yolact/r101",
+    "yolact_resnet50": "yolact/r50",
+    "yolact_plus_resnet50": "yolact/plus_r50",
+}
+
+
+@dataclass(frozen=True)
+class YolactCase:
+    """One recorded case of the authors' code: `weights.json`, `input.json`, `expected.npz`, `train.json`."""
+
+    folder: Path
+
+    @cached_property
+    def expected(self) -> dict[str, Any]:
+        with np.load(self.folder / "expected.npz") as arrays:
+            return dict(arrays)
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        return self._json("train.json")
+
+    @property
+    def recipe(self) -> str:
+        return RECIPES[self.folder.name]
+
+    @property
+    def images(self) -> Path:
+        return self.folder.parents[1] / "images"
+
+    @property
+    def image(self) -> Path:
+        return self.folder.parents[1] / self._json("input.json")["image"]
+
+    def weights(self) -> dict[str, Tensor]:
+        return {key: draw_weights(rule) for key, rule in self._json("weights.json")["keys"].items()}
+
+    def difference(self, key: str, values: Tensor) -> float:
+        """Largest difference at the recorded places of a large array, whose shapes must agree."""
+        assert tuple(values.shape) == tuple(self.expected[f"{key}.shape"])
+        return self.apart(values.flatten()[self.expected[f"{key}.index"]], self.expected[f"{key}.value"])
+
+    @staticmethod
+    def apart(values: Tensor, recorded: Any) -> float:
+        return float((values - torch.as_tensor(recorded)).abs().max())
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session", params=list(RECIPES))
+def yolact(request: pytest.FixtureRequest, shared: Path) -> YolactCase:
+    """A case of YOLACT's authors; their photographs may not ship with these tests."""
+    return YolactCase(shared / "parity" / "yolact" / request.param)

@@ -91,7 +91,7 @@ def trace(case, predictor) -> Trace:
     found = predictor(case.image)
     for hook in hooks:
         hook.remove()
-    size = predictor.preprocess.scaled_size(found.size)
+    size = predictor.preprocess.resize.scaled_size(found.size)
     batch = predictor.preprocess.batch([read_image(case.image)])
     return Trace(batch=batch, in_input=found.restored_to(size), in_image=found, **seen)
 

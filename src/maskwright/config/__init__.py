@@ -4,10 +4,12 @@ from maskwright.config.loading import is_recipe_file, load_recipe, recipe_from_t
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.overrides import parse_override
 from maskwright.config.run import Recipe
+from maskwright.config.yolact import YolactRecipe
 
 __all__ = [
     "MaskRcnnRecipe",
     "Recipe",
+    "YolactRecipe",
     "is_recipe_file",
     "load_recipe",
     "parse_override",

@@ -22,17 +22,24 @@ orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plan
 toilet, N/A, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, N/A, book,
 clock, vase, scissors, teddy bear, hair drier, toothbrush"""
 
+_PASCAL_NAMES = """aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse,
+motorbike, person, pottedplant, sheep, sofa, train, tvmonitor"""
+
 UNUSED = "N/A"
+
+
+def _numbered(names: str) -> tuple[CategoryConfig, ...]:
+    parts = [name.strip() for name in names.replace("\n", " ").split(",")]
+    return tuple(CategoryConfig(id=index, name=name) for index, name in enumerate(parts, start=1))
 
 
 def _coco_with_holes() -> tuple[CategoryConfig, ...]:
     """COCO's ids 1–90; the ten that the dataset never uses stay, as N/A, so that every network channel has a class."""
-    names = [name.strip() for name in _COCO_NAMES.replace("\n", " ").split(",")]
-    return tuple(CategoryConfig(id=index, name=name) for index, name in enumerate(names, start=1))
+    return _numbered(_COCO_NAMES)
 
 
 def named_categories(name: str) -> tuple[CategoryConfig, ...]:
-    """The class list called `name`: `coco` (80 classes) or `coco_with_holes` (ids 1–90).
+    """The class list called `name`: `coco` (80 classes), `coco_with_holes` (ids 1–90) or `pascal` (VOC's 20).
 
     Raises:
         ValueError: there is no such list.
@@ -41,6 +48,7 @@ def named_categories(name: str) -> tuple[CategoryConfig, ...]:
     lists = {
         "coco": tuple(category for category in with_holes if category.name != UNUSED),
         "coco_with_holes": with_holes,
+        "pascal": _numbered(_PASCAL_NAMES),
     }
     if name not in lists:
         raise ValueError(f"no class list called {name!r}; choose one of {', '.join(lists)}, or list the names")

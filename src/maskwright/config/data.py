@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from maskwright.config.base import StrictModel
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DatasetConfig(StrictModel):
@@ -21,6 +24,21 @@ class DatasetConfig(StrictModel):
 class AugmentConfig(StrictModel):
     """Random variation of training images; boxes and masks move along."""
 
+    expand: float = Field(0.0, ge=0, le=1, description="probability of placing the image on a larger canvas (SSD's)")
+    expand_ratio: tuple[float, float] = Field(
+        (1.0, 4.0), description="sides of that canvas over the image's, from and to; uniform"
+    )
+    expand_fill: tuple[float, float, float] = Field(
+        (123.675, 116.28, 103.53), description="colour of the rest of the canvas, 8-bit RGB (ImageNet's mean)"
+    )
+    iou_crop: bool = Field(
+        False, description="SSD's random crop; objects whose centre lies in it stay, their boxes clipped"
+    )
+    iou_crop_choices: tuple[Share, ...] = Field(
+        (1.0, 0.1, 0.3, 0.7, 0.9, 0.0),
+        description="least IoU that an object's box must have with the crop, drawn from these; 1 leaves the image "
+        "whole, 0 asks for an object's centre only (as YOLACT's code in effect does for each but 1)",
+    )
     scale_jitter: tuple[float, float] = Field(
         (1.0, 1.0), description="factor on the resize policy's scale, log-uniform"
     )
@@ -33,6 +51,15 @@ class AugmentConfig(StrictModel):
         0.0, ge=0, le=1, description="probability of inverting brightness (fluorescence ↔ bright field)"
     )
     min_side_px: float = Field(1.0, ge=0, description="objects cut down to a shorter side are dropped")
+
+    @model_validator(mode="after")
+    def _check_ssd(self) -> Self:
+        low, high = self.expand_ratio
+        if not 1 <= low <= high:
+            raise ValueError(f"expand_ratio {self.expand_ratio} must be two numbers from 1 on, the smaller one first")
+        if 1 not in self.iou_crop_choices:
+            raise ValueError(f"iou_crop_choices {self.iou_crop_choices} need a 1: not every image has a crop that fits")
+        return self
 
 
 class DataConfig(StrictModel):

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.overrides import explain, merge, nearest_names, nest_overrides
 from maskwright.config.run import Recipe
+from maskwright.config.yolact import YolactRecipe
 from maskwright.errors import ConfigError
 
-FAMILIES: dict[str, type[Recipe]] = {"mask_rcnn": MaskRcnnRecipe}
+FAMILIES: dict[str, type[Recipe]] = {"mask_rcnn": MaskRcnnRecipe, "yolact": YolactRecipe}
 
 _SHIPPED = Path(str(files("maskwright"))) / "recipes"
 

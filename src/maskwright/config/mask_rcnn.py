@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from maskwright.config.backbone import BackboneConfig, FpnConfig, NormName
+from maskwright.config.backbone import BackboneConfig, FpnConfig, NormName, ResNetConfig
 from maskwright.config.base import StrictModel
-from maskwright.config.images import PixelsConfig, ResizeConfig
+from maskwright.config.detect import DetectConfig
+from maskwright.config.images import ShortSideResize
 from maskwright.config.run import Recipe
 
 BoxWeights = tuple[float, float, float, float]
@@ -86,12 +87,9 @@ class MaskHeadConfig(StrictModel):
     threshold: float = Field(0.5, gt=0, lt=1, description="a pixel above this probability belongs to the object")
 
 
-class DetectConfig(StrictModel):
-    """From class scores to detections at test time."""
+class MaskRcnnDetectConfig(DetectConfig):
+    """From the scores of RoIs to detections."""
 
-    score_threshold: float = Field(0.05, ge=0, le=1, description="detections must score above this")
-    nms_iou: float = Field(0.5, ge=0, le=1, description="detections of a class that overlap more suppress each other")
-    max_detections: int = Field(100, gt=0, description="best-scored detections kept per image")
     min_side_px: float = Field(1e-2, ge=0, description="detections with a shorter side are dropped")
 
 
@@ -99,16 +97,15 @@ class MaskRcnnRecipe(Recipe):
     """Everything about one two-stage model: data in, network, training, test settings."""
 
     family: Literal["mask_rcnn"] = "mask_rcnn"
-    pixels: PixelsConfig = PixelsConfig()
-    resize: ResizeConfig = ResizeConfig()
-    backbone: BackboneConfig = BackboneConfig()
+    resize: ShortSideResize = ShortSideResize()
+    backbone: BackboneConfig = ResNetConfig()
     fpn: FpnConfig = FpnConfig()
     anchors: AnchorConfig = AnchorConfig()
     rpn: RpnConfig = RpnConfig()
     roi: RoiConfig = RoiConfig()
     box_head: BoxHeadConfig = BoxHeadConfig()
     mask_head: MaskHeadConfig = MaskHeadConfig()
-    detect: DetectConfig = DetectConfig()
+    detect: MaskRcnnDetectConfig = MaskRcnnDetectConfig()
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -126,8 +123,7 @@ class MaskRcnnRecipe(Recipe):
                 raise ValueError(
                     f"{name}.negative_iou is above {name}.positive_iou: lower the first or raise the second"
                 )
-        if unknown := sorted(set(self.train.loss_weights) - set(_LOSSES)):
-            raise ValueError(f"train.loss_weights names no loss {unknown[0]!r}; the losses are {', '.join(_LOSSES)}")
+        self.refuse_unknown_losses(_LOSSES)
         if self.resize.long_side < self.resize.short_side:
             raise ValueError("resize.long_side is below resize.short_side: raise it to at least the short side")
         return self

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from maskwright.config.backbone import BACKBONE_KINDS
 from maskwright.errors import ConfigError
 
 
@@ -56,7 +58,15 @@ def nest_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, table by table; a value or a list replaces the old one whole."""
+    """`base` with `changes` laid over it, table by table; a value or a list replaces the old one whole.
+
+    So does a table that is of another `kind` than the old one, whose keys it need not have.
+
+    >>> merge({"backbone": {"depth": 50}}, {"backbone": {"kind": "darknet53"}})  # where none is said, it is the first
+    {'backbone': {'kind': 'darknet53'}}
+    """
+    if "kind" in changes and changes["kind"] != base.get("kind", BACKBONE_KINDS[0]):
+        return dict(changes)
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -65,11 +75,20 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All keys of a recipe class, tables and values, dotted."""
+    """All keys of a recipe class, tables and values, dotted; a union of tables has the keys of all."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from dotted_keys(field.annotation, f"{prefix}{name}.")
+        inner = [key for table in _tables(field.annotation) for key in dotted_keys(table, f"{prefix}{name}.")]
+        yield from dict.fromkeys(inner)
+
+
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    """The table that an annotation stands for, or those of a union."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [table for part in get_args(annotation) for table in _tables(part)]
+    if get_origin(annotation) is Annotated:
+        return _tables(get_args(annotation)[0])
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
@@ -78,7 +97,9 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
 
 
 def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"] if part not in BACKBONE_KINDS)
+    if problem["type"] == "union_tag_invalid":
+        return f"{key}.kind: {problem['ctx']['tag']!r} is none of {', '.join(BACKBONE_KINDS)}"
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
         return f"{key}: {message}, got {problem['input']!r}" if key else message

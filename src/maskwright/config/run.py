@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from maskwright.config.base import StrictModel
 from maskwright.config.categories import CategoryConfig, named_categories
 from maskwright.config.data import DataConfig
+from maskwright.config.detect import DetectConfig
+from maskwright.config.images import PixelsConfig, ResizePolicy
+from maskwright.config.overrides import merge
 from maskwright.config.train import TrainConfig
 
 
 class WeightsConfig(StrictModel):
     """Published weights of a recipe."""
 
-    source: str = Field(description="a file inside the package (package://…) or an https address")
-    sha256: str | None = Field(None, description="of the file")
+    source: str = Field(description="a file inside the package (package://…), an https or hf:// address, or a path")
+    sha256: str | None = Field(None, description="of the file; its first digits are enough")
     size: int | None = Field(None, gt=0, description="of the file, in bytes")
     licence: str = Field(description="under which the weights may be used")
 
@@ -41,5 +45,26 @@ class Recipe(StrictModel):
     )
     weights: dict[str, WeightsConfig] = Field({}, description="published weights by name")
     default_weights: str | None = Field(None, description="the name used when none is asked for; none: random")
+    pixels: PixelsConfig = PixelsConfig()
+    resize: ResizePolicy
+    detect: DetectConfig = DetectConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_defaults(cls, tables: Any) -> Any:
+        """A table given in part changes the family's default in that part only."""
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+        whole = {name: value.model_dump() for name, value in defaults.items() if isinstance(value, StrictModel)}
+        given = {name: value for name, value in tables.items() if isinstance(value, Mapping)}
+        return {**tables, **{name: merge(whole[name], value) for name, value in given.items() if name in whole}}
+
+    def refuse_unknown_losses(self, known: Sequence[str]) -> None:
+        """Insist that `train.loss_weights` names losses that the family has.
+
+        Raises:
+            ValueError: it names another.
+        """
+        if unknown := sorted(set(self.train.loss_weights) - set(known)):
+            raise ValueError(f"train.loss_weights names no loss {unknown[0]!r}; the losses are {', '.join(known)}")

@@ -14,6 +14,11 @@ class TrainConfig(StrictModel):
     """One training run; defaults are the paper's for 16 images a step (Mask R-CNN, section 3.1)."""
 
     seed: int = Field(0, ge=0, description="every random draw is a function of it, the step and an index")
+    initial_weights: str | None = Field(
+        None,
+        description="what training starts from, a whole model or a backbone: a weights name of the recipe, a file, an "
+        "https address or hf://owner/repo/file; none: random",
+    )
     iterations: int = Field(90_000, gt=0, description="optimiser steps")
     batch_size: int = Field(16, gt=0, description="images per step, over all processes and accumulated parts")
     accumulate: int = Field(1, gt=0, description="parts a batch is computed in, one after the other, to save memory")
@@ -27,6 +32,12 @@ class TrainConfig(StrictModel):
     schedule: Literal["step", "cosine"] = Field("step", description="how the rate falls after the warm-up")
     steps: tuple[int, ...] = Field((60_000, 80_000), description="iterations at which a step schedule drops")
     step_factor: float = Field(0.1, gt=0, le=1, description="factor of each drop")
+    freezes_norms_below: int | None = Field(
+        None,
+        gt=0,
+        description="batch norms keep their statistics and weights when fewer images than this are computed together; "
+        "none: never; YOLACT: 6",
+    )
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of the gradient; none: not clipped")
     ema_decay: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights; none: no averaging")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of forward and backward; weights stay fp32")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskwright.config.images import PixelsConfig, ResizeConfig
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
-from maskwright.structures import ImageBatch, Instances
+from maskwright.config.images import PixelsConfig, ResizePolicy
+from maskwright.config.run import Recipe
+from maskwright.structures import ImageBatch, Instances, Targets
 
 
 @dataclass(frozen=True)
@@ -20,21 +19,12 @@ class Preprocess:
     """The pixel values and the size of the network input, as a recipe states them."""
 
     pixels: PixelsConfig
-    resize: ResizeConfig
+    resize: ResizePolicy
 
     @staticmethod
-    def of(recipe: MaskRcnnRecipe) -> Preprocess:
+    def of(recipe: Recipe) -> Preprocess:
         """As the recipe says."""
         return Preprocess(recipe.pixels, recipe.resize)
-
-    def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
-        """Network size of an image of (height, width): the aspect ratio kept, each side rounded down, at least 1.
-
-        >>> Preprocess(PixelsConfig(), ResizeConfig()).scaled_size((375, 500))
-        (800, 1066)
-        """
-        scale = jitter * min(self.resize.short_side / min(size), self.resize.long_side / max(size))
-        return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
     def batch(
         self,
@@ -47,11 +37,11 @@ class Preprocess:
 
         Args:
             images: (3, h, w) uint8 RGB each, all on one device.
-            sizes: network size of each image; by default `scaled_size` of it.
+            sizes: network size of each image; by default that of the resize policy.
             keys: random key of each image, for the samplers of the losses.
             at_least: smallest (H, W) of the padded batch.
         """
-        sizes = [self.scaled_size(_size(image)) for image in images] if sizes is None else sizes
+        sizes = [self.resize.scaled_size(_size(image)) for image in images] if sizes is None else sizes
         ready = [_resized(self._normalised(image), size) for image, size in zip(images, sizes, strict=True)]
         multiple = self.resize.pad_multiple
         height = _round_up(max(at_least[0], *(size[0] for size in sizes)), multiple)
@@ -59,9 +49,14 @@ class Preprocess:
         padded = torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in ready])
         return ImageBatch(padded, tuple(sizes), tuple(keys) if keys is not None else (0,) * len(images))
 
+    def targets(self, targets: Targets, size: tuple[int, int]) -> Targets:
+        """Ground truth of an image at its network size, (height, width)."""
+        return targets.resized(size, self.resize.mask_interpolation)
+
     def restore(self, instances: Instances, size: tuple[int, int]) -> Instances:
         """Carry detections from the network input back to the image of (height, width) they were found in."""
-        return instances.restored_to(size)
+        restored = instances.restored_to(size)
+        return replace(restored, boxes=restored.boxes.floor()) if self.resize.cuts_boxes else restored
 
     def _normalised(self, image: Tensor) -> Tensor:
         values = image.float() / self.pixels.divisor

@@ -10,8 +10,10 @@ from torch import nn
 
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
+from maskwright.config.yolact import YolactRecipe
 from maskwright.errors import ConfigError
 from maskwright.models.mask_rcnn.build import build_mask_rcnn
+from maskwright.models.yolact.build import build_yolact
 from maskwright.ops.losses import LossSum
 from maskwright.ops.randomness import random_key
 from maskwright.structures import Categories, ImageBatch, Instances, Targets
@@ -42,11 +44,17 @@ def build_model(recipe: Recipe) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(random_key(recipe.train.seed, "initial weights"))
-        if not isinstance(recipe, MaskRcnnRecipe):
-            raise ConfigError(f"no network for family {recipe.family!r}")
         try:
-            model = build_mask_rcnn(recipe)
+            model = _of_family(recipe)
         except RuntimeError as error:  # torch asks for memory here and for nothing else
             reason = str(error).splitlines()[0]
             raise ConfigError(f"recipe {recipe.name}: its network is too large for this machine ({reason})") from error
     return model.to(memory_format=torch.channels_last)
+
+
+def _of_family(recipe: Recipe) -> nn.Module:
+    if isinstance(recipe, MaskRcnnRecipe):
+        return build_mask_rcnn(recipe)
+    if isinstance(recipe, YolactRecipe):
+        return build_yolact(recipe)
+    raise ConfigError(f"no network for family {recipe.family!r}")

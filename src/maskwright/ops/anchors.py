@@ -46,3 +46,35 @@ def grid_anchors(cells: Tensor, grid: tuple[int, int], strides_px: tuple[float, 
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     shifts = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
     return (shifts + cells).reshape(-1, 4)
+
+
+def relative_anchors(
+    sizes_px: Sequence[float], ratios: Sequence[float], is_square: bool, grid: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """Anchors centred in the cells of a feature map, as shares of the network input (YOLACT, section 4.3).
+
+    Computed in double precision and rounded at the same places as YOLACT's priors: which of two anchors of equal IoU
+    an object gets is decided by their last digits.
+
+    Args:
+        sizes_px: square roots of the anchors' areas, in pixels of the network input.
+        ratios: height ÷ width.
+        is_square: the height is made equal to the width in pixels, after the ratio has changed the width.
+        grid: (rows, columns) of the feature map.
+        size: (H, W) of the network input.
+
+    Returns:
+        (rows · columns · len(sizes_px) · len(ratios), 4) float32 x1 y1 x2 y2 from 0 to 1, in the order (row, column,
+        size, ratio); anchors reach over the border.
+
+    >>> relative_anchors([8.0], [4.0], True, (1, 2), (8, 16))[1].tolist()
+    [0.625, 0.25, 0.875, 0.75]
+    """
+    stretch = torch.sqrt(1 / torch.tensor(ratios, dtype=torch.float64))
+    sizes = torch.tensor(sizes_px, dtype=torch.float64)[:, None]
+    widths = (sizes * stretch / size[1]).flatten()
+    heights = widths * (size[1] / size[0]) if is_square else (sizes / stretch / size[0]).flatten()
+    y, x = torch.meshgrid(*((torch.arange(cells, dtype=torch.float64) + 0.5) / cells for cells in grid), indexing="ij")
+    centres = torch.stack([x, y], dim=-1).reshape(-1, 1, 2).float()
+    half_sides = torch.stack([widths, heights], dim=1).float() / 2
+    return torch.cat([centres - half_sides, centres + half_sides], dim=-1).reshape(-1, 4)

@@ -42,9 +42,8 @@ def scale_boxes(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, i
     >>> scale_boxes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), (10, 10), (20, 30)).tolist()
     [[3.0, 4.0, 9.0, 8.0]]
     """
-    y_ratio = torch.tensor(to_size[0], dtype=torch.float32) / torch.tensor(from_size[0], dtype=torch.float32)
-    x_ratio = torch.tensor(to_size[1], dtype=torch.float32) / torch.tensor(from_size[1], dtype=torch.float32)
-    return boxes * torch.stack([x_ratio, y_ratio, x_ratio, y_ratio]).to(boxes)
+    y_ratio, x_ratio = boxes.new_tensor(to_size) / boxes.new_tensor(from_size)
+    return boxes * torch.stack([x_ratio, y_ratio, x_ratio, y_ratio])
 
 
 def boxes_to_xywh(boxes: Tensor) -> Tensor:
@@ -55,3 +54,23 @@ def boxes_to_xywh(boxes: Tensor) -> Tensor:
 def boxes_from_xywh(boxes_xywh: Tensor) -> Tensor:
     """x y width height → x1 y1 x2 y2."""
     return torch.cat([boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]], dim=-1)
+
+
+def pairwise_iou(boxes: Tensor) -> Tensor:
+    """IoU of every box with every box of its group: (..., N, 4) → (..., N, N); boxes without area overlap nothing."""
+    top_left = torch.maximum(boxes[..., :, None, :2], boxes[..., None, :, :2])
+    bottom_right = torch.minimum(boxes[..., :, None, 2:], boxes[..., None, :, 2:])
+    intersection = (bottom_right - top_left).clamp_(min=0).prod(dim=-1)
+    areas = box_areas(boxes)
+    union = areas[..., :, None] + areas[..., None, :] - intersection
+    return torch.where(union > 0, intersection / union, 0.0)
+
+
+def share_inside(boxes: Tensor, regions: Tensor) -> Tensor:
+    """The largest share of each box's area that lies inside one of the regions, (N, 4), (R, 4) → (N,)."""
+    if len(regions) == 0:
+        return boxes.new_zeros(len(boxes))
+    top_left = torch.maximum(boxes[:, None, :2], regions[:, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
+    shares = (bottom_right - top_left).clamp(min=0).prod(dim=-1) / box_areas(boxes)[:, None]
+    return shares.amax(dim=1)

@@ -132,3 +132,119 @@ def _bilinear(
             values = torch.where(inside, pixels[address].float(), 0.0)
             total = total + values * (y_share[:, :, None] * x_share[:, None, :])
     return total
+
+
+def sample_points(
+    pixels: Tensor,
+    starts: Tensor,
+    corners: Tensor,
+    crop_sizes: Tensor,
+    size: tuple[int, int],
+    objects: Tensor,
+    points: Tensor,
+) -> Tensor:
+    """Bilinear values of packed masks at single points, as if each mask were a bitmap of the whole image.
+
+    Args:
+        pixels, starts, corners, crop_sizes, size: as in `sample_crops`.
+        objects: (T,) int64 the mask that each point asks.
+        points: (T, 2) float row, column; 0 is the centre of the first pixel, points outside take the border's value.
+
+    Returns:
+        (T,) float32 from 0 to 1.
+    """
+    limits = points.new_tensor([size[0] - 1, size[1] - 1])
+    points = torch.minimum(points.clamp(min=0), limits)
+    lower = points.floor()
+    rows, columns = ((lower[:, axis, None].to(torch.int64), (points - lower)[:, axis, None]) for axis in (0, 1))
+    values = _bilinear(pixels, starts[objects], corners[objects], crop_sizes[objects], size, rows, columns)
+    return values[:, 0, 0]
+
+
+def cells_of(rectangles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All cells of R whole-cell rectangles, one rectangle after the other, row by row.
+
+    Args:
+        rectangles: (R, 4) int64 first column, first row, end column, end row; the ends are not in it.
+
+    Returns:
+        Three (T,) int64 tensors: the rectangle of each cell, its row, its column.
+
+    >>> [part.tolist() for part in cells_of(torch.tensor([[3, 5, 5, 6], [0, 0, 0, 9]]))]
+    [[0, 0], [5, 5], [3, 4]]
+    """
+    sides = (rectangles[:, 2:] - rectangles[:, :2]).clamp(min=0)
+    counts = sides.prod(dim=1)
+    index = torch.repeat_interleave(torch.arange(len(rectangles), device=rectangles.device), counts)
+    place = torch.arange(len(index), device=index.device) - (counts.cumsum(0) - counts)[index]
+    widths = sides[index, 0]
+    return index, rectangles[index, 1] + place // widths, rectangles[index, 0] + place % widths
+
+
+def crop_cells(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The cells that a mask may fill: those of its box, grown by one cell on each side (YOLACT, as released).
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2 in cells, not rounded.
+        grid: (rows, columns).
+
+    Returns:
+        (N, 4) int64 first column, first row, end column, end row, inside the grid; the ends are not in it.
+    """
+    low, high = torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])
+    limits = torch.tensor([grid[1], grid[0]], device=boxes.device)
+    first = (low - 1).ceil().to(torch.int64).clamp(min=0)
+    end = torch.minimum((high + 1).ceil().to(torch.int64), limits)
+    return torch.cat([first, torch.maximum(first, end)], dim=1)
+
+
+def inside_cells(rectangles: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(N, h, w) bool which cells of a grid each rectangle of `crop_cells` holds."""
+    rows = torch.arange(grid[0], device=rectangles.device)[:, None]
+    columns = torch.arange(grid[1], device=rectangles.device)
+    left, top, right, bottom = (side[:, None, None] for side in rectangles.unbind(dim=1))
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+
+
+def enlarge_cells(
+    cells: Tensor, corner: tuple[int, int], grid: tuple[int, int], extent: tuple[float, float], size: tuple[int, int]
+) -> tuple[Tensor, int, int]:
+    """Stretch a grid that is zero outside a piece over an image, and give the part that the piece reaches.
+
+    Equal to bilinear interpolation of the whole grid (half-pixel centres), without making it.
+
+    Args:
+        cells: (h, w) the piece.
+        corner: row and column of its first cell.
+        grid: (rows, columns) of the whole grid.
+        extent: (rows, columns) of the grid that the image takes.
+        size: (height, width) of the image.
+
+    Returns:
+        (h', w') values, and the row and the column of their first pixel in the image.
+    """
+    first_row, rows = _stretch(corner[0], cells.shape[0], grid[0], extent[0], size[0], cells.device)
+    first_column, columns = _stretch(corner[1], cells.shape[1], grid[1], extent[1], size[1], cells.device)
+    bordered = F.pad(cells, (1, 1, 1, 1))
+    across = _lerp(bordered.T, columns).T
+    return _lerp(across, rows), first_row, first_column
+
+
+def _stretch(
+    start: int, length: int, cells: int, extent: float, pixels: int, device: torch.device
+) -> tuple[int, tuple[Tensor, Tensor, Tensor]]:
+    """Along one axis: the first pixel that the piece reaches; two neighbours in the bordered piece, and weight."""
+    places = ((torch.arange(pixels, device=device) + 0.5) * (extent / pixels) - 0.5).clamp(min=0, max=cells - 1)
+    lower = places.floor().to(torch.int64)
+    upper = (lower + 1).clamp(max=cells - 1)
+    reached = torch.nonzero((upper >= start) & (lower < start + length)).flatten()
+    first = int(reached[0]) if len(reached) else 0
+    lower, upper, places = lower[reached], upper[reached], places[reached]
+    bordered = [(side - start + 1).clamp(min=0, max=length + 1) for side in (lower, upper)]
+    return first, (bordered[0], bordered[1], (places - lower).to(torch.float32))
+
+
+def _lerp(lines: Tensor, between: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """(L, n) lines → (P, n) mixtures of two of them each."""
+    lower, upper, weight = between
+    return torch.lerp(lines[lower], lines[upper], weight[:, None])

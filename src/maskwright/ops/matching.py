@@ -56,3 +56,36 @@ def match_boxes(
     if len(gt_boxes) == 0:
         objects = torch.full_like(objects, BACKGROUND)
     return Matches(torch.where(is_best_of_object, best_object, objects), best_iou)
+
+
+def match_one_for_each(boxes: Tensor, gt_boxes: Tensor, positive_iou: float, negative_iou: float) -> Matches:
+    """As `match_boxes`, and every object gets one box of its own, whatever their IoU (SSD, section 2.2; YOLACT's code).
+
+    Over all pairs of an object without a box and a box that no object has got yet, the one of largest IoU is joined,
+    until every object has its box.
+
+    Args:
+        boxes: (N, 4) anchors.
+        gt_boxes: (G, 4) objects; G may be 0, then every box is background. Of more than N objects, some get none.
+        positive_iou: at or above it a box stands for the object it overlaps most.
+        negative_iou: below it a box is background; in between it is ignored.
+
+    Returns:
+        `Matches` of (N,) int64 and (N,) float32; its table takes G · N numbers.
+    """
+    matches = match_boxes(boxes, gt_boxes, positive_iou, negative_iou, keeps_best_of_each_object=False)
+    objects = matches.objects.clone()
+    table = box_iou(gt_boxes, boxes)
+    if table.numel() == 0:
+        return matches
+    best_iou, best_box = table.max(dim=1)
+    for _ in range(min(table.shape)):
+        row = best_iou.argmax()
+        column = best_box[row]
+        objects[column] = row
+        table[:, column] = -1
+        best_iou[row] = -2
+        # whose favourite is taken now, looks for the next
+        stale = torch.nonzero((best_box == column) & (best_iou > -2)).flatten()
+        best_iou[stale], best_box[stale] = table[stale].max(dim=1)
+    return Matches(objects, matches.ious)

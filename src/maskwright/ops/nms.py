@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torchvision.ops import batched_nms
+
+from maskwright.ops.boxes import pairwise_iou
 
 
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limit: int) -> Tensor:
@@ -21,3 +25,26 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limit: i
     """
     kept: Tensor = batched_nms(boxes.float(), scores.float(), groups, iou)
     return kept[:limit]
+
+
+def suppress_inclusive(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limit: int) -> Tensor:
+    """As `suppress`, but with whole-pixel boxes, both ends inclusive, and overlaps of exactly `iou` dropped too.
+
+    So did the compiled suppression of Fast R-CNN, which YOLACT's traditional NMS is.
+    """
+    inclusive = boxes.float() + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    return suppress(inclusive, scores, groups, math.nextafter(iou, 0.0), limit)
+
+
+def fast_nms(boxes: Tensor, iou: float) -> Tensor:
+    """Fast NMS (YOLACT, section 5, eq. 2): a box goes if any better one of its group overlaps it, kept or not.
+
+    Args:
+        boxes: (G, N, 4) x1 y1 x2 y2 in G groups, best-scored first in each.
+        iou: overlaps strictly above it are dropped.
+
+    Returns:
+        (G, N) bool, which boxes stay.
+    """
+    overlaps = pairwise_iou(boxes).triu_(diagonal=1)
+    return overlaps.amax(dim=1) <= iou

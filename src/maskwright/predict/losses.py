@@ -24,7 +24,8 @@ def losses(predictor: Predictor, images: Sequence[ImageSource], targets: Sequenc
         targets: their objects, in pixels of the images as given.
 
     Returns:
-        Loss name → value, not weighted: for two-stage models rpn_objectness, rpn_box, class, box, mask.
+        Loss name → value as the original system reports it, `train.loss_weights` left out: rpn_objectness, rpn_box,
+        class, box, mask of two-stage models; box, class, mask, semantic, mask_iou of YOLACT, its own factors included.
 
     Raises:
         DataError: not as many targets as images, or a target of another image size.
@@ -43,6 +44,9 @@ def loss_sums(predictor: Predictor, images: Sequence[ImageSource], targets: Sequ
         if size != tuple(target.size):
             raise DataError(f"image {place} is {size} but its targets are for {target.size} (height, width)")
     batch = predictor.preprocess.batch(pixels)
-    resized = [target.resized(size).to(predictor.device) for target, size in zip(targets, batch.sizes, strict=True)]
+    resized = [
+        predictor.preprocess.targets(target, size).to(predictor.device)
+        for target, size in zip(targets, batch.sizes, strict=True)
+    ]
     with torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.precision == "bf16"):
         return cast(Segmenter, predictor.model).losses(batch, resized)

@@ -8,7 +8,6 @@ from typing import Any, Literal, cast, get_args, overload
 import torch
 from torch import Tensor, nn
 
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError, DataError
 from maskwright.images.preprocess import Preprocess
@@ -36,7 +35,7 @@ class Predictor:
             raise ConfigError(f"no precision called {precision!r}; choose one of {', '.join(get_args(Precision))}")
         self.model = model.to(device).eval()
         self.recipe = recipe
-        self.preprocess = Preprocess.of(cast(MaskRcnnRecipe, recipe))
+        self.preprocess = Preprocess.of(recipe)
         self.device = device
         self.precision = precision
 
@@ -47,7 +46,7 @@ class Predictor:
     @property
     def max_detections(self) -> int:
         """Detections per image unless asked otherwise."""
-        return cast(MaskRcnnRecipe, self.recipe).detect.max_detections
+        return self.recipe.detect.max_detections
 
     @overload
     def __call__(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maskwright.ops.masks import sample_crops
+from maskwright.ops.masks import cells_of, sample_crops, sample_points
 from maskwright.structures.masks import Masks
 from maskwright.structures.rle import Bitmap, Crop, rle_to_crop
+
+Interpolation = Literal["nearest", "bilinear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +92,16 @@ class CropMasks(Masks):
                 boxes[index] = torch.tensor([float(edge) for edge in edges])
         return boxes
 
-    def resized(self, size: tuple[int, int]) -> CropMasks:
-        """The masks of the image resized to (height, width), each new pixel taking the nearest old one."""
-        rows, columns = nearest_sources(self.size[0], size[0]), nearest_sources(self.size[1], size[1])
-        resized = []
-        for pixels, top, left in self.crops():
-            first_row, end_row = np.searchsorted(rows, [top, top + pixels.shape[0]])
-            first_column, end_column = np.searchsorted(columns, [left, left + pixels.shape[1]])
-            kept_rows, kept_columns = rows[first_row:end_row] - top, columns[first_column:end_column] - left
-            resized.append(Crop(pixels[np.ix_(kept_rows, kept_columns)], int(first_row), int(first_column)))
-        return CropMasks.from_crops(resized, size)
+    def resized(self, size: tuple[int, int], interpolation: Interpolation = "nearest") -> CropMasks:
+        """The masks of the image resized to (height, width); equal to resizing whole bitmaps.
+
+        Args:
+            size: new (height, width) of the image.
+            interpolation: `nearest`, each new pixel takes one old one by torch's rule; `bilinear`, foreground is what
+                OpenCV's 8-bit bilinear resize of a 0/1 bitmap makes 1: about one half and more.
+        """
+        resize = _resized_bilinearly if interpolation == "bilinear" else _resized_to_nearest
+        return CropMasks.from_crops(resize(self.crops(), self.size, size), size)
 
     def cut(self, top: int, left: int, height: int, width: int) -> CropMasks:
         """The masks as seen through a window of the image; those outside become empty but stay, in place."""
@@ -133,8 +135,23 @@ class CropMasks(Masks):
             self.pixels, self.starts, self.corners, self.crop_sizes, self.size, rois, objects, output_px, samples
         )
 
+    def shrunk(self, grid: tuple[int, int]) -> Tensor:
+        """(G, h, w) bool the masks on a coarse grid over the image: where bilinear values exceed one half (YOLACT)."""
+        scale = torch.tensor([self.size[0] / grid[0], self.size[1] / grid[1]], device=self.corners.device)
+        first = ((self.corners - 0.5) / scale - 0.5).floor().to(torch.int64).clamp(min=0)
+        end = ((self.corners + self.crop_sizes + 0.5) / scale - 0.5).ceil().to(torch.int64) + 1
+        end = torch.minimum(end, torch.tensor(grid, device=end.device))
+        objects, rows, columns = cells_of(torch.cat([first.flip(1), end.flip(1)], dim=1))
+        points = (torch.stack([rows, columns], dim=1) + 0.5) * scale - 0.5
+        values = sample_points(self.pixels, self.starts, self.corners, self.crop_sizes, self.size, objects, points)
+        shrunk = torch.zeros((len(self), *grid), dtype=torch.bool, device=self.corners.device)
+        shrunk[objects, rows, columns] = values > 0.5
+        return shrunk
+
+    def restored(self, size: tuple[int, int], boxes: Tensor) -> CropMasks:  # noqa: ARG002 - pixels need none
+        return self.resized(size)
+
     def to(self, device: torch.device | str) -> CropMasks:
-        """The same masks with their tensors on `device`."""
         return replace(
             self,
             pixels=self.pixels.to(device),
@@ -147,3 +164,69 @@ def nearest_sources(old: int, new: int) -> npt.NDArray[np.int64]:
     """(new,) int64 the old pixel that each new pixel shows, by torch's `nearest` rule in float32."""
     places = np.floor(np.arange(new, dtype=np.float32) * np.float32(old / new)).astype(np.int64)
     return np.asarray(np.minimum(places, old - 1))
+
+
+class LinearSources(NamedTuple):
+    """(new,) each: the two old lines that each new line mixes, and their weights in 2048ths."""
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    first_weight: npt.NDArray[np.int32]
+    second_weight: npt.NDArray[np.int32]
+
+
+def linear_sources(old: int, new: int) -> LinearSources:
+    """Sources of bilinear interpolation along one axis by OpenCV's rule: half-pixel centres, weights of 11 bits.
+
+    Beyond the outermost centres both sources are the border line, which then has both weights.
+    """
+    positions = ((np.arange(new) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
+    lower = np.floor(positions)
+    share = positions - lower
+    first, second = lower.astype(np.int64).clip(0), (lower.astype(np.int64) + 1).clip(max=old - 1)
+    return LinearSources(first, second, *(np.rint(part * 2048).astype(np.int32) for part in (1 - share, share)))
+
+
+def _resized_to_nearest(crops: Sequence[Crop], old: tuple[int, int], new: tuple[int, int]) -> list[Crop]:
+    rows, columns = nearest_sources(old[0], new[0]), nearest_sources(old[1], new[1])
+    resized = []
+    for pixels, top, left in crops:
+        first_row, end_row = np.searchsorted(rows, [top, top + pixels.shape[0]])
+        first_column, end_column = np.searchsorted(columns, [left, left + pixels.shape[1]])
+        kept_rows, kept_columns = rows[first_row:end_row] - top, columns[first_column:end_column] - left
+        resized.append(Crop(pixels[np.ix_(kept_rows, kept_columns)], int(first_row), int(first_column)))
+    return resized
+
+
+def _resized_bilinearly(crops: Sequence[Crop], old: tuple[int, int], new: tuple[int, int]) -> list[Crop]:
+    rows, columns = linear_sources(old[0], new[0]), linear_sources(old[1], new[1])
+    resized = []
+    for pixels, top, left in crops:
+        bordered = np.pad(pixels, 1)  # lines beside the crop mix it with background
+        crop_rows, first_row = _touching(rows, top, pixels.shape[0])
+        crop_columns, first_column = _touching(columns, left, pixels.shape[1])
+        resized.append(Crop(_mixed(bordered, crop_rows, crop_columns), first_row, first_column))
+    return resized
+
+
+def _touching(sources: LinearSources, start: int, length: int) -> tuple[LinearSources, int]:
+    """The new lines with a source among `length` old ones from `start`, counted in the bordered crop; the first one."""
+    first = int(np.searchsorted(sources.second, start))
+    new = slice(first, int(np.searchsorted(sources.first, start + length)))
+    kept = LinearSources(
+        sources.first[new] - start + 1,
+        sources.second[new] - start + 1,
+        sources.first_weight[new],
+        sources.second_weight[new],
+    )
+    return kept, first
+
+
+def _mixed(pixels: Bitmap, rows: LinearSources, columns: LinearSources) -> Bitmap:
+    """OpenCV's arithmetic for 8 bits: each of the two rows gives whole quarters, rounded down; two make a pixel."""
+    mixed = pixels[:, columns.first] * columns.first_weight + pixels[:, columns.second] * columns.second_weight
+    shares = mixed >> 4  # of 128
+    quarters = (shares[rows.first] * rows.first_weight[:, None] >> 16) + (
+        shares[rows.second] * rows.second_weight[:, None] >> 16
+    )
+    return np.asarray(quarters >= 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
 from maskwright.structures.categories import Categories
-from maskwright.structures.masks import Index, Masks, RoiMasks, as_index
+from maskwright.structures.masks import Index, Masks, as_index
 from maskwright.structures.supervision_import import import_supervision
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Instances:
         masks: N masks, or None where the model has no mask branch.
         keypoints: (N, K, 3) x y score, or None.
         categories: names and ids of the classes.
+        mask_scores: (N,) float32 scores of the masks where these are judged apart (YOLACT++), or None. They are not
+            sorted, and may exceed 1.
     """
 
     size: tuple[int, int]
@@ -40,6 +42,7 @@ class Instances:
     masks: Masks | None
     categories: Categories
     keypoints: Tensor | None = None
+    mask_scores: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -54,6 +57,7 @@ class Instances:
             scores=self.scores[chosen],
             masks=None if self.masks is None else self.masks[chosen],
             keypoints=None if self.keypoints is None else self.keypoints[chosen],
+            mask_scores=None if self.mask_scores is None else self.mask_scores[chosen],
         )
 
     def __iter__(self) -> Iterator[Instances]:
@@ -62,8 +66,9 @@ class Instances:
     def restored_to(self, size: tuple[int, int]) -> Instances:
         """The same objects in the image at another (height, width), boxes clipped to it; undoes the resize policy."""
         boxes = clip_boxes(scale_boxes(self.boxes, self.size, size), size)
-        masks = replace(self.masks, size=size, boxes=boxes) if isinstance(self.masks, RoiMasks) else self.masks
-        return replace(self, size=size, boxes=boxes, masks=masks)
+        return replace(
+            self, size=size, boxes=boxes, masks=None if self.masks is None else self.masks.restored(size, boxes)
+        )
 
     def above(self, score_threshold: float, limit: int | None = None) -> Instances:
         """The best `limit` objects that score above the threshold."""
@@ -76,19 +81,27 @@ class Instances:
             boxes=self.boxes.to(device),
             labels=self.labels.to(device),
             scores=self.scores.to(device),
-            masks=self.masks.to(device) if isinstance(self.masks, RoiMasks) else self.masks,
+            masks=None if self.masks is None else self.masks.to(device),
             keypoints=None if self.keypoints is None else self.keypoints.to(device),
+            mask_scores=None if self.mask_scores is None else self.mask_scores.to(device),
         )
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """Entries of a COCO results list: image_id, category_id, bbox (x y w h), score, segmentation (run lengths)."""
-        boxes_xywh, scores = boxes_to_xywh(self.boxes).tolist(), self.scores.tolist()
-        rles = [None] * len(self) if self.masks is None else self.masks.rle()
-        entries = []
-        for label, box_xywh, score, rle in zip(self.labels.tolist(), boxes_xywh, scores, rles, strict=True):
-            entry = {"image_id": image_id, "category_id": self.categories.ids[label], "bbox": box_xywh, "score": score}
-            entries.append(entry if rle is None else {**entry, "segmentation": rle})
-        return entries
+        """Entries of a COCO results list: image_id, category_id, bbox (x y w h), score, segmentation (run lengths).
+
+        Where masks have scores of their own, `mask_score` stands beside `score`.
+        """
+        columns: dict[str, list[Any]] = {
+            "category_id": [self.categories.ids[label] for label in self.labels.tolist()],
+            "bbox": boxes_to_xywh(self.boxes).tolist(),
+            "score": self.scores.tolist(),
+        }
+        if self.mask_scores is not None:
+            columns["mask_score"] = self.mask_scores.tolist()
+        if self.masks is not None:
+            columns["segmentation"] = self.masks.rle()
+        rows = zip(*columns.values(), strict=True)
+        return [{"image_id": image_id, **dict(zip(columns, row, strict=True))} for row in rows]
 
     def to_supervision(self) -> supervision.Detections:
         """As `supervision.Detections`, with full-size bitmaps and class names."""

@@ -35,6 +35,14 @@ class Masks(ABC):
     def chosen(self, index: Tensor | slice) -> Self:
         """Some of the masks: an index tensor, a bool mask, or a slice."""
 
+    @abstractmethod
+    def restored(self, size: tuple[int, int], boxes: Tensor) -> Masks:
+        """The same masks in the image at another (height, width), where their objects have `boxes` (N, 4)."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """The same masks with their tensors on `device`."""
+
     def __getitem__(self, index: Index) -> Self:
         """Some of the masks, as masks again; an int gives one mask."""
         return self.chosen(as_index(index, len(self)))
@@ -120,6 +128,8 @@ class RoiMasks(Masks):
         soft = paste_mask(probabilities, (x1, y1, x2, y2), self.size)
         return Crop((soft > self.threshold).cpu().numpy(), max(0, y1), max(0, x1))
 
+    def restored(self, size: tuple[int, int], boxes: Tensor) -> RoiMasks:
+        return RoiMasks(size, self.probabilities, boxes, self.threshold)
+
     def to(self, device: torch.device | str) -> RoiMasks:
-        """The same masks with their tensors on `device`."""
         return RoiMasks(self.size, self.probabilities.to(device), self.boxes.to(device), self.threshold)

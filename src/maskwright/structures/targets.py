@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from maskwright.errors import DataError
 from maskwright.ops.boxes import boxes_from_xywh, clip_boxes, scale_boxes
 from maskwright.structures.categories import Categories
-from maskwright.structures.crop_masks import CropMasks
+from maskwright.structures.crop_masks import CropMasks, Interpolation
 from maskwright.structures.rle import any_to_rle
 
 
@@ -22,7 +22,7 @@ class Targets:
 
     Attributes:
         size: (height, width) of the image in pixels.
-        boxes: (G, 4) float32 x1 y1 x2 y2 in pixels.
+        boxes: (G, 4) float64 x1 y1 x2 y2 in pixels; anchors of equal IoU are told apart by their last digits.
         labels: (G,) int64 index into the categories.
         masks: G masks.
         is_crowd: (G,) bool; a crowd stands for many objects, so it is neither positive nor counted.
@@ -54,7 +54,7 @@ class Targets:
         categories = Categories.of(categories)
         annotations = [_checked(annotation) for annotation in annotations]
         kept = [annotation for annotation in annotations if min(annotation["bbox"][2:]) > 0]
-        boxes_xywh = torch.tensor([annotation["bbox"] for annotation in kept], dtype=torch.float32).reshape(-1, 4)
+        boxes_xywh = torch.tensor([annotation["bbox"] for annotation in kept], dtype=torch.float64).reshape(-1, 4)
         rles = [any_to_rle(annotation["segmentation"], size) for annotation in kept]
         return Targets(
             size=size,
@@ -75,16 +75,21 @@ class Targets:
         """The single objects only."""
         return self[~self.is_crowd] if self.is_crowd.any() else self
 
-    def resized(self, size: tuple[int, int]) -> Targets:
-        """The ground truth of the image resized to (height, width)."""
+    def resized(self, size: tuple[int, int], interpolation: Interpolation = "nearest") -> Targets:
+        """The ground truth of the image resized to (height, width); `interpolation` is that of its masks."""
         boxes = scale_boxes(self.boxes, self.size, size)
-        return Targets(size, boxes, self.labels, self.masks.resized(size), self.is_crowd)
+        return Targets(size, boxes, self.labels, self.masks.resized(size, interpolation), self.is_crowd)
+
+    def in_single_precision(self) -> Targets:
+        """The same objects with float32 boxes."""
+        return replace(self, boxes=self.boxes.float())
 
     def to(self, device: torch.device | str) -> Targets:
-        """The same objects with their tensors on `device`."""
+        """The same objects with their tensors on `device`; one of Apple's, which knows no float64, gets float32."""
+        boxes = self.boxes.float() if torch.device(device).type == "mps" else self.boxes
         return Targets(
             self.size,
-            self.boxes.to(device),
+            boxes.to(device),
             self.labels.to(device),
             self.masks.to(device),
             self.is_crowd.to(device),

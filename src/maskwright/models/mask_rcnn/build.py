@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
-from maskwright.models.backbones.resnet import ResNet
+from maskwright.models.backbones.build import build_backbone
 from maskwright.models.mask_rcnn.box_head import BoxHead
 from maskwright.models.mask_rcnn.mask_head import MaskHead
 from maskwright.models.mask_rcnn.model import MaskRcnn, RoiPooling
 from maskwright.models.mask_rcnn.rpn import Rpn, RpnHead
 from maskwright.models.mask_rcnn.rules import BoxRegression, DetectionRule, MatchingRule, ProposalRule, SamplingRule
-from maskwright.models.necks.fpn import Fpn
+from maskwright.models.necks.fpn import Fpn, Subsampled
 from maskwright.ops.anchors import cell_anchors
 from maskwright.structures import Categories
 
@@ -19,19 +19,13 @@ from maskwright.structures import Categories
 def build_mask_rcnn(recipe: MaskRcnnRecipe) -> MaskRcnn:
     """The network of a resolved recipe, randomly initialised from torch's global generator."""
     categories = Categories.of([category.model_dump() for category in recipe.categories])
-    backbone = ResNet(
-        depth=recipe.backbone.depth,
-        width=recipe.backbone.width,
-        norm=recipe.backbone.norm,
-        norm_eps=recipe.backbone.norm_eps,
-        stride_in_1x1=recipe.backbone.stride_in_1x1,
-    )
-    backbone.freeze(recipe.backbone.frozen_stages)
+    backbone = build_backbone(recipe.backbone)
     fpn = Fpn(
         in_channels=backbone.channels,
         channels=recipe.fpn.channels,
         norm=recipe.fpn.norm,
         norm_eps=recipe.fpn.norm_eps,
+        extra=Subsampled(),
     )
     return MaskRcnn(
         backbone=backbone,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from maskwright.models.backbones.resnet import ResNet
+from maskwright.models.backbones.backbone import Backbone
 from maskwright.models.mask_rcnn.box_head import BoxHead
 from maskwright.models.mask_rcnn.mask_head import MaskHead
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample, sample_rois
@@ -45,7 +45,7 @@ class MaskRcnn(nn.Module):
     def __init__(
         self,
         *,
-        backbone: ResNet,
+        backbone: Backbone,
         fpn: Fpn,
         rpn: Rpn,
         box_head: BoxHead,
@@ -78,7 +78,7 @@ class MaskRcnn(nn.Module):
             batch: B images.
             targets: their objects in pixels of the network input; crowds are left out.
         """
-        targets = [target.without_crowds() for target in targets]
+        targets = [target.without_crowds().in_single_precision() for target in targets]
         levels = self._levels(batch)
         output = self.rpn(levels, batch)
         proposals = self.rpn.propose(output, batch, self.train_proposals)

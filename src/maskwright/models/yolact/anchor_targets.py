@@ -1,0 +1,62 @@
+"""Which object each anchor is to find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maskwright.models.yolact.rules import MatchingRule
+from maskwright.ops.boxes import share_inside
+from maskwright.ops.matching import IGNORED, match_one_for_each
+from maskwright.structures import CropMasks, Targets
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorTargets:
+    """One image's anchors and single objects; crowds are not among these.
+
+    Attributes:
+        objects: (A,) int64 index of the object that each anchor stands for, or `BACKGROUND`, or `IGNORED`.
+        boxes: (G, 4) x1 y1 x2 y2 of the objects as shares of the network input.
+        labels: (G,) int64.
+        masks: G masks.
+    """
+
+    objects: Tensor
+    boxes: Tensor
+    labels: Tensor
+    masks: CropMasks
+
+    def positives(self) -> Tensor:
+        """(P,) int64 the anchors that stand for an object."""
+        return torch.nonzero(self.objects >= 0).flatten()
+
+    def anchor_labels(self, background: int) -> Tensor:
+        """(A,) int64 class of each anchor, `background` where it stands for none."""
+        labels = torch.full_like(self.objects, background)
+        positive = self.positives()
+        labels[positive] = self.labels[self.objects[positive]]
+        return labels
+
+
+@torch.no_grad()
+def match_anchors(anchors: Tensor, target: Targets, size: tuple[int, int], rule: MatchingRule) -> AnchorTargets:
+    """Match the anchors of an image with its objects.
+
+    Every object gets one anchor at least. An anchor that stands for none but lies inside a crowd is ignored, since
+    nobody knows what it shows (YOLACT, as released).
+
+    Args:
+        anchors: (A, 4) as shares of the network input.
+        target: objects in pixels of the network input.
+        size: (H, W) of the network input.
+        rule: thresholds.
+    """
+    boxes = (target.boxes / target.boxes.new_tensor([size[1], size[0], size[1], size[0]])).to(anchors.dtype)
+    single = ~target.is_crowd
+    objects = match_one_for_each(anchors, boxes[single], rule.positive_iou, rule.negative_iou).objects
+    in_crowd = share_inside(anchors, boxes[target.is_crowd]) > rule.crowd_share
+    objects = torch.where((objects < 0) & in_crowd, IGNORED, objects)
+    return AnchorTargets(objects, boxes[single], target.labels[single], target.masks[single])
