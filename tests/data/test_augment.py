@@ -6,7 +6,9 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
+from torchvision.ops import box_iou, clip_boxes_to_image
 
 from maskwright.config.data import AugmentConfig
 from maskwright.data.augment import augment, build_augmentation
@@ -25,7 +29,19 @@ SIZE = (40, 60)
 # x1 y1 x2 y2; discs, so that a mask is not its box
 BOXES = ((2, 3, 20, 17), (22, 1, 58, 30), (4, 20, 19, 39), (30, 31, 37, 40), (50, 33, 51, 34))
 STILL = {"horizontal_flip": 0.0}
+SSD = {"expand": 0.5, "iou_crop": True, "colour": 1.0, "horizontal_flip": 0.5}
 GEOMETRY = {"horizontal_flip": 0.5, "vertical_flip": 0.5, "transpose": 0.5}
+
+
+@dataclass
+class ResizeTo:
+    """Every image to one size; without a size it stays."""
+
+    size: tuple[int, int] | None = None
+    mask_interpolation: Literal["nearest", "bilinear"] = "nearest"
+
+    def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:  # noqa: ARG002
+        return self.size or size
 
 
 def grey_of(label: int) -> int:
@@ -57,7 +73,7 @@ def encoded(bitmap: np.ndarray) -> dict[str, object]:
 def varied(key: int, image: torch.Tensor, targets: Targets, size: tuple[int, int] | None = None, **settings: object):
     """The image and objects under settings of `AugmentConfig`; without a size the image is not resized."""
     config = AugmentConfig(**{**STILL, **settings})
-    chain = build_augmentation(config, lambda old, factor: size or old)
+    chain = build_augmentation(config, ResizeTo(size))
     return augment(image, targets, chain, config, key)
 
 
@@ -121,12 +137,13 @@ def test_a_resize_moves_image_and_masks_alike_but_for_the_edges(key: int, size: 
 def test_the_scale_is_drawn_between_its_bounds_and_evenly_in_the_logarithm() -> None:
     factors: list[float] = []
 
-    def policy(size: tuple[int, int], factor: float) -> tuple[int, int]:
-        factors.append(factor)
-        return size
+    class Listening(ResizeTo):
+        def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
+            factors.append(jitter)
+            return size
 
     config = AugmentConfig(scale_jitter=(0.5, 2.0))
-    chain = build_augmentation(config, policy)
+    chain = build_augmentation(config, Listening())
     for key in range(200):
         augment(*painted(()), chain, config, key)
     assert min(factors) >= 0.5
@@ -134,9 +151,10 @@ def test_the_scale_is_drawn_between_its_bounds_and_evenly_in_the_logarithm() -> 
     assert abs(np.log2(factors).mean()) < 0.15
 
 
-@given(KEYS)
-def test_a_variation_is_a_function_of_its_key_alone(key: int) -> None:
-    settings = dict(crop_px=(30, 40), scale_jitter=(0.5, 2.0), colour=1.0, invert=0.5, **GEOMETRY)
+@pytest.mark.parametrize("geometry", [dict(crop_px=(30, 40), **GEOMETRY), SSD], ids=["window", "ssd"])
+@given(key=KEYS)
+def test_a_variation_is_a_function_of_its_key_alone(geometry: dict[str, object], key: int) -> None:
+    settings = {"scale_jitter": (0.5, 2.0), "invert": 0.5, "colour": 1.0, **geometry}
     image, targets = varied(key, *painted(), **settings)
     torch.manual_seed(key % 1000)
     random.seed(key)
@@ -181,20 +199,22 @@ def test_without_settings_an_image_stays_as_it_is() -> None:
     assert torch.equal(same_targets.masks.pixels, targets.masks.pixels)
 
 
-@given(KEYS)
-def test_an_image_without_objects_is_varied_too(key: int) -> None:
-    settings = dict(crop_px=(30, 40), scale_jitter=(0.5, 2.0), colour=1.0, **GEOMETRY)
+@pytest.mark.parametrize("geometry", [dict(crop_px=(30, 40), **GEOMETRY), SSD], ids=["window", "ssd"])
+@given(key=KEYS)
+def test_an_image_without_objects_is_varied_too(geometry: dict[str, object], key: int) -> None:
+    settings = {"scale_jitter": (0.5, 2.0), "colour": 1.0, **geometry}
     image, targets = varied(key, *painted(()), **settings)
     assert len(targets) == 0
     assert targets.boxes.shape == (0, 4)
     assert targets.size == tuple(image.shape[1:])
 
 
-@given(KEYS)
-def test_crowds_stay_crowds(key: int) -> None:
+@pytest.mark.parametrize("geometry", [dict(crop_px=(30, 40), **GEOMETRY), SSD], ids=["window", "ssd"])
+@given(key=KEYS)
+def test_crowds_stay_crowds(geometry: dict[str, object], key: int) -> None:
     image, targets = painted()
     crowded = Targets(targets.size, targets.boxes, targets.labels, targets.masks, targets.labels == 2)
-    _, moved = varied(key, image, crowded, crop_px=(30, 40), **GEOMETRY)
+    _, moved = varied(key, image, crowded, **geometry)
     assert torch.equal(moved.is_crowd, moved.labels == 2)
 
 
@@ -204,24 +224,147 @@ def test_masks_stay_as_small_as_their_boxes(key: int) -> None:
     assert len(targets.masks.pixels) <= sum(10 * (x2 - x1) * 10 * (y2 - y1) for x1, y1, x2, y2 in BOXES)
 
 
+def charted() -> tuple[torch.Tensor, Targets]:
+    """The painted image whose second and third channel tell each pixel's row and column."""
+    image, targets = painted()
+    image[1], image[2] = torch.arange(SIZE[0])[:, None], torch.arange(SIZE[1])
+    return image, targets
+
+
+@given(KEYS)
+def test_on_a_larger_canvas_image_and_objects_lie_whole_and_alike(key: int) -> None:
+    image, targets = varied(key, *charted(), expand=1.0, expand_ratio=(1.5, 3.0), expand_fill=(254.6, 253, 252))
+    (height, width), fill = targets.size, torch.tensor([255, 253, 252], dtype=torch.uint8)
+    assert tuple(image.shape) == (3, height, width)
+    assert all(int(1.5 * old) <= new <= 3 * old for old, new in zip(SIZE, targets.size, strict=True))
+    is_fill = (image == fill[:, None, None]).all(dim=0)
+    top, left = torch.nonzero(~is_fill)[0].tolist()
+    assert torch.equal(image[:, top : top + SIZE[0], left : left + SIZE[1]], charted()[0])
+    assert is_fill.sum() == height * width - SIZE[0] * SIZE[1]
+    for label, bitmap in zip(targets.labels.tolist(), targets.masks.bitmaps(), strict=True):
+        assert torch.equal(torch.as_tensor(bitmap), is_painted(image, label))
+    assert targets.labels.tolist() == list(range(len(BOXES)))
+    assert torch.equal(targets.boxes, targets.masks.boxes())
+
+
+def test_colours_leave_the_canvas_as_it_is() -> None:
+    image, _ = varied(5, *painted(), expand=1.0, expand_ratio=(3.0, 3.0), colour=1.0)
+    border = torch.cat([image[:, 0], image[:, -1]], dim=1)
+    assert border.unique(dim=1).tolist() == [[124], [116], [104]]
+
+
+def cropped(key: int, **settings: object) -> tuple[torch.Tensor, Targets, list[int]]:
+    """A varied image, its objects, and the x1 y1 x2 y2 of the old image that it shows."""
+    image, targets = varied(key, *charted(), iou_crop=True, **settings)
+    top, left = image[1, 0, 0].item(), image[2, 0, 0].item()
+    return image, targets, [left, top, left + image.shape[2], top + image.shape[1]]
+
+
+@given(KEYS)
+def test_a_crop_shows_image_and_masks_alike(key: int) -> None:
+    image, targets, _ = cropped(key, min_side_px=0)
+    assert targets.size == tuple(image.shape[1:])
+    for label, bitmap in zip(targets.labels.tolist(), targets.masks.bitmaps(), strict=True):
+        assert torch.equal(torch.as_tensor(bitmap), is_painted(image, label))
+
+
+@given(KEYS, st.integers(0, 12))
+def test_a_crop_keeps_objects_by_their_centre_and_clips_their_boxes(key: int, least: int) -> None:
+    _, targets, (x1, y1, x2, y2) = cropped(key, min_side_px=least)
+    _, before = painted()
+    x, y = (before.boxes[:, :2] + before.boxes[:, 2:]).T / 2
+    is_inside = (x > x1) & (x < x2) & (y > y1) & (y < y2)
+    clipped = clip_boxes_to_image(before.boxes - torch.tensor([x1, y1, x1, y1]), (y2 - y1, x2 - x1))
+    is_large = (clipped[:, 2:] - clipped[:, :2] >= least).all(dim=1)
+    is_whole = (x1, y1, x2, y2) == (0, 0, SIZE[1], SIZE[0])
+    is_kept = is_large if is_whole else is_large & is_inside
+    assert torch.equal(targets.labels, before.labels[is_kept])
+    assert torch.equal(targets.boxes, clipped[is_kept])
+
+
+@given(KEYS, st.sampled_from([0.1, 0.3, 0.5]))
+def test_some_object_has_the_least_iou_with_the_crop_or_the_image_is_whole(key: int, least: float) -> None:
+    _, targets, crop = cropped(key, iou_crop_choices=(1.0, least), min_side_px=0)
+    ious = box_iou(painted()[1].boxes, torch.tensor([crop], dtype=torch.float32))
+    assert crop == [0, 0, SIZE[1], SIZE[0]] or ious.max() >= least
+    assert len(targets) > 0
+
+
+def test_every_choice_of_a_crop_occurs() -> None:
+    crops = [cropped(key, min_side_px=0)[2] for key in range(90)]
+    whole = sum(crop == [0, 0, SIZE[1], SIZE[0]] for crop in crops)
+    assert 8 <= whole <= 45  # one choice in six, and more where .7 and .9 find no crop
+    assert len({tuple(crop) for crop in crops}) > 40
+
+
+def test_an_object_of_which_a_crop_shows_no_pixel_is_dropped() -> None:
+    ends = np.zeros(SIZE, dtype=bool)
+    ends[5, 2] = ends[34, 57] = True  # a box over the image, its centre empty
+    masks = CropMasks.from_rle([encoded(ends)], SIZE)
+    targets = Targets(SIZE, masks.boxes(), torch.tensor([0]), masks, torch.tensor([False]))
+    for key in range(20):
+        _, moved = varied(key, torch.zeros(3, *SIZE, dtype=torch.uint8), targets, iou_crop=True)
+        assert len(moved) == moved.masks.areas().any()
+
+
+@given(KEYS)
+def test_after_crop_and_window_no_dropped_object_returns(key: int) -> None:
+    _, cut, _ = cropped(key, min_side_px=0)
+    _, both, _ = cropped(key, min_side_px=0, crop_px=(100, 100))
+    assert torch.equal(both.labels, cut.labels)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 60), (60, 2)])
+def test_an_image_too_small_for_a_crop_stays(size: tuple[int, int]) -> None:
+    bitmap = np.ones(size, dtype=bool)
+    masks = CropMasks.from_rle([encoded(bitmap)], size)
+    targets = Targets(size, masks.boxes(), torch.tensor([0]), masks, torch.tensor([False]))
+    for key in range(10):
+        _, moved = varied(key, torch.zeros(3, *size, dtype=torch.uint8), targets, iou_crop=True)
+        assert moved.size == size
+        assert len(moved) == 1
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_masks_are_resized_as_the_policy_says(interpolation: Literal["nearest", "bilinear"]) -> None:
+    image, targets = painted()
+    config = AugmentConfig(**STILL)
+    chain = build_augmentation(config, ResizeTo((93, 77), interpolation))
+    _, moved = augment(image, targets, chain, config, 0)
+    assert torch.equal(moved.masks.pixels, targets.masks.resized((93, 77), interpolation).pixels)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"expand_ratio": (0.5, 2.0)}, "from 1 on"),
+        ({"expand_ratio": (3.0, 2.0)}, "smaller one first"),
+        ({"iou_crop_choices": (0.1, 0.3)}, "need a 1"),
+        ({"iou_crop_choices": (1.0, 30.0)}, "less than or equal to 1"),
+    ],
+)
+def test_settings_that_no_image_can_follow_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AugmentConfig(**settings)
+
+
 # what a worker does for a step: read, rasterise, vary; 2,000 discs of 40 to 100 px on 4000 × 4000
 _HUGE = """
 import json, resource, sys
 from pathlib import Path
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import PixelsConfig, ResizeConfig
+from maskwright.config.images import ShortSideResize
 from maskwright.data.loader import TrainingSet
 from maskwright.data.readers import read_dataset
 from maskwright.data.samplers import SampleRequest
-from maskwright.images.preprocess import Preprocess
 
 folder = Path(sys.argv[1])
 dataset = read_dataset(folder, folder / "annotations.json")
 config = AugmentConfig(
     scale_jitter=(1.25, 1.25), crop_px=(4500, 4500), horizontal_flip=1, vertical_flip=1, transpose=1, colour=1
 )
-policy = Preprocess(PixelsConfig(), ResizeConfig(short_side=4000, long_side=4000)).scaled_size
-samples = TrainingSet(dataset.records, dataset.categories, config, policy)
+resize = ShortSideResize(short_side=4000, long_side=4000)
+samples = TrainingSet(dataset.records, dataset.categories, config, resize)
 count = len(samples[SampleRequest(0, 1)].targets)
 print(json.dumps({"objects": count, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 """

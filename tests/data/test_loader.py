@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,8 +22,13 @@ VARIED = AugmentConfig(scale_jitter=(0.5, 2.0), crop_px=(16, 16), vertical_flip=
 STEPS = [[SampleRequest(0, 11), SampleRequest(2, 12)], [SampleRequest(1, 13), SampleRequest(0, 14)], []]
 
 
-def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    return round(size[0] * factor), round(size[1] * factor)
+class Scaled:
+    """Only the random factor changes the size."""
+
+    mask_interpolation: Literal["nearest"] = "nearest"
+
+    def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
+        return round(size[0] * jitter), round(size[1] * jitter)
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def samples(tmp_path: Path) -> TrainingSet:
         Image.fromarray(generator.integers(0, 255, size=(24, 32, 3), dtype=np.uint8)).save(path)
         annotation = {"category_id": 7, "bbox": [4, 5, 10, 15], "segmentation": SQUARE, "iscrowd": 0}
         records.append(ImageRecord(number, path, (24, 32), (annotation,) if number < 2 else ()))
-    return TrainingSet(records, CATEGORIES, VARIED, scaled)
+    return TrainingSet(records, CATEGORIES, VARIED, Scaled())
 
 
 def are_same(some: TrainingSample, other: TrainingSample) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pycocotools.mask
@@ -13,7 +16,7 @@ from torch.nn import functional as F
 
 from maskwright.structures import CropMasks
 from maskwright.structures.crop_masks import nearest_sources
-from maskwright.structures.rle import Crop
+from maskwright.structures.rle import Crop, any_to_rle
 
 Bitmaps = npt.NDArray[np.bool_]
 
@@ -59,6 +62,64 @@ def test_resizing_is_torchs_nearest(stack: tuple[Bitmaps, CropMasks], height: in
     if len(full):
         expected = F.interpolate(torch.from_numpy(full)[:, None].float(), size=(height, width), mode="nearest")
         assert np.array_equal(resized.bitmaps(), expected[:, 0].bool().numpy())
+
+
+def whole_bitmap_resized(bitmap: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """OpenCV's 8-bit bilinear resize of a 0/1 bitmap, pixel by pixel."""
+
+    def source(place: int, old: int, new: int) -> tuple[int, int, int, int]:
+        position = np.float32((place + 0.5) * (1 / (new / old)) - 0.5)
+        line, share = int(np.floor(position)), position - np.floor(position)
+        weights = round(float(np.float32(1) - share) * 2048), round(float(share) * 2048)
+        return max(line, 0), min(line + 1, old - 1), *weights
+
+    resized = np.zeros(size, dtype=bool)
+    for row in range(size[0]):
+        upper, lower, upper_weight, lower_weight = source(row, bitmap.shape[0], size[0])
+        for column in range(size[1]):
+            left, right, left_weight, right_weight = source(column, bitmap.shape[1], size[1])
+            above, below = (
+                int(line[left]) * left_weight + int(line[right]) * right_weight
+                for line in (bitmap[upper], bitmap[lower])
+            )
+            total = (above // 16 * upper_weight // 65536) + (below // 16 * lower_weight // 65536)
+            resized[row, column] = (total + 2) // 4
+    return resized
+
+
+@given(stacks(), st.integers(1, 60), st.integers(1, 60))
+def test_bilinear_resizing_of_crops_is_that_of_whole_bitmaps(stack: tuple[Bitmaps, CropMasks], height: int, width: int):
+    full, masks = stack
+    resized = masks.resized((height, width), "bilinear")
+    assert resized.size == (height, width)
+    for bitmap, ours in zip(full, resized.bitmaps(), strict=True):
+        assert np.array_equal(ours, whole_bitmap_resized(bitmap, (height, width)))
+
+
+@given(stacks(), st.integers(1, 200), st.integers(1, 200))
+def test_bilinear_resizing_is_opencvs(stack: tuple[Bitmaps, CropMasks], height: int, width: int) -> None:
+    cv2 = pytest.importorskip("cv2", reason="compares with OpenCV, which is not installed")
+    full, masks = stack
+    for bitmap, ours in zip(full, masks.resized((height, width), "bilinear").bitmaps(), strict=True):
+        assert np.array_equal(ours, cv2.resize(bitmap.astype(np.uint8), (width, height)).astype(bool))
+
+
+@pytest.mark.parametrize("case", ["yolact_base", "yolact_resnet50", "yolact_plus_resnet50"])
+def test_bilinear_resizing_gives_the_mask_targets_of_yolact(shared: Path, case: str) -> None:
+    recorded = json.loads((shared / "parity/yolact" / case / "train.json").read_text())
+    for image in recorded["images"]:
+        size = tuple(image["original_size_hw"])
+        annotations = sorted(image["annotations"], key=lambda annotation: annotation["iscrowd"])  # crowds come last
+        masks = CropMasks.from_rle([any_to_rle(annotation["segmentation"], size) for annotation in annotations], size)
+        expected = image["targets_used"]["masks_resized_rle"]
+        assert masks.resized((550, 550), "bilinear").rle() == expected
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@given(stack=stacks())
+def test_resizing_to_the_same_size_changes_nothing(interpolation, stack: tuple[Bitmaps, CropMasks]) -> None:
+    full, masks = stack
+    assert np.array_equal(masks.resized(masks.size, interpolation).bitmaps(), full)
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000))
@@ -122,4 +183,5 @@ def test_memory_is_that_of_the_boxes() -> None:
     masks = CropMasks.from_crops(crops, (60_000, 60_000))
     assert masks.pixels.nbytes == 2000 * 400
     assert len(masks.resized((30_000, 30_000)).pixels) == 2000 * 100
+    assert len(masks.resized((30_000, 30_000), "bilinear").pixels) <= 2000 * 144
     assert len(masks.rle()) == 2000

@@ -96,6 +96,12 @@ def test_boxes_and_masks_resize_together() -> None:
     assert torch.equal(targets.masks.boxes(), targets.boxes)
 
 
+def test_bilinear_masks_keep_to_their_boxes_within_a_pixel() -> None:
+    targets = Targets.from_coco([annotation(), crowd()], SIZE, CATEGORIES).resized((40, 90), "bilinear")
+    assert targets.size == targets.masks.size == (40, 90)
+    assert (targets.masks.boxes() - targets.boxes).abs().max() <= 1
+
+
 def test_choosing_objects_keeps_fields_together() -> None:
     targets = Targets.from_coco([annotation(), crowd(), annotation(category_id=3)], SIZE, CATEGORIES)
     chosen = targets[torch.tensor([2, 1])]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maskwright.config.data import AugmentConfig
-from maskwright.data.augment import SizePolicy, augment, build_augmentation
+from maskwright.data.augment import Resize, augment, build_augmentation
 from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import DataError, MaskwrightError
@@ -39,10 +39,10 @@ class TrainingSet(Dataset[TrainingSample]):
     """Records as training samples; an item is asked for by `SampleRequest`."""
 
     def __init__(
-        self, records: Sequence[ImageRecord], categories: Categories, config: AugmentConfig, policy: SizePolicy
+        self, records: Sequence[ImageRecord], categories: Categories, config: AugmentConfig, resize: Resize
     ) -> None:
         self.records, self.categories, self.config = records, categories, config
-        self.chain = build_augmentation(config, policy)
+        self.chain = build_augmentation(config, resize)
 
     def __len__(self) -> int:
         return len(self.records)
