@@ -100,3 +100,11 @@ def test_the_table_tells_of_detections_that_were_left_out():
     assert table.caption is not None
     assert "2 images have more detections" in str(table.caption)
     assert metrics_table(Metrics(PLAIN)).caption == "3 images, 1.5 s"
+
+
+def test_yolacts_table_is_shown_below_cocos():
+    row = {"all": 0.5, "50": 0.75, "95": 0.25}
+    coco, yolact = metrics_table(Metrics({**PLAIN, "yolact_table": {"box": row, "mask": row}})).renderables
+    assert coco.caption == "3 images, 1.5 s"
+    assert [column.header for column in yolact.columns] == ["of", "all", "50", "95"]
+    assert [list(column.cells) for column in yolact.columns][1:] == [["0.500"] * 2, ["0.750"] * 2, ["0.250"] * 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -38,6 +38,10 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be used of the dataset.")] = False,
+    table: Annotated[
+        Literal["coco", "yolact"],
+        typer.Option("--table", help="yolact adds the AP table of YOLACT's own evaluation to COCO's."),
+    ] = "coco",
     changes: SetOption = None,
 ) -> None:
     """Measure a model: COCO's AP and AR of boxes and masks.
@@ -60,7 +64,7 @@ def evaluate(
     predictor = load_predictor(model, weights, device, precision, changes)
     limit = max_detections or predictor.max_detections
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:
-        evaluation = evaluate_dataset(predictor, dataset, limit, advance)
+        evaluation = evaluate_dataset(predictor, dataset, limit, advance, table)
     print_metrics(evaluation.metrics)
     warn_of_limit(evaluation.results, limit)
     if output is not None:

@@ -11,8 +11,16 @@ import hotcoco
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation.coco_format import Dataset, Result, carry, name_of, read_dataset, read_results
+from maskwright.errors import ConfigError
+from maskwright.evaluation.coco_format import (
+    Dataset,
+    Result,
+    comparable_kinds,
+    name_of,
+    read_dataset,
+    read_results,
+    scores_of,
+)
 from maskwright.evaluation.metrics import Metrics
 
 # places in the arrays below: of the IoU thresholds among 0.50, 0.55 … 0.95, and of the ranges of area, which meet at
@@ -41,7 +49,8 @@ def evaluate_results(
     """Compare a COCO results list with COCO annotations: boxes and masks, each where both sides carry them.
 
     Args:
-        results: a results file, or its list of detections.
+        results: a results file, or its list of detections. Where an entry has a `mask_score`, its mask is ranked by
+            that and only its box by `score` (YOLACT++ scores masks anew).
         annotations: an annotation file, or its dict.
         max_detections: the highest-scoring detections of each class that count in an image; COCO's own number is 100,
             dense scenes need more.
@@ -59,7 +68,7 @@ def evaluate_results(
         raise ConfigError(f"max_detections is {max_detections}; at least 1 detection per image is needed")
     dataset = read_dataset(annotations)
     detections = read_results(results, dataset)
-    kinds = _comparable(detections, name_of(results, "results"), dataset, name_of(annotations, "annotations"))
+    kinds = comparable_kinds(detections, name_of(results, "results"), dataset, name_of(annotations, "annotations"))
     curves = _match(detections, dataset, kinds, max_detections)
     return Metrics(
         {
@@ -72,23 +81,6 @@ def evaluate_results(
     )
 
 
-def _comparable(results: list[Result], results_name: str, dataset: Dataset, dataset_name: str) -> list[str]:
-    """`box`, `mask` or both: what results and annotations both carry."""
-    has_boxes = carry(results, "bbox", results_name)
-    has_masks = _any_mask(results) and _any_mask(dataset["annotations"])
-    if has_masks:  # only now must each have one: boxes can be compared whatever the masks are
-        carry(results, "segmentation", results_name)
-        carry(dataset["annotations"], "segmentation", f"{dataset_name}: annotations")
-    if not (has_boxes or has_masks):
-        raise DataError(f"{results_name}: has only masks, {dataset_name} only boxes; there is nothing to compare")
-    return ["box"] * has_boxes + ["mask"] * has_masks
-
-
-def _any_mask(entries: Sequence[Mapping[str, Any]]) -> bool:
-    """An empty list has masks too: there is nothing to show otherwise."""
-    return not entries or any(entry.get("segmentation") for entry in entries)
-
-
 def _match(results: list[Result], dataset: Dataset, kinds: list[str], max_detections: int) -> dict[str, Curves]:
     truth = hotcoco.COCO(cast(dict[str, Any], dataset))
     detected = truth.load_res(cast(list[dict[str, Any]], results))
@@ -98,6 +90,9 @@ def _match(results: list[Result], dataset: Dataset, kinds: list[str], max_detect
     if "mask" in kinds:
         areas = hotcoco.mask.area([cast(dict[str, Any], result["segmentation"]) for result in results])
         detected.update_anns(ids=np.arange(1, len(results) + 1), area=np.asarray(areas))
+        if any("mask_score" in result for result in results):
+            scores = enumerate(scores_of(results, "mask"), start=1)
+            detected.update_anns([{"id": number, "score": score} for number, score in scores])
         curves["mask"] = _curves(truth, detected, "segm", max_detections)
     return curves
 

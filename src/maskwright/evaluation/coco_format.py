@@ -68,11 +68,12 @@ class Dataset(TypedDict):
 
 
 class Result(TypedDict):
-    """A detection: a box, a mask or both."""
+    """A detection: a box, a mask or both; a mask may have a score of its own."""
 
     image_id: Id
     category_id: Id
     score: Finite
+    mask_score: NotRequired[Finite]
     bbox: NotRequired[BoxXywh]
     segmentation: NotRequired[RunLengths]
 
@@ -116,6 +117,29 @@ def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], d
     return results
 
 
+def comparable_kinds(results: list[Result], results_name: str, dataset: Dataset, dataset_name: str) -> list[str]:
+    """`box`, `mask` or both: what results and annotations both carry.
+
+    Raises:
+        DataError: nothing is on both sides, or only some entries of a side have it.
+    """
+    has_boxes = carry(results, "bbox", results_name)
+    has_masks = _any_mask(results) and _any_mask(dataset["annotations"])
+    if has_masks:  # only now must each have one: boxes can be compared whatever the masks are
+        carry(results, "segmentation", results_name)
+        carry(dataset["annotations"], "segmentation", f"{dataset_name}: annotations")
+    if not (has_boxes or has_masks):
+        raise DataError(f"{results_name}: has only masks, {dataset_name} only boxes; there is nothing to compare")
+    return ["box"] * has_boxes + ["mask"] * has_masks
+
+
+def scores_of(results: Sequence[Result], kind: str) -> list[float]:
+    """What ranks detections as boxes (`box`) or as masks (`mask`)."""
+    if kind == "mask":
+        return [result.get("mask_score", result["score"]) for result in results]
+    return [result["score"] for result in results]
+
+
 def carry(entries: Sequence[Mapping[str, Any]], key: str, where: str) -> bool:
     """Whether all entries have `bbox` or `segmentation`; so it is where there are no entries.
 
@@ -131,6 +155,11 @@ def carry(entries: Sequence[Mapping[str, Any]], key: str, where: str) -> bool:
 def name_of(source: object, otherwise: str) -> str:
     """What messages call the data: its path, or `otherwise` where it was given as values."""
     return os.fspath(source) if isinstance(source, str | os.PathLike) else otherwise
+
+
+def _any_mask(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """An empty list has masks too: there is nothing to show otherwise."""
+    return not entries or any(entry.get("segmentation") for entry in entries)
 
 
 def _checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isnan
 from typing import TYPE_CHECKING
 
 from maskwright.evaluation.metrics import Metrics
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 KINDS = ("box", "mask", "keypoints")
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
 
-def metrics_table(metrics: Metrics) -> Table:
+def metrics_table(metrics: Metrics) -> Table | Group:
+    """COCO's table, and below it that of YOLACT's evaluation where the metrics have it."""
+    from rich.console import Group  # imported late: only a terminal needs it
+
+    coco = _coco_table(metrics)
+    return Group(coco, _yolact_table(metrics["yolact_table"])) if "yolact_table" in metrics else coco
+
+
+def _coco_table(metrics: Metrics) -> Table:
     """One row for boxes and one for masks; then, where there are several categories, the same rows of each."""
-    from rich.markup import escape  # imported late: only a terminal needs it
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(caption=_caption(metrics), caption_justify="left")
@@ -35,8 +44,22 @@ def metrics_table(metrics: Metrics) -> Table:
     return table
 
 
-def _cells(group: Mapping[str, float]) -> list[str]:
-    numbers = [group.get(column, float("nan")) for column in COLUMNS]
+def _yolact_table(groups: Mapping[str, Mapping[str, float]]) -> Table:
+    """AP at each IoU threshold."""
+    from rich.table import Table
+
+    table = Table(caption="AP by YOLACT's rules, at IoU above .50 to .95", caption_justify="left")
+    table.add_column("of")
+    columns = list(next(iter(groups.values())))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for kind, group in groups.items():
+        table.add_row(kind, *_cells(group, columns))
+    return table
+
+
+def _cells(group: Mapping[str, float], columns: Iterable[str] = COLUMNS) -> list[str]:
+    numbers = [group.get(column, float("nan")) for column in columns]
     return ["–" if isnan(number) else f"{number:.3f}" for number in numbers]
 
 

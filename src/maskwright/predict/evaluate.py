@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from maskwright.data.readers import read_dataset
 from maskwright.data.record import Dataset
-from maskwright.evaluation import Metrics, collect_results, evaluate_detections
+from maskwright.errors import ConfigError
+from maskwright.evaluation import Metrics, collect_results, evaluate_detections, yolact_table
 from maskwright.predict.predictor import Predictor
 
 
@@ -35,6 +36,7 @@ def evaluate(
     format: str = "coco",  # noqa: A002 - the word of the contract
     max_detections: int | None = None,
     skip_bad: bool = False,
+    table: Literal["coco", "yolact"] = "coco",
 ) -> Metrics:
     """COCO metrics of a predictor on annotated images.
 
@@ -45,14 +47,16 @@ def evaluate(
         format: how the annotations are written.
         max_detections: per image; by default the recipe's `detect.max_detections`.
         skip_bad: leave out what cannot be used of the dataset, instead of refusing it.
+        table: `yolact` adds the AP table of YOLACT's own evaluation, as the group `yolact_table`.
 
     Raises:
+        ConfigError: there is no such table.
         DataError: the dataset cannot be used, or shares no category with the model.
     """
     dataset = read_dataset(images, annotations, format)
     if not skip_bad:
         dataset.refuse_defects()
-    return evaluate_dataset(predictor, dataset, max_detections).metrics
+    return evaluate_dataset(predictor, dataset, max_detections, table=table).metrics
 
 
 def evaluate_dataset(
@@ -60,12 +64,19 @@ def evaluate_dataset(
     dataset: Dataset,
     max_detections: int | None = None,
     progress: Callable[[int], None] | None = None,
+    table: Literal["coco", "yolact"] = "coco",
 ) -> Evaluation:
     """As `evaluate`, on a dataset that was read before; `progress` hears how many more images are done."""
+    if table not in ("coco", "yolact"):
+        raise ConfigError(f"there is no table {table!r}; choose coco or yolact")
     limit = max_detections if max_detections is not None else predictor.max_detections
     start = perf_counter()
     results = detect_dataset(predictor, dataset, limit, progress)
-    return Evaluation(evaluate_detections(results, dataset.to_coco(), limit, perf_counter() - start), results)
+    seconds, annotations = perf_counter() - start, dataset.to_coco()
+    metrics = evaluate_detections(results, annotations, limit, seconds)
+    if table == "yolact":
+        metrics = Metrics({**metrics, "yolact_table": yolact_table(results, annotations)})
+    return Evaluation(metrics, results)
 
 
 def detect_dataset(
