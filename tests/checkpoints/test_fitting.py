@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskwright.checkpoints.fitting import compare_weights, put_weights
+from maskwright.checkpoints.fitting import compare_weights, put_backbone, put_weights
 from maskwright.config import load_recipe
 from maskwright.errors import CheckpointError
 from maskwright.models.build import build_model
@@ -94,3 +94,55 @@ def test_a_refusal_leaves_the_network_as_it_was(network, weights) -> None:
     changed["rpn.head.objectness.bias"][0] = float("nan")
     refusal(changed, network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def backbone_of(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All that a backbone has, every number one more."""
+    return {name: value + 1 for name, value in weights.items() if name.startswith("backbone.")}
+
+
+def test_a_backbone_goes_into_the_backbone_and_nowhere_else(network, weights) -> None:
+    put_backbone(backbone_of(weights), network, "checkpoint x.pth")
+    found = network.state_dict()
+    changed = {name for name, value in weights.items() if not torch.equal(value, found[name])}
+    network.load_state_dict(weights)
+    assert changed == {name for name in weights if name.startswith("backbone.")}
+
+
+def test_a_backbone_must_fit_completely(network, weights) -> None:
+    backbone = backbone_of(weights)
+    del backbone["backbone.stages.3.1.conv2.conv.weight"]
+    with pytest.raises(CheckpointError, match=r"1 missing, first backbone\.stages\.3\.1\.conv2\.conv\.weight"):
+        put_backbone(backbone, network, "checkpoint x.pth")
+
+
+def test_batch_norms_in_a_backbone_without_are_told(tiny_network, weights) -> None:
+    grouped = build_model(load_recipe("mask_rcnn", {**tiny_network, "backbone.norm": "group"}))
+    with pytest.raises(CheckpointError, match=r"its backbone has batch normalisation: set backbone\.norm=batch"):
+        put_backbone(backbone_of(weights), grouped, "checkpoint x.pth")
+
+
+def test_a_plain_backbone_fits_a_deformable_one_whose_taps_then_rest(tiny_network) -> None:
+    overrides = {**tiny_network, "backbone.depth": 50, "backbone.norm": "batch"}
+    plain = build_model(load_recipe("mask_rcnn", overrides)).state_dict()
+    network = build_model(load_recipe("mask_rcnn", {**overrides, "backbone.deformable_from": 4}))
+    put_backbone(backbone_of(plain), network, "checkpoint x.pth")
+    found = network.state_dict()
+    assert torch.equal(
+        found["backbone.stages.2.1.conv2.conv.weight"], plain["backbone.stages.2.1.conv2.conv.weight"] + 1
+    )
+    resting = [name for name in found if name not in plain]
+    assert len(resting) == 3 * (6 + 3)
+    assert all(found[name].count_nonzero() == 0 for name in resting)
+
+
+def test_yolacts_classes_are_counted_by_its_semantic_head() -> None:
+    overrides = {"backbone.depth": 18, "backbone.width": 8, "fpn.channels": 16, "protonet.channels": 8}
+    three, two = (
+        build_model(
+            load_recipe("yolact", {**overrides, "fpn.norm": "none", "backbone.norm": "batch", "categories": names})
+        )
+        for names in (["a", "b", "c"], ["a", "b"])
+    )
+    with pytest.raises(CheckpointError, match="trained for 3 classes, the recipe has 2 categories"):
+        put_weights(three.state_dict(), two, "checkpoint x.pth")

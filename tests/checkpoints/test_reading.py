@@ -170,9 +170,8 @@ def test_bytes_that_flipped_are_refused_or_harmless(tmp_path, zipped) -> None:
 
 def test_unknown_keys_are_named(tmp_path) -> None:
     torch.save({"encoder.weight": torch.zeros(1), "decoder.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(
-        CheckpointError, match=r"keys \(decoder\.weight, encoder\.weight, …\) .* known are maskwright and torchvision"
-    ):
+    message = r"keys \(decoder\.weight, encoder\.weight, …\) .* known are maskwright, torchvision and yolact"
+    with pytest.raises(CheckpointError, match=message):
         read_weights(tmp_path / "other.pth")
 
 
@@ -181,3 +180,29 @@ def test_a_torchvision_model_without_masks_is_refused_by_its_path(tmp_path) -> N
     torch.save(state, tmp_path / "boxes.pth")
     with pytest.raises(CheckpointError, match=r"boxes\.pth: .* without a mask branch"):
         read_weights(tmp_path / "boxes.pth")
+
+
+def test_a_yolact_without_anchors_is_refused_by_its_path(tmp_path) -> None:
+    state = {"proto_net.0.weight": torch.zeros(1), "prediction_layers.0.conf_layer.weight": torch.zeros(1)}
+    torch.save(state, tmp_path / "half.pth")
+    with pytest.raises(CheckpointError, match=r"half\.pth: .*bbox_layer\.bias is no list"):
+        read_weights(tmp_path / "half.pth")
+
+
+@pytest.mark.parametrize(
+    ("lineage", "state"),
+    [
+        ("torchvision", {"conv1.weight": 4, "bn1.weight": 4, "layer1.0.conv1.weight": 4, "fc.weight": 9}),
+        ("yolact", {"_preconv.0.weight": 4, "layers.0.1.conv1.0.weight": 4}),
+    ],
+)
+def test_a_backbone_alone_is_known_as_one(tmp_path, lineage, state) -> None:
+    torch.save({key: torch.zeros(length) for key, length in state.items()}, tmp_path / "backbone.pth")
+    found = read_weights(tmp_path / "backbone.pth")
+    assert (found.lineage, found.is_backbone, found.recipe_name) == (lineage, True, None)
+    assert all(name.startswith("backbone.st") for name in found.weights)
+
+
+def test_a_model_is_no_backbone(tmp_path) -> None:
+    torch.save(STATE, tmp_path / "model.pth")
+    assert not read_weights(tmp_path / "model.pth").is_backbone

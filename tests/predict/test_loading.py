@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,101 @@ def test_a_foreign_checkpoint_with_other_classes_than_the_recipe_is_refused(fore
         mw.load("torchvision/mask_rcnn_r50_fpn", weights=foreign, device="cpu", overrides={"backbone.depth": 18})
 
 
+TINY_YOLACT = {
+    "resize.size": 64,
+    "backbone.width": 8,
+    "fpn.channels": 16,
+    "protonet.channels": 8,
+    "head.channels": 16,
+    "categories": ["brick", "egg", "star"],
+}
+
+
+def in_the_authors_names(predictor: mw.Predictor) -> dict[str, torch.Tensor]:
+    """Weights of a YOLACT of ours as its authors' code would save them."""
+    named = {}
+    for name, value in predictor.model.state_dict().items():
+        for ours, theirs in (
+            (r"backbone\.stem\.conv", "backbone.conv1"),
+            (r"backbone\.stem\.norm", "backbone.bn1"),
+            (r"backbone\.stages", "backbone.layers"),
+            (r"conv(\d)\.conv\.", r"conv\1."),
+            (r"conv(\d)\.norm\.", r"bn\1."),
+            (r"shortcut\.conv", "downsample.0"),
+            (r"shortcut\.norm", "downsample.1"),
+            (r"fpn\.laterals\.(\d)\.conv", r"fpn.lat_layers.<\1>"),
+            (r"fpn\.outputs\.(\d)\.conv", r"fpn.pred_layers.<\1>"),
+            (r"fpn\.extra\.convs", "fpn.downsample_layers"),
+            (r"protonet\.convs\.3", "proto_net.8"),
+            (r"protonet\.convs\.(\d)", r"proto_net.{\1}"),
+            (r"protonet\.prototypes", "proto_net.10"),
+            (r"head\.convs\.0", "prediction_layers.0.upfeature.0"),
+            (r"^head\.class_logits", "prediction_layers.0.conf_layer"),
+            (r"^head\.deltas", "prediction_layers.0.bbox_layer"),
+            (r"^head\.coefficients", "prediction_layers.0.mask_layer"),
+            (r"semantic_head\.logits", "semantic_seg_conv"),
+        ):
+            name = re.sub(ours, theirs, name)
+        name = re.sub(r"<(\d)>", lambda match: str(2 - int(match[1])), name)
+        name = re.sub(r"{(\d)}", lambda match: str(2 * int(match[1])), name)
+        if "conf_layer" in name:
+            value = value.unflatten(0, (3, -1)).roll(1, dims=1).flatten(0, 1)
+        named[name] = value
+    return named
+
+
+@pytest.fixture(scope="module")
+def yolact(tmp_path_factory) -> tuple[mw.Predictor, Path]:
+    """A small YOLACT, and its weights as a file of the authors'."""
+    predictor = mw.load("yolact/r50", "random", "cpu", TINY_YOLACT)
+    path = tmp_path_factory.mktemp("yolact") / "yolact_tiny_3_1000.pth"
+    torch.save(in_the_authors_names(predictor), path)
+    return predictor, path
+
+
+@pytest.mark.parametrize("recipe", ["yolact/r50", "yolact/r50_pascal"])
+def test_a_file_of_yolacts_authors_goes_into_the_recipe_that_is_named(yolact, recipe) -> None:
+    predictor, path = yolact
+    found = mw.load(recipe, path, "cpu", {**TINY_YOLACT, "resize.size": 96})
+    assert (found.recipe.name, found.recipe.resize.size) == (recipe, 96)
+    assert_same_weights(found, predictor)
+
+
+def test_a_file_of_yolacts_authors_alone_is_recognised(yolact) -> None:
+    predictor, path = yolact
+    widths = {key: value for key, value in TINY_YOLACT.items() if key != "categories"}
+    found = mw.load(path, device="cpu", overrides=widths)
+    assert (found.recipe.name, tuple(found.categories)) == ("yolact/r50", ("class 1", "class 2", "class 3"))
+    assert_same_weights(found, predictor)
+
+
+def test_a_recipes_own_weights_may_be_a_foreign_file(yolact, tmp_path) -> None:
+    predictor, path = yolact
+    table = {
+        "base": "yolact/r50",
+        "weights": {"mine": {"source": str(path), "licence": "CC0"}},
+        "default_weights": "mine",
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(table))
+    for weights in (None, "mine"):
+        assert_same_weights(mw.load(tmp_path / "mine.yaml", weights, "cpu", TINY_YOLACT), predictor)
+
+
+def test_yolacts_classes_are_told_where_they_are_others(yolact) -> None:
+    with pytest.raises(CheckpointError, match="trained for 3 classes, the recipe has 80 categories"):
+        mw.load("yolact/r50", yolact[1], "cpu", {**TINY_YOLACT, "categories": "coco"})
+
+
+def test_a_backbone_is_no_model(tmp_path) -> None:
+    path = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    for arguments in ({"model": path}, {"model": "torchvision/mask_rcnn_r50_fpn", "weights": path}):
+        with pytest.raises(
+            CheckpointError, match=r"resnet18\.pth holds a backbone alone, .*train\.initial_weights=FILE"
+        ):
+            mw.load(**arguments, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -119,6 +215,7 @@ def test_a_foreign_checkpoint_with_other_classes_than_the_recipe_is_refused(fore
         ({"weights": "cocoo"}, ConfigError, "has no weights called 'cocoo'; choose one of random"),
         ({"weights": "none.pth"}, CheckpointError, r"none\.pth does not exist"),
         ({"weights": "hf://owner"}, ConfigError, "not of the form hf://owner/repo/file"),
+        ({"weights": "https://host/weights"}, ConfigError, "does not end in a checkpoint's file name"),
         ({"overrides": {"rpn.nms_io": 0.5}}, ConfigError, "unknown key 'rpn.nms_io'; did you mean rpn.nms_iou"),
         ({"overrides": {"rpn.nms_iou": 5}}, ConfigError, "rpn.nms_iou: .* got 5"),
         ({"overrides": {"categories": []}}, ConfigError, "has no categories"),

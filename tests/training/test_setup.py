@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import Arguments
+from tiny_runs import Arguments, tensors_of
 
 import maskwright as mw
 from maskwright.config import load_recipe
@@ -134,6 +134,40 @@ def test_a_class_that_a_dataset_lacks_gets_an_id_that_none_has() -> None:
     assert found.names == own.names
     assert found.label_of(1) == 1
     assert len(set(found.ids)) == 3
+
+
+# batch norms
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "limit", "is_frozen"),
+    [(4, 1, 5, True), (4, 1, 4, False), (4, 2, 3, True), (4, 2, 2, False), (1, 1, None, False)],
+)
+def test_batch_norms_are_frozen_when_too_few_images_are_computed_together(
+    batch_size: int, accumulate: int, limit: int | None, is_frozen: bool, training: Training, tmp_path: Path
+) -> None:
+    settings = {
+        "train.batch_size": batch_size,
+        "train.accumulate": accumulate,
+        "train.freezes_norms_below": limit,
+    }
+    run = prepared(training(tmp_path / "run", settings))
+    norms = [module for module in run.state.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    optimised = {id(parameter) for group in run.state.optimiser.param_groups for parameter in group["params"]}
+    assert norms
+    assert {norm.training for norm in norms} == {not is_frozen}
+    assert {id(norm.weight) in optimised for norm in norms} == {not is_frozen}
+
+
+def test_frozen_batch_norms_leave_training_as_they_entered_it(training: Training, tmp_path: Path) -> None:
+    settings = {"train.iterations": 2, "train.freezes_norms_below": 6, "train.ema_decay": None}
+    before = prepared(training(tmp_path / "untrained", settings)).state.model.state_dict()
+    mw.train(**training(tmp_path / "run", settings))
+    after = tensors_of(tmp_path / "run")
+    norms = [name for name in before if ".norm." in name]
+    assert norms
+    assert all(torch.equal(before[name], after[name]) for name in norms)
+    assert not torch.equal(before["backbone.stem.conv.weight"], after["backbone.stem.conv.weight"])
 
 
 # the rest

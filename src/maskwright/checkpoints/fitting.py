@@ -11,7 +11,10 @@ from maskwright.errors import CheckpointError
 
 # counters of batch normalisation, which no forward pass reads
 _COUNTER = "num_batches_tracked"
-_CLASS_LAYER = "box_head.class_logits.bias"
+# layers whose length tells the number of classes → how many entries are no class
+_CLASS_LAYERS = {"box_head.class_logits.bias": 1, "semantic_head.logits.bias": 0}
+# what an ordinary backbone lacks of a deformable one, where it starts at zero
+_DEFORMABLE_ONLY = (".offsets.weight", ".offsets.bias", ".conv.bias")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,23 @@ def refuse_misfit(weights: Mapping[str, Tensor], model: nn.Module, source: str) 
     return report
 
 
+def put_backbone(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
+    """Load a backbone's weights into a model, whose other parts keep theirs.
+
+    They must fit completely, but for what only a deformable backbone has: there, the offsets of the taps and the biases
+    in front of norms keep their zeros.
+
+    Raises:
+        CheckpointError: they do not fit, or some are no finite floating-point numbers.
+    """
+    kept = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not name.startswith("backbone.") or (name not in weights and name.endswith(_DEFORMABLE_ONLY))
+    }
+    put_weights({**kept, **weights}, model, source)
+
+
 def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
     """Load weights that must fit exactly; of any floating precision, since the model keeps its own.
 
@@ -82,14 +102,17 @@ def _is_usable(value: Tensor) -> bool:
 
 def explain_misfit(report: FitReport) -> str:
     """What does not fit, in one line."""
-    given_shape, wanted_shape = report.mismatched.get(_CLASS_LAYER, ((), ()))
-    if len(given_shape) == len(wanted_shape) == 1:
-        given, wanted = given_shape[0], wanted_shape[0]
-        return (
-            f"it was trained for {given - 1} classes, the recipe has {wanted - 1} categories; "
-            "give the recipe the checkpoint's categories, or train it on yours"
-        )
+    for layer, num_others in _CLASS_LAYERS.items():
+        given_shape, wanted_shape = report.mismatched.get(layer, ((), ()))
+        if len(given_shape) == len(wanted_shape) == 1:
+            given, wanted = given_shape[0] - num_others, wanted_shape[0] - num_others
+            return (
+                f"it was trained for {given} classes, the recipe has {wanted} categories; "
+                "give the recipe the checkpoint's categories, or train it on yours"
+            )
     parts = [f"{name} is {given}, expected {wanted}" for name, (given, wanted) in list(report.mismatched.items())[:2]]
     parts += [f"{len(report.missing)} missing, first {report.missing[0]}"] if report.missing else []
     parts += [f"{len(report.unexpected)} unknown, first {report.unexpected[0]}"] if report.unexpected else []
+    if any(name.startswith("backbone.") and name.endswith(".running_mean") for name in report.unexpected):
+        parts.append("its backbone has batch normalisation: set backbone.norm=batch")
     return "; ".join(parts)

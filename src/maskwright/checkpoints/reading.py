@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,39 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from maskwright.checkpoints.backbones import (
+    from_torchvision_backbone,
+    from_yolact_backbone,
+    is_torchvision_backbone,
+    is_yolact_backbone,
+)
 from maskwright.checkpoints.native import is_native, read_native
 from maskwright.checkpoints.torchvision import from_torchvision, is_torchvision, torchvision_recipe
+from maskwright.checkpoints.yolact import from_yolact, is_yolact, yolact_recipe
 from maskwright.errors import CheckpointError
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+
+State = Mapping[str, Tensor]
+
+# lineage, whether keys are of it, the recipe and its overrides, the weights under our names
+_MODELS: tuple[
+    tuple[
+        str,
+        Callable[[set[str]], bool],
+        Callable[[State], tuple[str, dict[str, Any]]],
+        Callable[[State], dict[str, Tensor]],
+    ],
+    ...,
+] = (
+    ("torchvision", is_torchvision, torchvision_recipe, from_torchvision),
+    ("yolact", is_yolact, yolact_recipe, from_yolact),
+)
+# lineage, whether keys are of it, the weights under our names
+_BACKBONES: tuple[tuple[str, Callable[[set[str]], bool], Callable[[State], dict[str, Tensor]]], ...] = (
+    ("torchvision", is_torchvision_backbone, from_torchvision_backbone),
+    ("yolact", is_yolact_backbone, from_yolact_backbone),
+)
 
 # what torch's unpickler raises on files that are cut off, damaged or made to hurt
 _BROKEN = (
@@ -45,7 +73,7 @@ class ForeignWeights:
         lineage: whose format the file has.
         weights: name → tensor under our names.
         recipe: the resolved recipe of a maskwright file, as nested dicts; None for the others.
-        recipe_name: the shipped recipe that fits a foreign file; None for ours.
+        recipe_name: the shipped recipe that fits a foreign model; None for ours, and for a backbone.
         implied: dotted overrides that the file itself proves (its norms, its class count).
     """
 
@@ -54,6 +82,11 @@ class ForeignWeights:
     recipe: dict[str, Any] | None
     recipe_name: str | None
     implied: dict[str, Any]
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether the file is a backbone alone: a start for training, no model."""
+        return self.recipe is None and self.recipe_name is None
 
 
 def read_weights(path: Path) -> ForeignWeights:
@@ -112,15 +145,20 @@ def _is_weight(key: Any, value: Any) -> bool:
     return isinstance(key, str) and is_plain
 
 
-def _recognised(state: Mapping[str, Tensor], path: Path) -> ForeignWeights:
+def _recognised(state: State, path: Path) -> ForeignWeights:
     keys = set(state)
-    if is_torchvision(keys):
-        try:
-            recipe_name, implied = torchvision_recipe(state)
-            return ForeignWeights("torchvision", from_torchvision(state), None, recipe_name, implied)
-        except CheckpointError as error:
-            raise CheckpointError(f"checkpoint {path}: {error}") from error
+    for lineage, is_model, recipe_for, renamed in _MODELS:
+        if is_model(keys):
+            try:
+                recipe_name, implied = recipe_for(state)
+            except CheckpointError as error:
+                raise CheckpointError(f"checkpoint {path}: {error}") from error
+            return ForeignWeights(lineage, renamed(state), None, recipe_name, implied)
+    for lineage, is_backbone, renamed in _BACKBONES:
+        if is_backbone(keys):
+            return ForeignWeights(lineage, renamed(state), None, None, {})
     some = ", ".join(sorted(keys)[:3]) or "none at all"
     raise CheckpointError(
-        f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright and torchvision"
+        f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright, torchvision and "
+        "yolact"
     )

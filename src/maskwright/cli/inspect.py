@@ -12,7 +12,8 @@ from maskwright.cli.terminal import say
 
 if TYPE_CHECKING:
     from maskwright.checkpoints.fitting import FitReport
-    from maskwright.config import Recipe
+    from maskwright.config import MaskRcnnRecipe, Recipe, YolactRecipe
+    from maskwright.config.backbone import BackboneConfig
 
 # names that are told one by one
 _MOST_NAMES = 5
@@ -28,14 +29,19 @@ def inspect(
     from maskwright.predict.loading import recipe_of
 
     found = read_weights(checkpoint)
-    recipe = recipe_of(found, str(checkpoint), {})
     num_values = sum(weight.numel() for weight in found.weights.values())
+    weights = f"{len(found.weights)} tensors, {num_values:,} numbers"
     say(f"checkpoint    {checkpoint}, {checkpoint.stat().st_size / 1e6:.1f} MB")
     say(f"lineage       {found.lineage}")
+    if found.is_backbone:
+        say(f"weights       {weights}")
+        say("use           a backbone alone: start a training from it, with train.initial_weights=FILE")
+        return
+    recipe = recipe_of(found, str(checkpoint), {})
     say(f"recipe        {recipe.name}")
     say(f"architecture  {_architecture(recipe)}")
     say(f"categories    {_categories(recipe)}")
-    say(f"weights       {len(found.weights)} tensors, {num_values:,} numbers")
+    say(f"weights       {weights}")
     for line in _fit_lines(compare_weights(found.weights, build_model(recipe))):
         say(line)
     if found.lineage == "maskwright":
@@ -43,19 +49,42 @@ def inspect(
 
 
 def _architecture(recipe: Recipe) -> str:
-    from maskwright.config import MaskRcnnRecipe
+    from maskwright.config import MaskRcnnRecipe, YolactRecipe
 
-    if not isinstance(recipe, MaskRcnnRecipe):
-        return recipe.family
-    backbone, box, mask = recipe.backbone, recipe.box_head, recipe.mask_head
-    return ", ".join(
-        [
-            f"Mask R-CNN, ResNet-{backbone.depth} (width {backbone.width}, norm {backbone.norm})",
-            f"FPN of {recipe.fpn.channels} channels",
-            f"box head of {box.num_convs} convolutions and {box.num_fcs} × {box.fc_channels} linear",
-            f"mask head of {mask.num_convs} × {mask.channels} convolutions to {2 * mask.pool_px} px",
-        ]
-    )
+    if isinstance(recipe, MaskRcnnRecipe):
+        return ", ".join(_mask_rcnn_parts(recipe))
+    if isinstance(recipe, YolactRecipe):
+        return ", ".join(_yolact_parts(recipe))
+    return recipe.family
+
+
+def _mask_rcnn_parts(recipe: MaskRcnnRecipe) -> list[str]:
+    box, mask = recipe.box_head, recipe.mask_head
+    return [
+        f"Mask R-CNN, {_backbone(recipe.backbone)}",
+        f"FPN of {recipe.fpn.channels} channels",
+        f"box head of {box.num_convs} convolutions and {box.num_fcs} × {box.fc_channels} linear",
+        f"mask head of {mask.num_convs} × {mask.channels} convolutions to {2 * mask.pool_px} px",
+    ]
+
+
+def _yolact_parts(recipe: YolactRecipe) -> list[str]:
+    num_anchors = len(recipe.anchors.sizes_px[0]) * len(recipe.anchors.ratios)
+    parts = [
+        f"YOLACT at {recipe.resize.size} px, {_backbone(recipe.backbone)}",
+        f"FPN of {recipe.fpn.channels} channels",
+        f"{num_anchors} anchors on a cell",
+        f"{recipe.protonet.num_prototypes} prototypes",
+    ]
+    return parts + (["mask re-scoring"] if recipe.rescoring.is_on else [])
+
+
+def _backbone(config: BackboneConfig) -> str:
+    if config.kind == "timm":
+        return f"{config.name} of timm"
+    name = "DarkNet-53" if config.kind == "darknet53" else f"ResNet-{config.depth}"
+    is_deformable = config.kind == "resnet" and config.deformable_from is not None
+    return f"{name} (width {config.width}, norm {config.norm}{', deformable' if is_deformable else ''})"
 
 
 def _categories(recipe: Recipe) -> str:

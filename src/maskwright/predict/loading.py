@@ -12,12 +12,12 @@ import torch
 from maskwright.checkpoints.fitting import put_weights, refuse_misfit
 from maskwright.checkpoints.reading import SUFFIXES, ForeignWeights, read_weights
 from maskwright.config import Recipe, load_recipe, recipe_from_table
-from maskwright.errors import CheckpointError, ConfigError, MissingDependency
+from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
+from maskwright.predict.fetching import fetch, is_address
 from maskwright.predict.predictor import Precision, Predictor, choose_device
 
 _PACKAGE = "package://"
-_HUB = "hf://"
 
 
 def load(
@@ -32,7 +32,7 @@ def load(
     Args:
         model: a recipe name, a recipe file (`.yaml`), or a checkpoint in any supported format. From a foreign
             checkpoint alone the recipe is recognised by its keys and shapes.
-        weights: None for the recipe's own default, `"random"`, a name the recipe lists, a path, or
+        weights: None for the recipe's own default, `"random"`, a name the recipe lists, a path, an https address, or
             `hf://owner/repo/file`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         overrides: dotted recipe keys and values.
@@ -40,7 +40,7 @@ def load(
 
     Raises:
         ConfigError: no such recipe, weights name, key or device.
-        CheckpointError: a file that is broken, unsafe, of an unknown format, or that does not fit.
+        CheckpointError: a file that cannot be fetched, is broken, unsafe, of an unknown format, or does not fit.
     """
     target = choose_device(device)
     overrides = dict(overrides or {})
@@ -55,23 +55,25 @@ def load(
         return Predictor(build_model(recipe), recipe, target, precision)
     path = locate_weights(recipe, str(source))
     found = read_weights(path)
+    _refuse_backbone(found, f"checkpoint {path}")
     if found.lineage != "maskwright":
         recipe = load_recipe(str(model), {**_proven(found), **overrides})
     return _fitted(recipe, found, f"checkpoint {path}", target, precision)
 
 
 def locate_weights(recipe: Recipe, source: str) -> Path:
-    """The file behind a weights name, a path or a hub address.
+    """The file behind a weights name, a path or an address, fetched if need be.
 
     Raises:
         ConfigError: neither a file nor a name the recipe lists.
+        CheckpointError: it cannot be fetched.
     """
-    if source in recipe.weights:
-        source = recipe.weights[source].source
+    listed = recipe.weights.get(source)
+    source = listed.source if listed else source
     if source.startswith(_PACKAGE):
         return Path(str(files("maskwright"))) / source.removeprefix(_PACKAGE)
-    if source.startswith(_HUB):
-        return _from_hub(source)
+    if is_address(source):
+        return fetch(source, listed.sha256 if listed else None, listed.size if listed else None)
     if Path(source).suffix not in SUFFIXES and not Path(source).exists():
         names = ", ".join(["random", *recipe.weights])
         raise ConfigError(
@@ -86,11 +88,23 @@ def is_checkpoint(model: str) -> bool:
 
 
 def recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
-    """The recipe a checkpoint brings along, or the one its keys were recognised as."""
+    """The recipe a checkpoint brings along, or the one its keys were recognised as.
+
+    Raises:
+        CheckpointError: it is a backbone alone.
+    """
     if found.recipe is not None:
         return recipe_from_table(found.recipe, source, overrides)
+    _refuse_backbone(found, f"checkpoint {source}")
     assert found.recipe_name is not None
     return load_recipe(found.recipe_name, {**found.implied, **overrides})
+
+
+def _refuse_backbone(found: ForeignWeights, source: str) -> None:
+    if found.is_backbone:
+        raise CheckpointError(
+            f"{source} holds a backbone alone, no whole model; train one from it: train.initial_weights=FILE"
+        )
 
 
 def _proven(found: ForeignWeights) -> dict[str, Any]:
@@ -104,21 +118,3 @@ def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, pre
     model = build_model(recipe)
     put_weights(found.weights, model, source)
     return Predictor(model, recipe, device, precision)
-
-
-def _from_hub(address: str) -> Path:
-    parts = address.removeprefix(_HUB).split("/")
-    if len(parts) < 3:
-        raise ConfigError(f"{address!r} is not of the form hf://owner/repo/file")
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise MissingDependency("huggingface_hub", "hub") from error
-    try:
-        return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:])))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{address} cannot be fetched ({reason}); is it spelt right, and is there a network?"
-        ) from error

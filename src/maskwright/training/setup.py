@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from maskwright.config.data import DatasetConfig
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
+from maskwright.config.train import TrainConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
 from maskwright.data.readers import read_dataset
 from maskwright.data.record import Dataset, ImageRecord
@@ -21,6 +20,7 @@ from maskwright.data.samplers import StepSampler, aspect_groups
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import Metrics, evaluate_detections
 from maskwright.images.preprocess import Preprocess
+from maskwright.models.backbones.norms import freeze_batch_norms
 from maskwright.models.build import build_model
 from maskwright.predict.predictor import Predictor
 from maskwright.structures import Categories
@@ -28,6 +28,7 @@ from maskwright.training.checkpointing import TrainingState
 from maskwright.training.distributed import World
 from maskwright.training.ema import AveragedWeights
 from maskwright.training.folder import RunFolder, claim_run_folder
+from maskwright.training.initial import read_initial_weights
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
 from maskwright.training.step import Stepper
@@ -96,23 +97,33 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         ConfigError: the recipe names no training data, or cannot be trained as it stands.
         DataError: a dataset that cannot be used.
         OutputError: the folder cannot be used; see `claim_run_folder`.
-        CheckpointError: the checkpoint to resume from is broken.
+        CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
     train_set, val_set = _datasets(recipe)
     recipe = with_categories(recipe, train_set.categories)
     _check_share(recipe, world)
     records = _records(recipe, train_set)
     validation = _validation(recipe, val_set, world)
+    is_resumed = resume and RunFolder(output).last.exists()
+    initial = None if is_resumed else read_initial_weights(recipe, world)
+    model = build_model(recipe)
+    if initial is not None:
+        initial.put_into(model)
     folder = world.from_main(claim_run_folder(output, recipe, resume=resume) if world.is_main else None)
     assert folder is not None
-    model = build_model(recipe).to(device)
+    if _has_small_parts(recipe.train):
+        freeze_batch_norms(model)
+    model = model.to(device)
     average = AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay is not None else None
     state = TrainingState(model, build_optimiser(model, recipe.train), average)
-    if resume and folder.last.exists():
+    if is_resumed:
         state.restore(folder.last)
-    preprocess = Preprocess.of(cast(MaskRcnnRecipe, recipe))
+    preprocess = Preprocess.of(recipe)
     categories = ids_of_dataset(_categories(recipe), train_set.categories, "training")
     model.train()
+    logbook = Logbook(folder.root, state.progress.step) if world.is_main else None
+    if logbook is not None and initial is not None:
+        logbook.write(0, initial.told(), "start")
     joined = DistributedDataParallel(model) if world.size > 1 else model
     groups = aspect_groups([record.size for record in records])
     return Run(
@@ -120,14 +131,14 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         folder=folder,
         world=world,
         device=device,
-        training_set=TrainingSet(records, categories, recipe.data.augment, preprocess.scaled_size),
+        training_set=TrainingSet(records, categories, recipe.data.augment, recipe.resize),
         sampler=StepSampler(
             groups if recipe.data.groups_by_aspect else (0,) * len(records), recipe.train.batch_size, recipe.train.seed
         ),
         validation=validation,
         stepper=Stepper(joined, state.optimiser, preprocess, recipe.train, world, device),
         state=state,
-        logbook=Logbook(folder.root, state.progress.step) if world.is_main else None,
+        logbook=logbook,
     )
 
 
@@ -204,10 +215,16 @@ def _check_share(recipe: Recipe, world: World) -> None:
         )
 
 
+def _has_small_parts(config: TrainConfig) -> bool:
+    """Whether too few images are computed together to tell statistics; batch norms take them over all processes."""
+    limit = config.freezes_norms_below
+    return limit is not None and config.batch_size // config.accumulate < limit
+
+
 def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Validation | None:
     if dataset is None:
         return None
-    limit = recipe.train.max_detections or cast(MaskRcnnRecipe, recipe).detect.max_detections
+    limit = recipe.train.max_detections or recipe.detect.max_detections
     try:  # now, not after the first thousand steps
         evaluate_detections([], dataset.to_coco(), limit, seconds=0.0).lookup(recipe.train.best_metric)
     except ConfigError as error:

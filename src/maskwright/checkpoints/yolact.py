@@ -1,0 +1,152 @@
+"""The state dicts of YOLACT's authors, versions 1 and ++: their names, their coarsest level and background in front."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwright.config.categories import named_categories
+from maskwright.errors import CheckpointError
+
+_BLOCK = r"backbone\.layers\.(\d)\.(\d+)\."
+_OUR_BLOCK = r"backbone.stages.\1.\2."
+
+# their name → ours; <n> is a pyramid level, which they count from the coarsest and we from the finest; in their
+# sequences, ReLUs and the enlargement between prototype convolutions take numbers too
+_RULES: tuple[tuple[str, str], ...] = (
+    (r"backbone\.(?:conv1|_preconv\.0)\.", "backbone.stem.conv."),
+    (r"backbone\.(?:bn1|_preconv\.1)\.", "backbone.stem.norm."),
+    (rf"{_BLOCK}conv2\.conv_offset_mask\.", rf"{_OUR_BLOCK}conv2.offsets."),
+    (rf"{_BLOCK}conv(\d)\.(?:0\.)?(?=weight|bias)", rf"{_OUR_BLOCK}conv\3.conv."),
+    (rf"{_BLOCK}(?:bn(\d)|conv(\d)\.1)\.", rf"{_OUR_BLOCK}conv\3\4.norm."),
+    (rf"{_BLOCK}downsample\.0\.", rf"{_OUR_BLOCK}shortcut.conv."),
+    (rf"{_BLOCK}downsample\.1\.", rf"{_OUR_BLOCK}shortcut.norm."),
+    (rf"{_BLOCK}0\.", rf"{_OUR_BLOCK}conv."),
+    (rf"{_BLOCK}1\.", rf"{_OUR_BLOCK}norm."),
+    (r"fpn\.lat_layers\.([0-2])\.", r"fpn.laterals.<\1>.conv."),
+    (r"fpn\.pred_layers\.([0-2])\.", r"fpn.outputs.<\1>.conv."),
+    (r"fpn\.downsample_layers\.(\d)\.", r"fpn.extra.convs.\1."),
+    *((rf"proto_net\.{theirs}\.", f"protonet.convs.{ours}.") for ours, theirs in enumerate((0, 2, 4, 8))),
+    (r"proto_net\.10\.", "protonet.prototypes."),
+    (r"prediction_layers\.0\.upfeature\.0\.", "head.convs.0."),
+    (r"prediction_layers\.0\.conf_layer\.", "head.class_logits."),
+    (r"prediction_layers\.0\.bbox_layer\.", "head.deltas."),
+    (r"prediction_layers\.0\.mask_layer\.", "head.coefficients."),
+    (r"semantic_seg_conv\.", "semantic_head.logits."),
+    *((rf"maskiou_net\.maskiou_net\.{2 * place}\.", f"rescoring.convs.{place}.") for place in range(6)),
+)
+# what their own loader ignores: the stages once more under older names, and levels that version 1.0 had in excess
+_IGNORED = re.compile(r"backbone\.layer\d\.|fpn\.downsample_layers\.(?![01]\.)")
+
+_LEVELS = 3
+_MOST_BLOCKS = 23  # of a stage
+_CLASS_BIASES = "prediction_layers.0.conf_layer.bias"
+_DELTA_BIASES = "prediction_layers.0.bbox_layer.bias"
+_OFFSETS = re.compile(r"backbone\.layers\.(\d)\.(\d+)\.conv2\.conv_offset_mask\.weight")
+
+
+def is_yolact(keys: set[str]) -> bool:
+    """Whether a state dict's keys are those of a YOLACT of its authors."""
+    return {"proto_net.0.weight", "prediction_layers.0.conf_layer.weight"} <= keys
+
+
+def yolact_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that fits a state dict, and the overrides that its keys and shapes prove.
+
+    They do not prove everything. The image size is taken as 550 pixels (name the recipe `yolact/r101_700` or
+    `yolact/r101_400` for the others), 80 classes are taken as COCO's, and 20 of a plain ResNet-50 as Pascal's.
+
+    Raises:
+        CheckpointError: a network that has no recipe here.
+    """
+    num_anchors, num_classes = _num_anchors(state), _num_classes(state)
+    has_rescoring = any(key.startswith("maskiou_net.") for key in state)
+    implied: dict[str, Any] = {"rescoring.is_on": has_rescoring}
+    if "backbone._preconv.0.weight" in state:
+        name = "yolact/darknet53"
+    else:
+        deformable = _deformable_blocks(state)
+        implied |= _deformable_pattern(deformable)
+        is_plus = bool(deformable) or has_rescoring or num_anchors > 3
+        name = f"yolact/{'plus_' if is_plus else ''}r{_depth(state)}"
+    if name == "yolact/r50" and num_classes == len(named_categories("pascal")):
+        return "yolact/r50_pascal", implied
+    if num_classes != len(named_categories("coco")):
+        implied["categories"] = [f"class {index}" for index in range(1, num_classes + 1)]
+    return name, implied
+
+
+def _num_anchors(state: Mapping[str, Tensor]) -> int:
+    """Anchors on each cell."""
+    return _length(state, _DELTA_BIASES, 4) // 4
+
+
+def _num_classes(state: Mapping[str, Tensor]) -> int:
+    """Classes without background, from the class scores of every anchor of a cell."""
+    num_anchors = _num_anchors(state)
+    return _length(state, _CLASS_BIASES, 2 * num_anchors) // num_anchors - 1
+
+
+def _length(state: Mapping[str, Tensor], key: str, at_least: int) -> int:
+    value = state.get(key)
+    if value is None or value.ndim != 1 or len(value) < at_least:
+        raise CheckpointError(f"{key} is no list of {at_least} or more numbers, so anchors and classes are not known")
+    return len(value)
+
+
+def _depth(state: Mapping[str, Tensor]) -> int:
+    """The ResNet's depth, from its third stage's block count."""
+    num_blocks = len({key.split(".")[3] for key in state if key.startswith("backbone.layers.2.")})
+    depths = {6: 50, 23: 101}
+    if num_blocks not in depths or "backbone.layers.0.0.conv3.weight" not in state:
+        raise CheckpointError(
+            f"a backbone with {num_blocks} blocks in layers.2 is none that YOLACT was released with: ResNet-50, "
+            "ResNet-101 or DarkNet-53"
+        )
+    return depths[num_blocks]
+
+
+def _deformable_blocks(state: Mapping[str, Tensor]) -> set[tuple[int, int]]:
+    """(stage, block) of all deformable convolutions; stage 0 is res2."""
+    found = (_OFFSETS.fullmatch(key) for key in state)
+    return {(int(match[1]), int(match[2])) for match in found if match}
+
+
+def _deformable_pattern(blocks: set[tuple[int, int]]) -> dict[str, Any]:
+    """From which stage on, and in every how many of its blocks, counted from its first."""
+    if not blocks:
+        return {"backbone.deformable_from": None}
+    later = [block for _, block in blocks if block > 0]
+    return {
+        "backbone.deformable_from": min(stage for stage, _ in blocks) + 2,
+        "backbone.deformable_every": min(later, default=_MOST_BLOCKS),
+    }
+
+
+def from_yolact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename to our keys and put each anchor's background class last.
+
+    A key that no rule knows keeps its name, so that loading can report it.
+    """
+    renamed = {_rename(key): value for key, value in state.items() if not _IGNORED.match(key)}
+    num_anchors = _num_anchors(state) if _DELTA_BIASES in state else 1
+    return {key: _background_last(key, value, num_anchors) for key, value in renamed.items()}
+
+
+def _rename(key: str) -> str:
+    for pattern, replacement in _RULES:
+        name, count = re.subn("^" + pattern, replacement, key)
+        if count:
+            return re.sub(r"<(\d)>", lambda match: str(_LEVELS - 1 - int(match[1])), name)
+    return key
+
+
+def _background_last(key: str, value: Tensor, num_anchors: int) -> Tensor:
+    """Their class 0 of every anchor is background; channels are anchor by anchor."""
+    if not key.startswith("head.class_logits.") or value.ndim == 0 or len(value) % num_anchors:
+        return value  # of a shape that loading will report
+    return torch.roll(value.unflatten(0, (num_anchors, -1)), -1, dims=1).flatten(0, 1)
