@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from maskwright.cli.options import DeviceOption, OutputOption, PrecisionOption
 from maskwright.cli.terminal import keeping, print_metrics, progress, say
@@ -12,11 +14,18 @@ from maskwright.cli.terminal import keeping, print_metrics, progress, say
 if TYPE_CHECKING:
     from maskwright.predict.predictor import Predictor
 
-_MODEL, _WEIGHTS = "nuclei/mask_rcnn_small", "nuclei"
+_WEIGHTS = "nuclei"
+_Bundled = Annotated[
+    Literal["nuclei/mask_rcnn_small", "nuclei/yolact_small"],
+    typer.Option("--model", help="Which of the two bundled models."),
+]
 
 
 def demo(
-    output: OutputOption = Path("demo"), device: DeviceOption = "auto", precision: PrecisionOption = "fp32"
+    output: OutputOption = Path("demo"),
+    model: _Bundled = "nuclei/mask_rcnn_small",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "fp32",
 ) -> None:
     """Find cell nuclei in a few bundled images, and measure how well.
 
@@ -29,7 +38,7 @@ def demo(
     from maskwright.predict.writing import PREDICTIONS, claim_output
 
     claim_output(output, PREDICTIONS)
-    predictor = load_predictor(_MODEL, _WEIGHTS, device, precision, None)
+    predictor = load_predictor(model, _WEIGHTS, device, precision, None)
     with as_file(files("maskwright") / "assets" / "demo") as bundled:
         _run(predictor, bundled, output)
 

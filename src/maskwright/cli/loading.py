@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 def load_predictor(
     model: str, weights: str | None, device: str, precision: Literal["fp32", "bf16"], changes: Sequence[str] | None
 ) -> Predictor:
-    """As `maskwright.load`; warns where the recipe brings no weights and none were asked for."""
+    """As `maskwright.load`; warns where the recipe loads no weights by itself and none were asked for."""
     from maskwright.predict.loading import is_checkpoint, load
 
     predictor = load(model, weights, device, read_overrides(changes), precision)
     if weights is None and not is_checkpoint(model) and predictor.recipe.default_weights is None:
-        warn(f"recipe {model} brings no weights, so these are random and find nothing of use; give --weights")
+        listed = f", for example {next(iter(predictor.recipe.weights))}" if predictor.recipe.weights else ""
+        warn(f"recipe {model} loads no weights unasked, so these are random and find nothing; give --weights{listed}")
     return predictor

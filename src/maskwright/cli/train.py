@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,7 +43,7 @@ def train(
         _tell_result(result, output)
 
 
-def line_printer(total: int, *, is_resumed: bool) -> Callable[[int, Mapping[str, float], str], None]:
+def line_printer(total: int, *, is_resumed: bool) -> Callable[[int, Mapping[str, Any], str], None]:
     """A report for `train` that prints a line each time.
 
     Args:
@@ -52,8 +52,11 @@ def line_printer(total: int, *, is_resumed: bool) -> Callable[[int, Mapping[str,
     """
     previous = None if is_resumed else 0
 
-    def report(step: int, numbers: Mapping[str, float], part: str) -> None:
+    def report(step: int, numbers: Mapping[str, Any], part: str) -> None:
         nonlocal previous
+        if part == "start":
+            say(f"starts from the {numbers['taken']} of {numbers['initial_weights']}, {numbers['tensors']} tensors")
+            return
         if part == "val":
             say(f"step {step}/{total}  validation  {_validation_numbers(numbers)}")
             return

@@ -95,8 +95,9 @@ def colour_of(index: int) -> Colour:
 def _draw_masks(picture: Picture, instances: Instances, colours: Sequence[Colour], opacity: float) -> None:
     """Blend masks into the picture, those with large boxes first, so that what lies on them stays visible."""
     assert instances.masks is not None
-    for index in torch.argsort(box_areas(instances.boxes), descending=True, stable=True).tolist():
-        _blend(picture, instances.masks.crop(index), colours[index], opacity)
+    order = torch.argsort(box_areas(instances.boxes), descending=True, stable=True)
+    for index, crop in zip(order.tolist(), instances.masks[order].crops(), strict=True):
+        _blend(picture, crop, colours[index], opacity)
 
 
 def _blend(picture: Picture, crop: Crop, colour: Colour, opacity: float) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
+import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from maskwright.ops.boxes import pairwise_iou
 
@@ -30,10 +29,22 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limit: i
 def suppress_inclusive(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limit: int) -> Tensor:
     """As `suppress`, but with whole-pixel boxes, both ends inclusive, and overlaps of exactly `iou` dropped too.
 
-    So did the compiled suppression of Fast R-CNN, which YOLACT's traditional NMS is.
+    So did the compiled suppression of Fast R-CNN, which YOLACT's traditional NMS is. Each group is a call of its own:
+    `suppress` moves groups apart by the largest coordinate, which costs digits and mixes boxes that begin outside.
     """
     inclusive = boxes.float() + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
-    return suppress(inclusive, scores, groups, math.nextafter(iou, 0.0), limit)
+    kept = [torch.zeros(0, dtype=torch.int64, device=boxes.device)]
+    for group in groups.unique():
+        members = torch.nonzero(groups == group).flatten()
+        kept.append(members[nms(inclusive[members], scores[members].float(), _just_below(iou))])
+    places = torch.cat(kept)
+    return places[scores[places].argsort(descending=True, stable=True)][:limit]
+
+
+def _just_below(threshold: float) -> float:
+    """The largest single-precision number below it: overlaps above that one are those of `threshold` and more."""
+    single = torch.tensor(threshold)
+    return (single if single.item() < threshold else single.nextafter(torch.tensor(-1.0))).item()
 
 
 def fast_nms(boxes: Tensor, iou: float) -> Tensor:

@@ -62,7 +62,7 @@ class CropMasks(Masks):
     def chosen(self, index: Tensor | slice) -> CropMasks:
         places = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].tolist()
         crops = self.crops()
-        return CropMasks.from_crops([crops[place] for place in places], self.size)
+        return CropMasks.from_crops([crops[place] for place in places], self.size).to(self.pixels.device)
 
     def crop(self, index: int) -> Crop:
         height, width = self.crop_sizes[index].tolist()

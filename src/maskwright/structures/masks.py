@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,27 +52,29 @@ class Masks(ABC):
     def crop(self, index: int) -> Crop:
         """The foreground of one mask and where it lies; the crop may have a margin of background."""
 
+    def crops(self) -> Iterable[Crop]:
+        """The crops of all masks, one after the other."""
+        return (self.crop(index) for index in range(len(self)))
+
     def rle(self) -> list[Rle]:
         """COCO compressed run lengths of each mask, made from its own crop."""
-        return [crop_to_rle(self.crop(index), self.size) for index in range(len(self))]
+        return [crop_to_rle(crop, self.size) for crop in self.crops()]
 
     def bitmap(self, index: int) -> Bitmap:
         """(H, W) bool pixels of one mask."""
-        full = np.zeros(self.size, dtype=bool)
-        pixels, top, left = self.crop(index)
-        full[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-        return full
+        bitmap: Bitmap = self[index].bitmaps()[0]
+        return bitmap
 
     def bitmaps(self) -> Bitmap:
         """(N, H, W) bool pixels: N times the image's size in memory, so ask only for what fits."""
         full = np.zeros((len(self), *self.size), dtype=bool)
-        for index in range(len(self)):
-            full[index] = self.bitmap(index)
+        for bitmap, (pixels, top, left) in zip(full, self.crops(), strict=True):
+            bitmap[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
         return full
 
     def areas(self) -> npt.NDArray[np.int64]:
         """(N,) foreground pixels of each mask."""
-        return np.array([self.crop(index).pixels.sum() for index in range(len(self))], dtype=np.int64)
+        return np.array([crop.pixels.sum() for crop in self.crops()], dtype=np.int64)
 
     def polygons(self) -> list[list[npt.NDArray[np.float64]]]:
         """Outlines of each mask: (V, 2) x y vertices, one array per separate part; holes are not told apart.
@@ -82,8 +85,7 @@ class Masks(ABC):
         from supervision import mask_to_polygons
 
         outlines = []
-        for index in range(len(self)):
-            pixels, top, left = self.crop(index)
+        for pixels, top, left in self.crops():
             parts = mask_to_polygons(np.pad(pixels, 1)) if pixels.size else []
             outlines.append([np.asarray(part, dtype=np.float64) + np.array([left - 1, top - 1]) for part in parts])
         return outlines

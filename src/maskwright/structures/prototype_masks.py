@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor
 from maskwright.ops.masks import crop_cells, enlarge_cells, inside_cells
 from maskwright.structures.masks import Masks
 from maskwright.structures.rle import Crop
+
+
+# masks assembled in one product; bounds the scratch memory to some megabytes
+_MASKS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +54,17 @@ class PrototypeMasks(Masks):
         return combined.sigmoid() * inside_cells(crop_cells(self.boxes, self.grid), self.grid)
 
     def crop(self, index: int) -> Crop:
+        return next(iter(self[index].crops()))
+
+    def crops(self) -> Iterator[Crop]:
         """Bilinear stretching of the crop first, the threshold after, so a mask may reach over its box."""
-        left, top, right, bottom = crop_cells(self.boxes[index : index + 1], self.grid)[0].tolist()
-        cells = (self.prototypes[top:bottom, left:right] @ self.coefficients[index]).sigmoid()
-        soft, first_row, first_column = enlarge_cells(cells, (top, left), self.grid, self.extent, self.size)
-        return Crop((soft > self.threshold).cpu().numpy(), first_row, first_column)
+        for first in range(0, len(self), _MASKS_AT_ONCE):
+            some = self.chosen(slice(first, first + _MASKS_AT_ONCE))
+            cells = crop_cells(some.boxes, self.grid).tolist()
+            for probabilities, (left, top, right, bottom) in zip(some.probabilities(), cells, strict=True):
+                piece = probabilities[top:bottom, left:right]
+                soft, row, column = enlarge_cells(piece, (top, left), self.grid, self.extent, self.size)
+                yield Crop((soft > self.threshold).cpu().numpy(), row, column)
 
     def restored(self, size: tuple[int, int], boxes: Tensor) -> PrototypeMasks:  # noqa: ARG002 - their own stay
         return replace(self, size=size)

@@ -18,7 +18,7 @@ def fit(run: Run, report: Report) -> Metrics | None:
 
     Args:
         run: everything that `setup` prepared, its state fresh or restored.
-        report: called with (step, numbers, "train" or "val") whenever there is something to show.
+        report: called with (step, numbers, "start", "train" or "val") whenever there is something to show.
 
     Returns:
         The metrics of the last evaluation; None without a validation set, in all processes but the main one, and where
@@ -28,6 +28,8 @@ def fit(run: Run, report: Report) -> Metrics | None:
     metrics, since = None, perf_counter()
     if run.is_over():
         return None
+    if run.initial is not None:
+        run.log(0, run.initial.told(), "start", report)
     for samples in run.samples(state.progress.step):
         step = state.progress.step
         rate = learning_rate(step, config)

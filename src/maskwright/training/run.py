@@ -51,7 +51,8 @@ def train(
             `log.jsonl`, `metrics.json` and TensorBoard events.
         resume: go on with the run in `output`; begins anew where it left no checkpoint.
         device: `auto`, `cpu`, `cuda`, …
-        report: called with (step, numbers, "train" or "val") as the run proceeds, in the main process.
+        report: called with (step, numbers, part) as the run proceeds, in the main process; part is "train", "val", or
+            "start" with what `train.initial_weights` gave.
 
     Raises:
         ConfigError, DataError, OutputError, CheckpointError: before the first step.

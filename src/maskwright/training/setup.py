@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -28,13 +29,13 @@ from maskwright.training.checkpointing import TrainingState
 from maskwright.training.distributed import World
 from maskwright.training.ema import AveragedWeights
 from maskwright.training.folder import RunFolder, claim_run_folder
-from maskwright.training.initial import read_initial_weights
+from maskwright.training.initial import InitialWeights, read_initial_weights
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
 from maskwright.training.step import Stepper
 from maskwright.training.validation import Validation
 
-Report = Callable[[int, Mapping[str, float], str], None]
+Report = Callable[[int, Mapping[str, Any], str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,7 @@ class Run:
     validation: Validation | None
     stepper: Stepper
     state: TrainingState
+    initial: InitialWeights | None
     logbook: Logbook | None
 
     def is_over(self) -> bool:
@@ -71,7 +73,7 @@ class Run:
         model.load_state_dict(self.state.weights_to_use())
         return Predictor(model, self.recipe, self.device, self.recipe.train.precision)
 
-    def log(self, step: int, numbers: Mapping[str, float], part: str, report: Report) -> None:
+    def log(self, step: int, numbers: Mapping[str, Any], part: str, report: Report) -> None:
         """Into the log and to whoever watches; the main process only."""
         if self.logbook is not None:
             self.logbook.write(step, numbers, part)
@@ -121,9 +123,6 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     preprocess = Preprocess.of(recipe)
     categories = ids_of_dataset(_categories(recipe), train_set.categories, "training")
     model.train()
-    logbook = Logbook(folder.root, state.progress.step) if world.is_main else None
-    if logbook is not None and initial is not None:
-        logbook.write(0, initial.told(), "start")
     joined = DistributedDataParallel(model) if world.size > 1 else model
     groups = aspect_groups([record.size for record in records])
     return Run(
@@ -138,7 +137,8 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         validation=validation,
         stepper=Stepper(joined, state.optimiser, preprocess, recipe.train, world, device),
         state=state,
-        logbook=logbook,
+        initial=initial,
+        logbook=Logbook(folder.root, state.progress.step) if world.is_main else None,
     )
 
 

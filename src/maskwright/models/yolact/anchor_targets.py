@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from maskwright.models.yolact.rules import MatchingRule
-from maskwright.ops.boxes import share_inside
+from maskwright.ops.boxes import box_areas, share_inside
 from maskwright.ops.matching import IGNORED, match_one_for_each
 from maskwright.structures import CropMasks, Targets
 
@@ -21,7 +21,7 @@ class AnchorTargets:
         objects: (A,) int64 index of the object that each anchor stands for, or `BACKGROUND`, or `IGNORED`.
         boxes: (G, 4) x1 y1 x2 y2 of the objects as shares of the network input.
         labels: (G,) int64.
-        masks: G masks.
+        masks: G masks over the whole network input, its padding included.
     """
 
     objects: Tensor
@@ -46,17 +46,20 @@ def match_anchors(anchors: Tensor, target: Targets, size: tuple[int, int], rule:
     """Match the anchors of an image with its objects.
 
     Every object gets one anchor at least. An anchor that stands for none but lies inside a crowd is ignored, since
-    nobody knows what it shows (YOLACT, as released).
+    nobody knows what it shows (YOLACT, as released). Objects whose box has no area are left out: their deltas would be
+    infinite.
 
     Args:
         anchors: (A, 4) as shares of the network input.
         target: objects in pixels of the network input.
-        size: (H, W) of the network input.
+        size: (H, W) of the network input, padding included.
         rule: thresholds.
     """
     boxes = (target.boxes / target.boxes.new_tensor([size[1], size[0], size[1], size[0]])).to(anchors.dtype)
-    single = ~target.is_crowd
-    objects = match_one_for_each(anchors, boxes[single], rule.positive_iou, rule.negative_iou).objects
+    is_single = ~target.is_crowd & (box_areas(boxes) > 0)
+    single = target if is_single.all() else target[is_single]
+    objects = match_one_for_each(anchors, boxes[is_single], rule.positive_iou, rule.negative_iou).objects
     in_crowd = share_inside(anchors, boxes[target.is_crowd]) > rule.crowd_share
     objects = torch.where((objects < 0) & in_crowd, IGNORED, objects)
-    return AnchorTargets(objects, boxes[single], target.labels[single], target.masks[single])
+    # padding lies right and below, so crops keep their places
+    return AnchorTargets(objects, boxes[is_single], single.labels, replace(single.masks, size=size))

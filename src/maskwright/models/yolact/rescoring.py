@@ -26,6 +26,7 @@ class Rescoring(nn.Module):
     def __init__(self, *, channels: Sequence[int], num_classes: int, min_area: int) -> None:
         super().__init__()
         self.min_area = min_area
+        self.smallest_grid = 2 ** (len(channels) + 1) - 1  # of which one cell is left after the strided convolutions
         widths = [1, *channels]
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, stride=2) for before, after in pairs)
@@ -38,7 +39,8 @@ class Rescoring(nn.Module):
 
     def of_all_classes(self, masks: Tensor) -> Tensor:
         """(N, h, w) → (N, C)."""
-        features = masks[:, None]
+        rows, columns = (max(0, self.smallest_grid - side) for side in masks.shape[1:])
+        features = F.pad(masks, (0, columns, 0, rows))[:, None]  # small inputs: background around
         for conv in self.convs:
             features = F.relu(conv(features))
         return F.max_pool2d(features, features.shape[2:]).flatten(1).float()
