@@ -7,7 +7,7 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from maskwright.ops.anchors import cell_anchors, grid_anchors
+from maskwright.ops.anchors import cell_anchors, grid_anchors, relative_anchors
 from maskwright.ops.boxes import box_areas
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -56,3 +56,37 @@ def test_anchors_are_torchvisions(sizes: tuple[tuple[int, ...], ...]) -> None:
         for sizes_px, stride in zip(sizes, (4, 8, 16), strict=True)
     ]
     assert torch.equal(torch.cat(ours), theirs[0])
+
+
+# anchors as shares of the network input
+
+
+@pytest.mark.parametrize("is_square", [True, False])
+@pytest.mark.parametrize(("grid", "size"), [((3, 3), (64, 64)), ((2, 5), (64, 160)), ((1, 1), (50, 70))])
+def test_relative_anchors_are_laid_row_by_row_then_size_then_ratio(is_square, grid, size) -> None:
+    sizes, ratios = (12.0, 20.0), (1.0, 2.0, 0.5)
+    wanted = []
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            for side in sizes:
+                for ratio in ratios:
+                    width = side / ratio**0.5
+                    height = width if is_square else side * ratio**0.5
+                    x, y = (column + 0.5) / grid[1] * size[1], (row + 0.5) / grid[0] * size[0]
+                    wanted.append([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+    found = relative_anchors(sizes, ratios, is_square, grid, size) * torch.tensor([size[1], size[0]] * 2)
+    torch.testing.assert_close(found, torch.tensor(wanted), rtol=0, atol=1e-4)
+
+
+def test_relative_anchors_of_the_true_ratio_keep_area_and_ratio() -> None:
+    anchors = relative_anchors([32.0], RATIOS, False, (4, 4), (100, 200)) * torch.tensor([200.0, 100.0] * 2)
+    sides = anchors[:, 2:] - anchors[:, :2]
+    torch.testing.assert_close(sides.prod(dim=1), torch.full((48,), 32.0**2), rtol=1e-4, atol=0)
+    torch.testing.assert_close(sides[:, 1] / sides[:, 0], torch.tensor(RATIOS * 16), rtol=1e-4, atol=0)
+
+
+def test_square_anchors_are_square_in_pixels_of_an_oblong_input() -> None:
+    anchors = relative_anchors([32.0], RATIOS, True, (2, 2), (100, 200)) * torch.tensor([200.0, 100.0] * 2)
+    sides = anchors[:, 2:] - anchors[:, :2]
+    torch.testing.assert_close(sides[:, 0], sides[:, 1], rtol=1e-4, atol=0)
+    torch.testing.assert_close(sides[:3, 0], 32 / torch.tensor(RATIOS).sqrt(), rtol=1e-4, atol=0)

@@ -6,8 +6,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from maskwright.ops.boxes import box_areas, boxes_from_xywh, boxes_to_xywh, clip_boxes, has_sides_of, scale_boxes
+from maskwright.ops.boxes import (
+    box_areas,
+    boxes_from_xywh,
+    boxes_to_xywh,
+    clip_boxes,
+    has_sides_of,
+    pairwise_iou,
+    scale_boxes,
+    share_inside,
+)
 
 # quarters are exact in float32, so that laws hold to the last bit
 quarters = st.integers(-400, 800).map(lambda n: n / 4)
@@ -91,3 +101,38 @@ def test_no_boxes_in_no_boxes_out() -> None:
     assert scale_boxes(none, (5, 5), (9, 9)).shape == (0, 4)
     assert boxes_to_xywh(none).shape == (0, 4)
     assert box_areas(none).shape == has_sides_of(none, 1.0).shape == (0,)
+
+
+@given(boxes_of())
+def test_pairwise_iou_is_torchvisions_where_boxes_have_area(boxes: Tensor) -> None:
+    boxes = boxes[box_areas(boxes) > 0]
+    torch.testing.assert_close(pairwise_iou(boxes), box_iou(boxes, boxes))
+
+
+@given(boxes_of())
+def test_pairwise_iou_of_groups_is_that_of_each_group(boxes: Tensor) -> None:
+    groups = torch.stack([boxes, boxes + 7.25])
+    assert torch.equal(pairwise_iou(groups), torch.stack([pairwise_iou(boxes), pairwise_iou(boxes + 7.25)]))
+
+
+@given(boxes_of())
+def test_boxes_without_area_overlap_nothing_not_even_themselves(boxes: Tensor) -> None:
+    ious, is_flat = pairwise_iou(boxes), box_areas(boxes) == 0
+    assert (ious[is_flat] == 0).all()
+    assert (ious.diagonal()[~is_flat] == 1).all()
+
+
+def _share_inside(box: list[float], regions: list[list[float]]) -> float:
+    best = 0.0
+    for region in regions:
+        width = max(0.0, min(box[2], region[2]) - max(box[0], region[0]))
+        height = max(0.0, min(box[3], region[3]) - max(box[1], region[1]))
+        best = max(best, width * height / ((box[2] - box[0]) * (box[3] - box[1])))
+    return best
+
+
+@given(boxes_of(), boxes_of())
+def test_share_inside_is_that_of_the_best_region(boxes: Tensor, regions: Tensor) -> None:
+    boxes = boxes[box_areas(boxes) > 0]
+    wanted = [_share_inside(box, regions.tolist()) for box in boxes.tolist()]
+    torch.testing.assert_close(share_inside(boxes, regions), torch.tensor(wanted).reshape(-1))

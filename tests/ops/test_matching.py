@@ -12,7 +12,7 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from maskwright.ops import matching
-from maskwright.ops.matching import BACKGROUND, IGNORED, match_boxes
+from maskwright.ops.matching import BACKGROUND, IGNORED, match_boxes, match_one_for_each
 
 
 @st.composite
@@ -95,3 +95,45 @@ def test_without_boxes_nothing_is_matched() -> None:
     matches = match_boxes(torch.zeros((0, 4)), torch.tensor([[0.0, 0.0, 4.0, 4.0]]), 0.5, 0.5, True)
     assert matches.objects.shape == matches.ious.shape == (0,)
     assert matches.objects.dtype == torch.int64
+
+
+# one box for each object
+
+
+def one_for_each(boxes: Tensor, gt_boxes: Tensor, positive: float, negative: float) -> list[int]:
+    """The best of all pairs of a free object and a free box, again and again; the first of equals."""
+    objects = match_boxes(boxes, gt_boxes, positive, negative, False).objects.tolist()
+    ious = box_iou(gt_boxes, boxes).tolist()
+    free_objects, free_boxes = set(range(len(gt_boxes))), set(range(len(boxes)))
+    while free_objects and free_boxes:
+        pairs = [(-ious[row][column], row, column) for row in free_objects for column in free_boxes]
+        _, row, column = min(pairs)
+        objects[column] = row
+        free_objects.remove(row)
+        free_boxes.remove(column)
+    return objects
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.4), (0.9, 0.9)])
+@given(boxes=boxes_of(10), gt_boxes=boxes_of(14))
+def test_one_for_each_is_the_greedy_choice(positive: float, negative: float, boxes: Tensor, gt_boxes: Tensor) -> None:
+    found = match_one_for_each(boxes, gt_boxes, positive, negative)
+    assert found.objects.tolist() == one_for_each(boxes, gt_boxes, positive, negative)
+
+
+@given(boxes=boxes_of(10), gt_boxes=boxes_of(14))
+def test_every_object_gets_a_box_while_there_are_some(boxes: Tensor, gt_boxes: Tensor) -> None:
+    objects = match_one_for_each(boxes, gt_boxes, 1.0, 0.0).objects
+    assert len(set(objects[objects >= 0].tolist())) == min(len(boxes), len(gt_boxes))
+
+
+@given(boxes=boxes_of(10), gt_boxes=boxes_of(8))
+def test_one_for_each_tells_the_ious_of_plain_matching(boxes: Tensor, gt_boxes: Tensor) -> None:
+    plain = match_boxes(boxes, gt_boxes, 0.5, 0.4, False)
+    assert torch.equal(match_one_for_each(boxes, gt_boxes, 0.5, 0.4).ious, plain.ious)
+
+
+def test_objects_that_overlap_no_box_get_one_all_the_same() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 5.0]])
+    far = torch.tensor([[50.0, 50.0, 54.0, 54.0], [60.0, 60.0, 64.0, 64.0]])
+    assert match_one_for_each(boxes, far, 0.5, 0.4).objects.tolist() == [0, 1]

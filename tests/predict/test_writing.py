@@ -69,9 +69,29 @@ def test_ids_count_through_and_areas_of_boxes_are_theirs(tmp_path):
     assert content["images"][1] == {"id": 2, "file_name": "b.png", "height": 20, "width": 30}
 
 
+def test_further_facts_stand_with_the_image(tmp_path):
+    with PredictionsFile(tmp_path / PREDICTIONS, CATEGORIES) as file:
+        file.add("clip.mp4#000007", found_in((20, 30), 1), {"frame": 7, "seconds": 0.28})
+    (image,) = json.loads((tmp_path / PREDICTIONS).read_text())["images"]
+    assert image == {
+        "id": 1, "file_name": "clip.mp4#000007", "height": 20, "width": 30, "frame": 7, "seconds": 0.28,
+    }  # fmt: skip
+
+
+def test_images_wait_on_the_disk_where_nobody_sees_them(tmp_path):
+    with PredictionsFile(tmp_path / PREDICTIONS, CATEGORIES) as file:
+        for number in range(500):
+            file.add(f"{number}.png", found_in((20, 30), 0))
+        assert not any(isinstance(value, (list, dict)) for value in vars(file).values())
+        assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS + ".unfinished"]
+    images = json.loads((tmp_path / PREDICTIONS).read_text())["images"]
+    assert [image["id"] for image in images] == list(range(1, 501))
+    assert [path.name for path in tmp_path.iterdir()] == [PREDICTIONS]
+
+
 def test_names_are_relative_to_the_common_folder_and_pictures_do_not_overwrite_each_other(images, output):
     outcomes = list(predict_files(TwoBoxes(), images, output))
-    assert [(outcome.path, outcome.num_objects, outcome.error) for outcome in outcomes] == [
+    assert [(outcome.source, outcome.num_objects, outcome.error) for outcome in outcomes] == [
         (path, 2, None) for path in images
     ]
     content = json.loads((output / PREDICTIONS).read_text())

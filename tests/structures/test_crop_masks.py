@@ -185,3 +185,27 @@ def test_memory_is_that_of_the_boxes() -> None:
     assert len(masks.resized((30_000, 30_000)).pixels) == 2000 * 100
     assert len(masks.resized((30_000, 30_000), "bilinear").pixels) <= 2000 * 144
     assert len(masks.rle()) == 2000
+
+
+# on a coarse grid, for masks that are learnt there
+
+
+@given(stacks(), st.integers(1, 30), st.integers(1, 30))
+def test_shrunk_masks_are_bitmaps_interpolated_and_cut_at_one_half(stack, height: int, width: int) -> None:
+    full, masks = stack
+    pixels = torch.from_numpy(full).float()[:, None]
+    soft = F.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+    shrunk = masks.shrunk((height, width))
+    assert shrunk.shape == soft.shape and shrunk.dtype == torch.bool
+    is_clear = (soft - 0.5).abs() > 1e-5  # on the edge, the last digit decides
+    assert torch.equal(shrunk[is_clear], (soft > 0.5)[is_clear])
+
+
+def test_half_a_cell_is_not_foreground() -> None:
+    half = CropMasks.from_crops([Crop(np.ones((4, 2), dtype=bool), 0, 0)], (4, 4))
+    assert half.shrunk((1, 1)).tolist() == [[[False]]]
+    assert half.shrunk((2, 2)).tolist() == [[[True, False], [True, False]]]
+
+
+def test_no_masks_shrink_to_no_masks() -> None:
+    assert CropMasks.from_crops([], (4, 6)).shrunk((2, 3)).shape == (0, 2, 3)

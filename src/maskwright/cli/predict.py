@@ -1,9 +1,9 @@
-"""`maskwright predict`: images in, `predictions.json` and pictures out."""
+"""`maskwright predict`: images, videos and cameras in, `predictions.json` and pictures or videos out."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,15 +22,23 @@ from maskwright.cli.options import (
 from maskwright.cli.terminal import keeping, progress, say
 
 if TYPE_CHECKING:
-    from maskwright.predict.writing import ImageOutcome
+    from maskwright.predict.sources import Source
+    from maskwright.predict.writing import Outcome
 
 _Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCE", help="Images, folders, or globs such as 'scans/**/*.png'.")
+    list[str],
+    typer.Argument(metavar="SOURCE", help="Images, videos, folders, globs such as 'scans/**/*.png', or camera:0."),
 ]
 _ScoreThreshold = Annotated[
     float, typer.Option("--score-threshold", metavar="T", min=0, max=1, help="Objects must score above this.")
 ]
-_Overlays = Annotated[bool, typer.Option(" /--no-overlays", help="Write only predictions.json, no pictures.")]
+_Overlays = Annotated[
+    bool, typer.Option(" /--no-overlays", help="Write only predictions.json, no pictures and videos.")
+]
+_MostFrames = Annotated[
+    int | None,
+    typer.Option("--frames", metavar="N", min=1, help="Frames of each video or camera; by default all there are."),
+]
 
 
 def predict(
@@ -43,41 +51,48 @@ def predict(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
     overlays: _Overlays = True,
+    frames: _MostFrames = None,
     changes: SetOption = None,
 ) -> None:
-    """Find the objects in images.
+    """Find the objects in images, videos or what a camera sees.
 
-    Writes DIR/predictions.json, a COCO dataset with scores, and DIR/overlays/NAME.png. DIR must be new, empty, or hold
-    an earlier prediction, which is replaced. Images that cannot be read are named and left out, and the exit status is
-    then 2.
+    Writes DIR/predictions.json, a COCO dataset with scores, and DIR/overlays/NAME.png or .mp4. Of a video each frame is
+    an image of that dataset, called clip.mp4#000012, with its `frame` and `seconds`. DIR must be new, empty, or hold an
+    earlier prediction, which is replaced. What cannot be read is named and left out, and the exit status is then 2.
+
+    A camera goes on until Ctrl-C or for `--frames`. Ctrl-C leaves all that was predicted so far, whole, and videos that
+    can be played.
     """
     from maskwright.cli.loading import load_predictor
-    from maskwright.predict.sources import find_images
+    from maskwright.predict.sources import count_images, find_sources
     from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files
 
     claim_output(output, PREDICTIONS)
-    images = find_images(sources)
+    found = find_sources(sources)
+    total = count_images(found, frames)
     predictor = load_predictor(model, weights, device, precision, changes)
     outcomes = predict_files(
         predictor,
-        images,
+        found,
         output,
         score_threshold=score_threshold,
         max_detections=max_detections,
         has_overlays=overlays,
+        most_frames=frames,
     )
     with closing(outcomes):
-        num_bad = follow(outcomes, len(images), output)
+        num_bad = follow(outcomes, total, output, _kind(found))
     if num_bad:
         raise typer.Exit(2)
 
 
-def follow(outcomes: Iterable[ImageOutcome], total: int, output: Path) -> int:
-    """Show how prediction proceeds, and what it gave; returns the number of images that could not be used."""
+def follow(outcomes: Iterable[Outcome], total: int | None, output: Path, what: str = "images") -> int:
+    """Show how prediction proceeds, and what it gave; returns the number of sources that could not be used wholly."""
     num_good = num_bad = num_objects = 0
+    of_total = "" if total is None else f" of {total}"
     with (
-        keeping(lambda: f"the predictions of {num_good} of {total} images are in {output}"),
-        progress("images", total) as advance,
+        keeping(lambda: f"the predictions of {num_good}{of_total} {what} are in {output}"),
+        progress(what, total) as advance,
     ):
         for outcome in outcomes:
             if outcome.error is None:
@@ -86,6 +101,17 @@ def follow(outcomes: Iterable[ImageOutcome], total: int, output: Path) -> int:
                 num_bad += 1
                 print(f"error: {outcome.error}", file=sys.stderr, flush=True)
             advance(1)
-    left_out = f"; {num_bad} could not be used" if num_bad else ""
-    say(f"{num_objects} objects in {num_good} images{left_out} → {output}")
+    wholly = " to the end" if "frames" in what else ""
+    left_out = f"; {num_bad} could not be used{wholly}" if num_bad else ""
+    say(f"{num_objects} objects in {num_good} {what}{left_out} → {output}")
     return num_bad
+
+
+def _kind(sources: Sequence[Source]) -> str:
+    """What is counted."""
+    from maskwright.predict.sources import is_video
+
+    has_videos = any(map(is_video, sources))
+    if all(map(is_video, sources)):
+        return "frames"
+    return "images and frames" if has_videos else "images"

@@ -46,29 +46,47 @@ def keeping(what_is_kept: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Advance]:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """A bar on a terminal, a line now and then elsewhere, both with how many are done in a second."""
     if not sys.stderr.isatty():
         yield _plain_lines(what, total)
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    with Progress(console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(what, total=total)
-        yield lambda count, total=None: display.update(
-            task, advance=count, **({} if total is None else {"total": total})
-        )
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(what, total=total, pace="")
+        pace = _Pace()
+
+        def advance(count: int, total: int | None = total) -> None:
+            pace.advance(count)
+            display.update(task, advance=count, total=total, pace=str(pace))
+
+        yield advance
+
+
+class _Pace:
+    """How many things were done so far, and in a second."""
+
+    def __init__(self) -> None:
+        self.done, self._start = 0, monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+    def __str__(self) -> str:
+        return f"{self.done / max(monotonic() - self._start, 1e-6):.1f} a second"
 
 
 def _plain_lines(what: str, total: int | None) -> Advance:
-    done, last = 0, monotonic()
+    pace, last = _Pace(), monotonic()
 
     def advance(count: int, total: int | None = total) -> None:
-        nonlocal done, last
-        done += count
-        if done == total or monotonic() - last >= _SECONDS_BETWEEN_LINES:
+        nonlocal last
+        pace.advance(count)
+        if pace.done == total or monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = monotonic()
-            print(f"{what}: {done}" + (f" of {total}" if total else ""), file=sys.stderr, flush=True)
+            print(f"{what}: {pace.done}" + (f" of {total}" if total else "") + f", {pace}", file=sys.stderr, flush=True)
 
     return advance
 

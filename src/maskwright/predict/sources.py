@@ -1,101 +1,152 @@
-"""Which image files a user means by files, folders and globs, and what their results are to be called."""
+"""Which images, videos and cameras a user means, and what their results are to be called."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 
 from maskwright.errors import DataError
+from maskwright.images.video import Camera, count_frames
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_SUFFIXES_TEXT = ", ".join(IMAGE_SUFFIXES)
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+_SUFFIXES_TEXT = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+
+Source = Path | Camera
 
 
-def find_images(sources: Sequence[str | Path]) -> list[Path]:
-    """The image files that the sources name.
+def find_sources(names: Sequence[str | Path]) -> list[Source]:
+    """The image files, video files and cameras that a user names.
 
     Args:
-        sources: files; folders, for the images directly in them; or globs, where `**` stands for any folders. A path
-            that exists is no glob, whatever signs it has.
+        names: files; folders, for the images and videos directly in them; globs, where `**` stands for any folders; or
+            `camera:0`, `camera:1`, …. A path that exists is no glob and no camera, whatever it is called.
 
     Returns:
-        Paths in the order of the sources, sorted within a folder or a glob; each file once; hidden ones only by name.
+        In the order of the names, sorted within a folder or a glob; each once; hidden files only by name.
 
     Raises:
-        DataError: a source does not exist, has no image in it, or is a file that is no image by its suffix.
+        DataError: a file or folder does not exist, has no image or video in it, or is none by its suffix.
     """
-    if not sources:
+    if not names:
         raise DataError("no image is named; give files, folders or globs")
-    images: dict[str, Path] = {}
+    sources: dict[str, Source] = {}
+    for name in names:
+        for source in _named(str(name)):
+            sources.setdefault(_identity(source), source)
+    return list(sources.values())
+
+
+def is_video(source: Source) -> bool:
+    """Whether a source is a video file, by its suffix, or a camera."""
+    return isinstance(source, Camera) or source.suffix.lower() in VIDEO_SUFFIXES
+
+
+def count_images(sources: Iterable[Source], most_frames: int | None = None) -> int | None:
+    """How many images and frames there are in all, about; None where a camera or a video does not tell.
+
+    Args:
+        sources: as `find_sources` gives them.
+        most_frames: that are used of each video or camera; None for all.
+    """
+    total = 0
     for source in sources:
-        for path in _images_of(str(source)):
-            images.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - links stay apart, "a/../b" and "b" do not
-    return list(images.values())
+        number = _count_frames(source) if is_video(source) else 1
+        if is_video(source) and most_frames is not None:
+            number = most_frames if number is None else min(number, most_frames)
+        if number is None:
+            return None
+        total += number
+    return total
 
 
-def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """A name without suffix for the results of each image, so that none overwrites another's.
+def unique_names(sources: Iterable[Source]) -> dict[Source, str]:
+    """A name without suffix for the results of each source, so that none overwrites another's.
 
     The file's own stem where no other file shares it; with its folder's name before it otherwise; and with a number
     after it where even that is taken. Names differ in more than capitals, as some file systems ignore these.
 
-    >>> list(unique_names([Path("a/1.png"), Path("b/1.png"), Path("b/1.jpg"), Path("c/2.png")]).values())
-    ['a_1', 'b_1', 'b_1-2', '2']
+    >>> list(unique_names([Path("a/1.png"), Path("b/1.png"), Path("b/1.jpg"), Path("c/2.png"), Camera(0)]).values())
+    ['a_1', 'b_1', 'b_1-2', '2', 'camera_0']
     """
-    paths = list(dict.fromkeys(paths))
-    num_sharing = Counter(path.stem.casefold() for path in paths)
-    names: dict[Path, str] = {}
+    paths = {source: _as_path(source) for source in sources}
+    num_sharing = Counter(path.stem.casefold() for path in paths.values())
+    names: dict[Source, str] = {}
     taken: set[str] = set()
-    for path in paths:
+    for source, path in paths.items():
         is_shared = num_sharing[path.stem.casefold()] > 1
         name = f"{path.parent.name}_{path.stem}" if is_shared and path.parent.name else path.stem
-        names[path] = _free_name(name, taken)
-        taken.add(names[path].casefold())
+        names[source] = _free_name(name, taken)
+        taken.add(names[source].casefold())
     return names
 
 
-def _images_of(source: str) -> list[Path]:
-    path = Path(source)
+def _named(name: str) -> list[Path] | list[Camera]:
+    path, camera = Path(name), re.fullmatch(r"camera:(\d{1,4})", name)
     if path.is_dir():
-        return _images_in_folder(path)
+        return _in_folder(path)
     if path.exists():
-        if not _is_image(path):
-            raise DataError(f"{source} is no image by its suffix {path.suffix!r}; expected one of {_SUFFIXES_TEXT}")
+        if not _is_readable(path):
+            raise DataError(
+                f"{name} is no image or video by its suffix {path.suffix!r}; expected one of {_SUFFIXES_TEXT}"
+            )
         return [path]
-    if glob.has_magic(source):
-        return _images_of_glob(source)
-    raise DataError(f"{source} does not exist; give an image file, a folder or a glob")
+    if camera:
+        return [Camera(int(camera[1]))]
+    if glob.has_magic(name):
+        return _in_glob(name)
+    raise DataError(f"{name} does not exist; give an image or video file, a folder, a glob or camera:0")
 
 
-def _images_in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"folder {folder} cannot be read ({error.strerror}); check its permissions") from error
-    images = [path for path in entries if _is_image(path) and not path.name.startswith(".") and path.is_file()]
-    if not images:
+    found = [path for path in entries if _is_readable(path) and not path.name.startswith(".") and path.is_file()]
+    if not found:
         raise DataError(
-            f"folder {folder} has no image directly in it ({_SUFFIXES_TEXT}); "
+            f"folder {folder} has no image or video directly in it ({_SUFFIXES_TEXT}); "
             f"for those in its subfolders give the glob '{folder / '**' / '*.png'}'"
         )
-    return images
+    return found
 
 
-def _images_of_glob(pattern: str) -> list[Path]:
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-    matches = sorted(Path(match) for match in found)
-    images = [path for path in matches if _is_image(path) and path.is_file()]
-    if not images:
-        raise DataError(f"glob {pattern!r} matches {len(matches)} entries, none of them an image ({_SUFFIXES_TEXT})")
-    return images
+def _in_glob(pattern: str) -> list[Path]:
+    entries = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    matches = sorted(Path(entry) for entry in entries)
+    found = [path for path in matches if _is_readable(path) and path.is_file()]
+    if not found:
+        raise DataError(
+            f"glob {pattern!r} matches {len(matches)} entries, none of them an image or video ({_SUFFIXES_TEXT})"
+        )
+    return found
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+def _is_readable(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
+
+
+def _identity(source: Source) -> str:
+    """The same for two ways to name one source; links stay apart, "a/../b" and "b" do not."""
+    return str(source) if isinstance(source, Camera) else os.path.abspath(source)  # noqa: PTH100 - resolves no links
+
+
+def _count_frames(source: Source) -> int | None:
+    """None too where the video turns out broken; reading it will tell why."""
+    try:
+        return count_frames(source)
+    except DataError:
+        return None
+
+
+def _as_path(source: Source) -> Path:
+    return Path(f"camera_{source.number}") if isinstance(source, Camera) else source
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -1,14 +1,18 @@
-"""What prediction leaves on disk: `predictions.json`, which grows image by image, and a picture of every image."""
+"""What prediction leaves on disk: `predictions.json`, which grows image by image, and a picture or video of each."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from torch import Tensor
@@ -18,74 +22,117 @@ from maskwright.errors import DataError, OutputError
 from maskwright.files import blaming, claim_folder, replace_file, unfinished
 from maskwright.images.draw import draw_instances
 from maskwright.images.read import read_ahead
+from maskwright.images.video import read_frames
 from maskwright.predict.predictor import Predictor
-from maskwright.predict.sources import unique_names
+from maskwright.predict.sources import Source, is_video, unique_names
+from maskwright.predict.video import detect_frames
 from maskwright.structures import Categories, Instances
 from maskwright.structures.rle import rle_counts
 
 PREDICTIONS = "predictions.json"
 OVERLAYS = "overlays"
 
+_Detect = Callable[[Tensor], Instances]
+
 
 @dataclass(frozen=True)
-class ImageOutcome:
-    """What became of one image.
+class Outcome:
+    """What became of one image, or of one frame of a video.
 
     Attributes:
-        path: of the image file.
+        source: the image, video or camera.
         num_objects: found in it.
-        error: why it could not be used; None where it was.
+        error: why it, or the rest of a video, could not be used; None where it was.
     """
 
-    path: Path
+    source: Source
     num_objects: int
     error: DataError | None
 
 
 def predict_files(
     predictor: Predictor,
-    images: Sequence[Path],
+    sources: Sequence[Source],
     folder: Path,
     *,
     score_threshold: float | None = None,
     max_detections: int | None = None,
     has_overlays: bool = True,
-) -> Generator[ImageOutcome, None, None]:
-    """Predict image files into a folder, in memory that does not grow with their number.
+    most_frames: int | None = None,
+) -> Generator[Outcome, None, None]:
+    """Predict images, videos and cameras into a folder, in memory that does not grow with their number or length.
 
-    An image that cannot be used is told in its outcome and left out of `predictions.json`; the others go on. Closing
-    the iterator early, or an interruption, leaves a whole `predictions.json` of the images so far.
+    What cannot be used is told in its outcome and left out of `predictions.json`; the others go on. Closing the
+    iterator early, or an interruption, leaves a whole `predictions.json` and videos of the images and frames so far.
 
     Args:
         predictor: what finds the objects.
-        images: the image files, at least one.
+        sources: image files, video files and cameras, at least one.
         folder: where `predictions.json` and `overlays/` come to lie; see `claim_output`.
         score_threshold: detections must score above it; by default the recipe's.
         max_detections: per image; by default the recipe's.
-        has_overlays: draw the objects over each image.
+        has_overlays: draw the objects over each image and video.
+        most_frames: to take of each video or camera; None for all, which with a camera has no end.
 
     Yields:
-        one outcome per image, in their order.
+        one outcome per image and per frame, in their order; one more where a video cannot be used to its end.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
+        MissingDependency: there is a video, and PyAV is not installed.
     """
-    pictures = _fresh_overlays(folder, unique_names(images)) if has_overlays else {}
-    common = _common_folder(images)
+
+    def detect(pixels: Tensor) -> Instances:
+        return predictor(pixels, score_threshold, max_detections)
+
+    names = _names_in_dataset(sources)
+    overlays = _fresh_overlays(folder, unique_names(sources)) if has_overlays else {}
     with PredictionsFile(folder / PREDICTIONS, predictor.categories) as file:
-        for path, pixels in zip(images, read_ahead(images), strict=True):
-            if isinstance(pixels, DataError):
-                yield ImageOutcome(path, 0, pixels)
+        for are_videos, run in groupby(sources, is_video):
+            if not are_videos:
+                yield from _predict_images(detect, cast("Iterable[Path]", run), names, overlays, file)
                 continue
-            found = predictor(pixels, score_threshold, max_detections)
-            file.add(Path(os.path.relpath(path, common)).as_posix(), found)
-            if path in pictures:
-                _draw(pixels, found, pictures[path])
-            yield ImageOutcome(path, len(found), None)
+            for video in run:
+                yield from _predict_video(detect, video, names[video], overlays.get(video), file, most_frames)
+
+
+def _predict_images(
+    detect: _Detect,
+    run: Iterable[Path],
+    names: Mapping[Source, str],
+    overlays: Mapping[Source, Path],
+    file: PredictionsFile,
+) -> Generator[Outcome, None, None]:
+    images = list(run)
+    for path, pixels in zip(images, read_ahead(images), strict=True):
+        if isinstance(pixels, DataError):
+            yield Outcome(path, 0, pixels)
+            continue
+        found = detect(pixels)
+        file.add(names[path], found)
+        if path in overlays:
+            _draw(pixels, found, overlays[path])
+        yield Outcome(path, len(found), None)
+
+
+def _predict_video(
+    detect: _Detect, source: Source, name: str, overlay: Path | None, file: PredictionsFile, most_frames: int | None
+) -> Generator[Outcome, None, None]:
+    with (
+        closing(read_frames(source)) as frames,
+        closing(detect_frames(detect, islice(frames, most_frames), overlay)) as results,
+    ):
+        try:
+            for frame, found in results:
+                details = {"frame": frame.index, "seconds": round(frame.seconds, 6)}
+                file.add(f"{name}#{frame.index:06}", found, details)
+                yield Outcome(source, len(found), None)
+        except DataError as error:
+            yield Outcome(source, 0, error)
 
 
 class PredictionsFile:
-    """A COCO dataset of what was found, whose annotations go to disk at once.
+    """A COCO dataset of what was found, in constant memory: annotations and images go to disk at once.
 
     It is a context: on leaving it, for whatever reason, the file is completed and takes the place of an older one.
 
@@ -99,25 +146,31 @@ class PredictionsFile:
 
     def __init__(self, path: Path, categories: Categories) -> None:
         self._path = path
-        self._images: list[dict[str, Any]] = []
-        self._num_annotations = 0
+        self._num_images = self._num_annotations = 0
         with blaming(path):
             self._file = unfinished(path).open("w", encoding="utf-8")
+            # the images come last in the file; without a name, so that even a killed process leaves no trace of it
+            self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115 - closed on exit
             self._file.write(f'{{"categories": {json.dumps(categories.to_coco())},\n"annotations": [')
 
-    def add(self, file_name: str, found: Instances) -> None:
-        """Add an image with its objects; ids count from one."""
-        image_id = len(self._images) + 1
-        entries = [
+    def add(self, file_name: str, found: Instances, details: Mapping[str, float] | None = None) -> None:
+        """Add an image with its objects and further facts about it; ids count from one."""
+        image_id, (height, width) = self._num_images + 1, found.size
+        image = {"id": image_id, "file_name": file_name, "height": height, "width": width, **(details or {})}
+        objects = [
             {"id": number, **entry, "area": _area(entry), "iscrowd": 0}
             for number, entry in enumerate(found.to_coco(image_id), start=self._num_annotations + 1)
         ]
         with blaming(self._path):
-            for entry in entries:
-                self._file.write((",\n" if self._num_annotations else "\n") + json.dumps(entry))
-                self._num_annotations += 1
-        height, width = found.size
-        self._images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+            self._file.writelines(self._lines(objects, self._num_annotations))
+            self._images.writelines(self._lines([image], self._num_images))
+        self._num_annotations += len(objects)
+        self._num_images += 1
+
+    @staticmethod
+    def _lines(entries: Sequence[Mapping[str, Any]], num_before: int) -> list[str]:
+        """The entries of a JSON list in which others stand already."""
+        return [(",\n" if place else "\n") + json.dumps(entry) for place, entry in enumerate(entries, num_before)]
 
     def __enter__(self) -> Self:
         return self
@@ -125,8 +178,11 @@ class PredictionsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with blaming(self._path), self._file:
-            self._file.write(f'],\n"images": {json.dumps(self._images)}}}\n')
+        with blaming(self._path), self._file, self._images:
+            self._file.write('],\n"images": [')
+            self._images.seek(0)
+            shutil.copyfileobj(self._images, self._file)
+            self._file.write("]}\n")
         with blaming(self._path):
             unfinished(self._path).replace(self._path)
 
@@ -159,13 +215,15 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     replace_file(path, json.dumps(content, indent=2 if isinstance(content, Mapping) else None) + "\n")
 
 
-def _fresh_overlays(folder: Path, names: Mapping[Path, str]) -> dict[Path, Path]:
-    """The picture file of each image, in a folder without pictures of an earlier call."""
-    with blaming(folder / OVERLAYS):
-        (folder / OVERLAYS).mkdir(exist_ok=True)
-        for old in (folder / OVERLAYS).glob("*.png"):
-            old.unlink()
-    return {path: folder / OVERLAYS / f"{name}.png" for path, name in names.items()}
+def _fresh_overlays(folder: Path, names: Mapping[Source, str]) -> dict[Source, Path]:
+    """The picture or video of each source, in a folder without those of an earlier call."""
+    overlays = folder / OVERLAYS
+    with blaming(overlays):
+        overlays.mkdir(exist_ok=True)
+        for old in overlays.iterdir():
+            if old.suffix in (".png", ".mp4"):
+                old.unlink()
+    return {source: overlays / f"{name}{'.mp4' if is_video(source) else '.png'}" for source, name in names.items()}
 
 
 def _draw(pixels: Tensor, found: Instances, path: Path) -> None:
@@ -181,6 +239,11 @@ def _area(entry: Mapping[str, Any]) -> float:
     return float(rle_counts(entry["segmentation"])[1::2].sum())
 
 
-def _common_folder(images: Sequence[Path]) -> Path:
-    """The deepest folder with all images in it, to which the file names are relative."""
-    return Path(os.path.commonpath([os.path.abspath(path.parent) for path in images]))  # noqa: PTH100 - without ".."
+def _names_in_dataset(sources: Sequence[Source]) -> dict[Source, str]:
+    """Each file relative to the deepest folder with all of them in it, and a camera as it was asked for."""
+    paths = [source for source in sources if isinstance(source, Path)]
+    names: dict[Source, str] = {source: str(source) for source in sources}
+    if paths:
+        common = os.path.commonpath([os.path.abspath(path.parent) for path in paths])  # noqa: PTH100 - without ".."
+        names |= {path: Path(os.path.relpath(path, common)).as_posix() for path in paths}
+    return names
