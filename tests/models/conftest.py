@@ -12,6 +12,7 @@ import torch
 from maskwright.config import load_recipe
 from maskwright.models.build import build_model
 from maskwright.models.mask_rcnn.model import MaskRcnn
+from maskwright.models.yolact.model import Yolact
 from maskwright.structures import CropMasks, ImageBatch, Targets
 from maskwright.structures.rle import Crop
 
@@ -30,6 +31,21 @@ def build(tiny_network: dict[str, Any]) -> Callable[..., MaskRcnn]:
             model.rpn.head.deltas.weight.mul_(10)
             model.box_head.class_logits.weight.mul_(50)
             model.box_head.deltas.weight.mul_(100)
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build_yolact(tiny_yolact: dict[str, Any]) -> Callable[..., Yolact]:
+    """As `build`, of the one-stage family."""
+
+    def build(recipe: str = "yolact", **overrides: Any) -> Yolact:
+        dotted = {key.replace("__", "."): value for key, value in overrides.items()}
+        model = build_model(load_recipe(recipe, {**tiny_yolact, **dotted})).eval()
+        with torch.no_grad():
+            model.head.class_logits.weight.mul_(3)
+            model.protonet.prototypes.weight.mul_(3)
         return model
 
     return build

@@ -209,3 +209,10 @@ def test_half_a_cell_is_not_foreground() -> None:
 
 def test_no_masks_shrink_to_no_masks() -> None:
     assert CropMasks.from_crops([], (4, 6)).shrunk((2, 3)).shape == (0, 2, 3)
+
+
+def test_masks_that_are_all_empty_have_nothing_to_learn_anywhere() -> None:
+    empty = CropMasks.from_crops([Crop(np.zeros((0, 0), dtype=bool), 0, 0)] * 2, (4, 6))
+    assert empty.shrunk((2, 3)).sum() == 0
+    rois = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+    assert empty.sampled(rois, torch.tensor([1]), 7, 2).sum() == 0

@@ -35,7 +35,7 @@ def test_annotations_are_read_in_their_order() -> None:
     assert targets.is_crowd.tolist() == [False, True]
     assert targets.masks.boxes().tolist() == targets.boxes.tolist()
     assert targets.masks.areas().tolist() == [60, 100]
-    assert (targets.boxes.dtype, targets.labels.dtype) == (torch.float32, torch.int64)
+    assert (targets.boxes.dtype, targets.labels.dtype) == (torch.float64, torch.int64)
 
 
 def test_uncompressed_crowd_is_the_compressed_one() -> None:

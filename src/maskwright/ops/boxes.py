@@ -58,12 +58,17 @@ def boxes_from_xywh(boxes_xywh: Tensor) -> Tensor:
 
 def pairwise_iou(boxes: Tensor) -> Tensor:
     """IoU of every box with every box of its group: (..., N, 4) → (..., N, N); boxes without area overlap nothing."""
-    top_left = torch.maximum(boxes[..., :, None, :2], boxes[..., None, :, :2])
-    bottom_right = torch.minimum(boxes[..., :, None, 2:], boxes[..., None, :, 2:])
-    intersection = (bottom_right - top_left).clamp_(min=0).prod(dim=-1)
+    x1, y1, x2, y2 = (side.contiguous() for side in boxes.unbind(dim=-1))
+    intersection = _overlaps(x1, x2).mul_(_overlaps(y1, y2))
     areas = box_areas(boxes)
-    union = areas[..., :, None] + areas[..., None, :] - intersection
-    return torch.where(union > 0, intersection / union, 0.0)
+    union = (areas[..., :, None] + areas[..., None, :]).sub_(intersection)
+    return intersection.div_(union.clamp_(min=torch.finfo(boxes.dtype).tiny))
+
+
+def _overlaps(start: Tensor, end: Tensor) -> Tensor:
+    """Along one axis the length that every two of N ranges share, (..., N) → (..., N, N)."""
+    shared_end = torch.minimum(end[..., :, None], end[..., None, :])
+    return shared_end.sub_(torch.maximum(start[..., :, None], start[..., None, :])).clamp_(min=0)
 
 
 def share_inside(boxes: Tensor, regions: Tensor) -> Tensor:

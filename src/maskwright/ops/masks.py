@@ -122,6 +122,7 @@ def _bilinear(
         return index, (index >= 0) & (index < crop_sizes[:, axis, None])
 
     total = torch.zeros((), device=pixels.device)
+    pixels = pixels if len(pixels) else pixels.new_zeros(1)  # something to look up where all crops are empty
     for y_step, y_share in ((0, 1 - y_weight), (1, y_weight)):
         y_index, y_inside = line(y, y_step, 0)
         row_start = starts[:, None] + y_index * crop_sizes[:, 1, None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maskwright.models.yolact.rules import MatchingRule
-from maskwright.ops.boxes import box_areas, share_inside
+from maskwright.ops.boxes import share_inside
 from maskwright.ops.matching import IGNORED, match_one_for_each
 from maskwright.structures import CropMasks, Targets
 
@@ -56,7 +56,7 @@ def match_anchors(anchors: Tensor, target: Targets, size: tuple[int, int], rule:
         rule: thresholds.
     """
     boxes = (target.boxes / target.boxes.new_tensor([size[1], size[0], size[1], size[0]])).to(anchors.dtype)
-    is_single = ~target.is_crowd & (box_areas(boxes) > 0)
+    is_single = ~target.is_crowd & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     single = target if is_single.all() else target[is_single]
     objects = match_one_for_each(anchors, boxes[is_single], rule.positive_iou, rule.negative_iou).objects
     in_crowd = share_inside(anchors, boxes[target.is_crowd]) > rule.crowd_share
