@@ -98,7 +98,7 @@ def compare(yolact: str, mask_rcnn: str, paths: list[Path]) -> None:
         for name, values in seconds.items():
             median = statistics.median(values)
             masks = counts[name] / len(paths)
-            print(f"{precision} {name:27} {median:6.3f} s an image, {1 / median:5.2f} a second, {masks:.0f} masks an image")
+            print(f"{precision} {name:27} {median:6.3f} s an image, {1 / median:5.2f} a second, {masks:.0f} masks each")
         print(f"{precision} YOLACT is {base / fast:.2f} × as fast")
         shares = sorted(stage_shares(systems["YOLACT R50, 550 px"], paths).items(), key=lambda item: -item[1])
         print(f"{precision} stages: " + ", ".join(f"{name} {share:.1%}" for name, share in shares if share))

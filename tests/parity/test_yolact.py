@@ -1,7 +1,7 @@
 """YOLACT and YOLACT++ give here the numbers that their authors' code gave, from the input to gradients.
 
 The photographs may not ship with the project, so these tests need ../shared. Limits are a few times what another
-convolution backend changed in the reference itself.
+convolution backend or thread count changes; deformable convolutions make the ++ case the noisiest.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from maskwright.predict.losses import loss_sums
 
 INPUT = 2e-5
 MAPS = 2e-4
-BOXES = 5e-6
+BOXES = 3e-5
 SCORES = 5e-5
-COEFFICIENTS = 1e-4
+COEFFICIENTS = 1e-3
 MASK_PROBABILITIES = 1e-3
 LOSSES = 2e-4
 GRADIENTS = 2e-3

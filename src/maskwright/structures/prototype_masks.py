@@ -12,7 +12,6 @@ from maskwright.ops.masks import crop_cells, enlarge_cells, inside_cells
 from maskwright.structures.masks import Masks
 from maskwright.structures.rle import Crop
 
-
 # masks assembled in one product; bounds the scratch memory to some megabytes
 _MASKS_AT_ONCE = 64
 
@@ -50,7 +49,8 @@ class PrototypeMasks(Masks):
 
     def probabilities(self) -> Tensor:
         """(N, h, w) foreground probabilities on the grid of the prototypes, zero outside the crops."""
-        combined = torch.einsum("hwk,nk->nhw", self.prototypes, self.coefficients)
+        with torch.autocast(self.prototypes.device.type, enabled=False):  # sums of k products that nearly cancel
+            combined = torch.einsum("hwk,nk->nhw", self.prototypes, self.coefficients)
         return combined.sigmoid() * inside_cells(crop_cells(self.boxes, self.grid), self.grid)
 
     def crop(self, index: int) -> Crop:

@@ -44,7 +44,7 @@ class Targets:
 
         Args:
             annotations: with `bbox` (x y w h), `category_id`, `segmentation` and, optionally, `iscrowd`. An object
-                whose box has no area is left out.
+                whose box has no area inside the image is left out.
             size: (height, width) of the image.
             categories: a `Categories`, names (ids 1, 2, …) or a COCO `categories` list.
 
@@ -53,14 +53,15 @@ class Targets:
         """
         categories = Categories.of(categories)
         annotations = [_checked(annotation) for annotation in annotations]
-        kept = [annotation for annotation in annotations if min(annotation["bbox"][2:]) > 0]
-        boxes_xywh = torch.tensor([annotation["bbox"] for annotation in kept], dtype=torch.float64).reshape(-1, 4)
-        rles = [any_to_rle(annotation["segmentation"], size) for annotation in kept]
+        boxes_xywh = torch.tensor([annotation["bbox"] for annotation in annotations], dtype=torch.float64)
+        boxes = clip_boxes(boxes_from_xywh(boxes_xywh.reshape(-1, 4)), size)
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        kept = [annotation for annotation, is_kept in zip(annotations, has_area.tolist(), strict=True) if is_kept]
         return Targets(
             size=size,
-            boxes=clip_boxes(boxes_from_xywh(boxes_xywh), size),
+            boxes=boxes[has_area],
             labels=torch.tensor([categories.label_of(a["category_id"]) for a in kept], dtype=torch.int64),
-            masks=CropMasks.from_rle(rles, size),
+            masks=CropMasks.from_rle([any_to_rle(a["segmentation"], size) for a in kept], size),
             is_crowd=torch.tensor([bool(a.get("iscrowd", 0)) for a in kept], dtype=torch.bool),
         )
 
