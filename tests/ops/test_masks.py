@@ -22,6 +22,7 @@ from maskwright.ops.masks import (
     paste_mask,
     sample_crops,
     sample_points,
+    stretch,
 )
 from maskwright.structures.crop_masks import CropMasks
 from maskwright.structures.rle import Crop
@@ -168,7 +169,12 @@ def test_a_stretched_piece_is_that_part_of_the_stretched_grid(seed: int, height:
     padded = (height + 5, width + 3) if is_padded else (height, width)
     whole = F.interpolate(grid[None, None], size=padded, mode="bilinear", align_corners=False)[0, 0]
     extent = (rows * height / padded[0], columns * width / padded[1])
-    found, row, column = enlarge_cells(piece, (int(top), int(left)), (rows, columns), extent, (height, width))
+    found, row, column = enlarge_cells(
+        piece,
+        (int(top), int(left)),
+        stretch(rows, extent[0], height, piece.device),
+        stretch(columns, extent[1], width, piece.device),
+    )
     pasted_back = torch.zeros((height, width))
     pasted_back[row : row + found.shape[0], column : column + found.shape[1]] = found
     torch.testing.assert_close(pasted_back, whole[:height, :width], rtol=1e-5, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -207,45 +209,64 @@ def inside_cells(rectangles: Tensor, grid: tuple[int, int]) -> Tensor:
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
-def enlarge_cells(
-    cells: Tensor, corner: tuple[int, int], grid: tuple[int, int], extent: tuple[float, float], size: tuple[int, int]
-) -> tuple[Tensor, int, int]:
+class Stretch(NamedTuple):
+    """One axis of a grid along one of an image: of each of P pixels two neighbouring cells and the second one's weight.
+
+    Attributes:
+        lower: (P,) int64, never falling.
+        upper: (P,) int64, the next cell, or the last one again.
+        weight: (P,) float32 from 0 to 1.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    weight: Tensor
+
+
+def stretch(cells: int, extent: float, pixels: int, device: torch.device) -> Stretch:
+    """Bilinear interpolation along one axis, with half-pixel centres.
+
+    Args:
+        cells: of the grid.
+        extent: cells that the image takes; the rest is padding.
+        pixels: of the image.
+        device: of the result.
+    """
+    places = ((torch.arange(pixels, device=device) + 0.5) * (extent / pixels) - 0.5).clamp(min=0, max=cells - 1)
+    lower = places.floor().to(torch.int64)
+    return Stretch(lower, (lower + 1).clamp(max=cells - 1), (places - lower).to(torch.float32))
+
+
+def enlarge_cells(cells: Tensor, corner: tuple[int, int], rows: Stretch, columns: Stretch) -> tuple[Tensor, int, int]:
     """Stretch a grid that is zero outside a piece over an image, and give the part that the piece reaches.
 
-    Equal to bilinear interpolation of the whole grid (half-pixel centres), without making it.
+    Equal to bilinear interpolation of the whole grid, without making it.
 
     Args:
         cells: (h, w) the piece.
         corner: row and column of its first cell.
-        grid: (rows, columns) of the whole grid.
-        extent: (rows, columns) of the grid that the image takes.
-        size: (height, width) of the image.
+        rows: of the grid along the image's height.
+        columns: of the grid along the image's width.
 
     Returns:
         (h', w') values, and the row and the column of their first pixel in the image.
     """
-    first_row, rows = _stretch(corner[0], cells.shape[0], grid[0], extent[0], size[0], cells.device)
-    first_column, columns = _stretch(corner[1], cells.shape[1], grid[1], extent[1], size[1], cells.device)
+    first_row, own_rows = _reached(rows, corner[0], cells.shape[0])
+    first_column, own_columns = _reached(columns, corner[1], cells.shape[1])
     bordered = F.pad(cells, (1, 1, 1, 1))
-    across = _lerp(bordered.T, columns).T
-    return _lerp(across, rows), first_row, first_column
+    across = _lerp(bordered.T, own_columns).T
+    return _lerp(across, own_rows), first_row, first_column
 
 
-def _stretch(
-    start: int, length: int, cells: int, extent: float, pixels: int, device: torch.device
-) -> tuple[int, tuple[Tensor, Tensor, Tensor]]:
-    """Along one axis: the first pixel that the piece reaches; two neighbours in the bordered piece, and weight."""
-    places = ((torch.arange(pixels, device=device) + 0.5) * (extent / pixels) - 0.5).clamp(min=0, max=cells - 1)
-    lower = places.floor().to(torch.int64)
-    upper = (lower + 1).clamp(max=cells - 1)
-    reached = torch.nonzero((upper >= start) & (lower < start + length)).flatten()
-    first = int(reached[0]) if len(reached) else 0
-    lower, upper, places = lower[reached], upper[reached], places[reached]
-    bordered = [(side - start + 1).clamp(min=0, max=length + 1) for side in (lower, upper)]
-    return first, (bordered[0], bordered[1], (places - lower).to(torch.float32))
+def _reached(axis: Stretch, start: int, length: int) -> tuple[int, Stretch]:
+    """The first pixel that a piece of the axis reaches, and the pixels' neighbours in the piece with its border."""
+    first = int(torch.searchsorted(axis.upper, start))
+    end = max(first, int(torch.searchsorted(axis.lower, start + length)))
+    lower, upper, weight = (part[first:end] for part in axis)
+    lower, upper = (side.sub(start - 1).clamp_(min=0, max=length + 1) for side in (lower, upper))
+    return first, Stretch(lower, upper, weight)
 
 
-def _lerp(lines: Tensor, between: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def _lerp(lines: Tensor, axis: Stretch) -> Tensor:
     """(L, n) lines → (P, n) mixtures of two of them each."""
-    lower, upper, weight = between
-    return torch.lerp(lines[lower], lines[upper], weight[:, None])
+    return torch.lerp(lines[axis.lower], lines[axis.upper], axis.weight[:, None])

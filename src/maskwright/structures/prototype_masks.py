@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from maskwright.ops.masks import crop_cells, enlarge_cells, inside_cells
+from maskwright.ops.masks import crop_cells, enlarge_cells, inside_cells, stretch
 from maskwright.structures.masks import Masks
 from maskwright.structures.rle import Crop
 
@@ -58,12 +58,15 @@ class PrototypeMasks(Masks):
 
     def crops(self) -> Iterator[Crop]:
         """Bilinear stretching of the crop first, the threshold after, so a mask may reach over its box."""
+        rows, columns = (
+            stretch(*axis, self.boxes.device) for axis in zip(self.grid, self.extent, self.size, strict=True)
+        )
         for first in range(0, len(self), _MASKS_AT_ONCE):
             some = self.chosen(slice(first, first + _MASKS_AT_ONCE))
             cells = crop_cells(some.boxes, self.grid).tolist()
             for probabilities, (left, top, right, bottom) in zip(some.probabilities(), cells, strict=True):
                 piece = probabilities[top:bottom, left:right]
-                soft, row, column = enlarge_cells(piece, (top, left), self.grid, self.extent, self.size)
+                soft, row, column = enlarge_cells(piece, (top, left), rows, columns)
                 yield Crop((soft > self.threshold).cpu().numpy(), row, column)
 
     def restored(self, size: tuple[int, int], boxes: Tensor) -> PrototypeMasks:  # noqa: ARG002 - their own stay
