@@ -181,7 +181,7 @@ def test_a_stretched_piece_is_that_part_of_the_stretched_grid(seed: int, height:
 
 
 @given(st.integers(0, 10_000))
-def test_points_of_packed_cropsare_those_of_bitmaps(seed: int) -> None:
+def test_points_of_packed_crops_are_those_of_bitmaps(seed: int) -> None:
     bitmaps, crops = random_objects(seed)
     rng, size = np.random.default_rng(seed), crops.size
     points = torch.from_numpy(rng.uniform(-3, 3 + max(size), (40, 2)).astype(np.float32))
