@@ -16,6 +16,7 @@ from maskwright.errors import DataError
 from maskwright.evaluation import Metrics, evaluate_results, yolact_table
 from maskwright.evaluation.yolact_table import ClassMatches, match_classes
 
+RECORDED = Path(__file__).parent / "cases" / "yolact_eval_ap"
 SIDE = 100
 COLUMNS = ["all", *(str(threshold) for threshold in range(50, 100, 5))]
 
@@ -42,11 +43,10 @@ def dataset(*annotations: dict[str, Any], images: int = 1) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def recorded(shared: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+def recorded() -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
     """Results with a score for the box and another for the mask, annotations, and what was recorded."""
-    folder = shared / "parity/yolact/eval_ap"
     boxes, masks, annotations, expected = (
-        json.loads((folder / f"{name}.json").read_text())
+        json.loads((RECORDED / f"{name}.json").read_text())
         for name in ("bbox_detections", "mask_detections", "ground_truth", "expected")
     )
     results = [
