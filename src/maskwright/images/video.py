@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -124,8 +124,7 @@ def _opened(source: str | Path | Camera) -> Iterator[tuple[InputContainer, Video
         address, kind, options = (
             _camera_address(source.number, sys.platform) if isinstance(source, Camera) else (f"file:{source}", None, {})
         )
-        # names and comments inside files come in any encoding, which is no reason to fail
-        container = av.open(address, "r", kind, options, metadata_errors="replace")
+        container: InputContainer = av.open(address, "r", format=kind, options=options, **_leniency(av.__version__))
     except (av.FFmpegError, ValueError) as error:  # ValueError: FFmpeg was built without this format
         raise DataError(_why_closed(source, error)) from error
     with container:
@@ -134,6 +133,11 @@ def _opened(source: str | Path | Camera) -> Iterator[tuple[InputContainer, Video
             raise DataError(f"{source} has no video that can be decoded; convert it to MP4 with H.264")
         # decoding on one thread: with several a damaged packet takes the frames before it along
         yield container, cast("VideoStream", stream)
+
+
+def _leniency(version: str) -> dict[str, Any]:
+    """Names and comments inside files come in any encoding, which is no reason to fail; PyAV 19 needs no telling."""
+    return {"metadata_errors": "replace"} if int(version.partition(".")[0]) < 19 else {}
 
 
 def _camera_address(number: int, platform: str) -> tuple[str, str, dict[str, str]]:
