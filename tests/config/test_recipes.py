@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from maskwright.config import MaskRcnnRecipe, Recipe, YolactRecipe, load_recipe, recipe_from_table, recipe_names
+from maskwright.config.backbone import DarkNetConfig
 from maskwright.config.categories import UNUSED, named_categories
 from maskwright.config.overrides import dotted_keys
 from maskwright.errors import ConfigError
@@ -48,15 +49,12 @@ def test_recipe_is_frozen(shipped: Recipe) -> None:
 def test_shipped_file_holds_only_what_differs(shipped: Recipe) -> None:
     folder = Path(str(__import__("maskwright").__file__)).parent / "recipes"
     table = yaml.safe_load((folder / f"{shipped.name}.yaml").read_text(encoding="utf-8"))
-    # a table that names another backbone, or another part of one, does not inherit from the family's default
-    own = {"backbone"} if isinstance(shipped, YolactRecipe) and "base" not in table else set()
     inherited = load_recipe(table["base"]) if "base" in table else type(shipped)()
     repeated = [
         f"{name}.{key}"
         for name, values in table.items()
         if isinstance(values, dict) and isinstance(getattr(inherited, name), BaseModel)
         for key, value in values.items()
-        if name not in own
         if getattr(getattr(inherited, name), key) == value
     ]
     assert repeated == []
@@ -323,3 +321,19 @@ class TestFiles:
     def test_missing_file_is_named(self) -> None:
         with pytest.raises(ConfigError, match=r"absent\.yaml.*cannot be read"):
             load_recipe("absent.yaml")
+
+
+def test_a_table_given_in_part_changes_the_default_of_its_family_in_that_part_only() -> None:
+    recipe = recipe_from_table(
+        {"family": "yolact", "backbone": {"depth": 50}, "pixels": {"channel_order": "bgr"}}, "part"
+    )
+    default = YolactRecipe()
+    assert recipe.backbone == default.backbone.model_copy(update={"depth": 50})
+    assert recipe.pixels == default.pixels.model_copy(update={"channel_order": "bgr"})
+
+
+def test_a_table_of_another_kind_starts_anew() -> None:
+    recipe = recipe_from_table({"family": "yolact"}, "kind", {"backbone.kind": "darknet53"})
+    assert recipe.backbone == DarkNetConfig(kind="darknet53")
+    kept = recipe_from_table({"family": "yolact"}, "kind", {"backbone.kind": "resnet", "backbone.depth": 50})
+    assert kept.backbone == YolactRecipe().backbone.model_copy(update={"depth": 50})

@@ -224,3 +224,37 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name) -> None:
 def test_automatic_device_is_the_gpu_where_there_is_one() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device("cpu").type == "cpu"
+
+
+@pytest.fixture(scope="module")
+def yolact(tiny_yolact) -> mw.Predictor:
+    return mw.load("yolact", weights="random", device="cpu", overrides=tiny_yolact)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+def test_images_that_go_through_the_network_together_give_what_each_gives_alone(
+    yolact, pixels, other_pixels, batch_size
+) -> None:
+    images = [pixels, other_pixels, pixels[::-1], other_pixels[:, ::-1]]
+    alone = [yolact(image) for image in images]
+    together = list(yolact.stream(images, batch_size=batch_size))
+    assert len(together) == len(alone)
+    for found, wanted in zip(together, alone, strict=True):
+        assert found.size == wanted.size
+        assert torch.equal(found.labels, wanted.labels)
+        torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-5)
+        assert (found.boxes - wanted.boxes).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_stream_ends_at_the_first_bad_image_after_those_before_it(yolact, pixels, tmp_path, batch_size) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    stream = yolact.stream([pixels, tmp_path / "bad.png", pixels], batch_size=batch_size)
+    assert next(stream).size == SIZE
+    with pytest.raises(DataError, match=r"bad\.png"):
+        next(stream)
+
+
+def test_a_batch_of_none_is_refused(yolact, pixels) -> None:
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        next(yolact.stream([pixels], batch_size=0))
