@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from maskwright import load
 from maskwright.data.doctor import check_dataset
 
 BUNDLED = files("maskwright") / "assets" / "demo"
@@ -19,9 +20,16 @@ def test_bundled_images_are_few_small_and_without_defects():
     assert sum(len(path.read_bytes()) for path in (BUNDLED / "images").iterdir()) < 600_000
 
 
+def test_bundled_weights_are_small_and_fit_their_recipe():
+    for path in (files("maskwright") / "assets").glob("*.safetensors"):
+        assert path.stat().st_size < 10_000_000
+    assert load("nuclei/yolact_small", device="cpu").recipe.default_weights == "nuclei"
+
+
 @pytest.mark.slow
-def test_demo_finds_the_nuclei_of_the_bundled_images(process, tmp_path):
-    outcome = process("demo", "--output", tmp_path / "demo", "--device", "cpu")
+@pytest.mark.parametrize("model", [[], ["--model", "nuclei/yolact_small"]], ids=["mask_rcnn", "yolact"])
+def test_demo_finds_the_nuclei_of_the_bundled_images(process, tmp_path, model):
+    outcome = process("demo", *model, "--output", tmp_path / "demo", "--device", "cpu")
     assert outcome.status == 0, outcome.err
     metrics = json.loads((tmp_path / "demo" / "metrics.json").read_text())
     assert metrics["mask"]["AP"] > 0.3

@@ -17,16 +17,14 @@ CASES = Path(__file__).parent / "cases"
 
 
 @dataclass(frozen=True)
-class Case:
-    """One recorded case.
+class Recorded:
+    """What every recorded case has.
 
     Attributes:
-        folder: with `weights.json`, `input.json`, `expected.npz`, `masks.json` and `train.json`.
-        images: folder of the PNG images that the cases name.
+        folder: with `weights.json`, `input.json`, `expected.npz` and `train.json`.
     """
 
     folder: Path
-    images: Path
 
     @cached_property
     def expected(self) -> dict[str, Any]:
@@ -34,12 +32,30 @@ class Case:
             return dict(arrays)
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        return self._json("input.json")["config"]
-
-    @cached_property
     def training(self) -> dict[str, Any]:
         return self._json("train.json")
+
+    def weights(self) -> dict[str, Tensor]:
+        """The reference's state dict, drawn as the recipe says."""
+        return {key: draw_weights(rule) for key, rule in self._json("weights.json")["keys"].items()}
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Case(Recorded):
+    """A recorded case of torchvision, which has `masks.json` too.
+
+    Attributes:
+        images: folder of the PNG images that the cases name.
+    """
+
+    images: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return self._json("input.json")["config"]
 
     @cached_property
     def mask_rles(self) -> list[dict[str, Any]]:
@@ -48,10 +64,6 @@ class Case:
     @property
     def image(self) -> Path:
         return self.images / self.config["images"][0]
-
-    def weights(self) -> dict[str, Tensor]:
-        """The reference's state dict, drawn as the recipe says."""
-        return {key: draw_weights(rule) for key, rule in self._json("weights.json")["keys"].items()}
 
     def largest_difference(self, key: str, values: Tensor) -> float:
         """Between a tensor, in its logical order, and the samples recorded of the reference's; shapes must agree."""
@@ -66,9 +78,6 @@ class Case:
     @staticmethod
     def _differ(values: Tensor, recorded: Any) -> float:
         return float((values - torch.from_numpy(recorded)).abs().max())
-
-    def _json(self, name: str) -> Any:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
 
 def draw_weights(rule: dict[str, Any]) -> Tensor:
@@ -107,19 +116,8 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class YolactCase:
-    """One recorded case of the authors' code: `weights.json`, `input.json`, `expected.npz`, `train.json`."""
-
-    folder: Path
-
-    @cached_property
-    def expected(self) -> dict[str, Any]:
-        with np.load(self.folder / "expected.npz") as arrays:
-            return dict(arrays)
-
-    @cached_property
-    def training(self) -> dict[str, Any]:
-        return self._json("train.json")
+class YolactCase(Recorded):
+    """A recorded case of YOLACT's authors' code."""
 
     @property
     def recipe(self) -> str:
@@ -133,9 +131,6 @@ class YolactCase:
     def image(self) -> Path:
         return self.folder.parents[1] / self._json("input.json")["image"]
 
-    def weights(self) -> dict[str, Tensor]:
-        return {key: draw_weights(rule) for key, rule in self._json("weights.json")["keys"].items()}
-
     def difference(self, key: str, values: Tensor) -> float:
         """Largest difference at the recorded places of a large array, whose shapes must agree."""
         assert tuple(values.shape) == tuple(self.expected[f"{key}.shape"])
@@ -144,9 +139,6 @@ class YolactCase:
     @staticmethod
     def apart(values: Tensor, recorded: Any) -> float:
         return float((values - torch.as_tensor(recorded)).abs().max())
-
-    def _json(self, name: str) -> Any:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session", params=list(RECIPES))

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maskwright.errors import ConfigError, DataError, OutputError
+from maskwright.images.read import ahead
 from maskwright.images.video import Camera, Frame, read_frames
 from maskwright.predict import video
-from maskwright.predict.video import ahead, behind, detect_frames
+from maskwright.predict.video import behind, detect_frames
 from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files
 from maskwright.structures import Categories, Instances
 
@@ -95,7 +96,7 @@ def test_items_are_made_ahead_but_only_a_few() -> None:
     items = ahead(source)
     for number in range(10):
         assert next(items) == number
-        assert len(made) <= number + 1 + video._IN_FLIGHT
+        assert len(made) <= number + 1 + video.IN_FLIGHT
     items.close()
     num_made = len(made)
     assert num_made < 20
@@ -122,12 +123,12 @@ def test_work_is_behind_but_only_a_little() -> None:
         worked.append(item)
 
     items = behind(iter(range(100)), work)
-    assert [next(items) for _ in range(video._IN_FLIGHT)] == list(range(video._IN_FLIGHT))
+    assert [next(items) for _ in range(video.IN_FLIGHT)] == list(range(video.IN_FLIGHT))
     assert worked == []
     may_go_on.set()
-    assert next(items) == video._IN_FLIGHT
+    assert next(items) == video.IN_FLIGHT
     items.close()
-    assert worked == list(range(video._IN_FLIGHT + 1))
+    assert worked == list(range(video.IN_FLIGHT + 1))
 
 
 def fails_from_two_on(item: int) -> None:
@@ -215,7 +216,7 @@ def test_an_error_of_drawing_surfaces_and_stops_the_network(tmp_path, monkeypatc
     detect = TwoBoxes()
     with pytest.raises(OutputError, match="frame 0 is too much"):
         list(detect_frames(detect, frames_of(1000), tmp_path / "clip.mp4"))
-    assert detect.num_calls <= 1 + video._IN_FLIGHT
+    assert detect.num_calls <= 1 + video.IN_FLIGHT
 
 
 # what prediction leaves on disk

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,10 @@ from maskwright.errors import DataError
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
-# images that wait, already read, while another is worked on
-_READ_AHEAD = 3
+Item = TypeVar("Item")
+
+# images or frames that wait, already made, while another is worked on
+IN_FLIGHT = 3
 
 # what cameras deliver; 12 bits in a 16-bit file is the commonest of microscopes
 _GREY_DEPTHS = (8, 10, 12, 14, 16)
@@ -68,15 +70,26 @@ def read_image(source: ImageSource) -> Tensor:
     )
 
 
-def read_ahead(sources: Iterable[ImageSource]) -> Iterator[Tensor | DataError]:
+def read_ahead(sources: Iterable[ImageSource]) -> Generator[Tensor | DataError, None, None]:
     """The pixels of each image, as `read_image` gives them, or why it has none; the next ones are read meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        rest = iter(sources)
-        waiting = deque(reader.submit(_try_read, source) for source in islice(rest, _READ_AHEAD))
-        while waiting:
-            pixels = waiting.popleft()
-            waiting.extend(reader.submit(_try_read, source) for source in islice(rest, 1))
-            yield pixels.result()
+    return ahead(_try_read(source) for source in sources)
+
+
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The items of an iterator; the next few are made meanwhile, in a thread of their own."""
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        waiting = deque(maker.submit(_next_of, items) for _ in range(IN_FLIGHT))
+        try:
+            while item := waiting.popleft().result():
+                waiting.append(maker.submit(_next_of, items))
+                yield item[0]
+        finally:
+            maker.shutdown(cancel_futures=True)
+
+
+def _next_of(items: Iterator[Item]) -> tuple[Item, ...]:
+    """The next item alone in a tuple, or an empty one at the end."""
+    return tuple(islice(items, 1))
 
 
 def _try_read(source: ImageSource) -> Tensor | DataError:

@@ -51,11 +51,16 @@ def match_boxes(
         if keeps_best_of_each_object:
             is_best_of_object |= (ious == ious.amax(dim=1, keepdim=True)).any(dim=0)
 
-    objects = torch.where(best_iou < negative_iou, BACKGROUND, IGNORED)
-    objects = torch.where(best_iou >= positive_iou, best_object, objects)
+    objects = _assigned(best_iou, best_object, positive_iou, negative_iou)
     if len(gt_boxes) == 0:
         objects = torch.full_like(objects, BACKGROUND)
     return Matches(torch.where(is_best_of_object, best_object, objects), best_iou)
+
+
+def _assigned(best_iou: Tensor, best_object: Tensor, positive_iou: float, negative_iou: float) -> Tensor:
+    """(N,) int64 the best object of each box, `IGNORED` or `BACKGROUND`, as its IoU says."""
+    objects = torch.where(best_iou < negative_iou, BACKGROUND, IGNORED)
+    return torch.where(best_iou >= positive_iou, best_object, objects)
 
 
 def match_one_for_each(boxes: Tensor, gt_boxes: Tensor, positive_iou: float, negative_iou: float) -> Matches:
@@ -73,11 +78,12 @@ def match_one_for_each(boxes: Tensor, gt_boxes: Tensor, positive_iou: float, neg
     Returns:
         `Matches` of (N,) int64 and (N,) float32; its table takes G · N numbers.
     """
-    matches = match_boxes(boxes, gt_boxes, positive_iou, negative_iou, keeps_best_of_each_object=False)
-    objects = matches.objects.clone()
     table = box_iou(gt_boxes, boxes)
     if table.numel() == 0:
-        return matches
+        nothing = boxes.new_zeros(len(boxes))
+        return Matches(torch.full_like(nothing, BACKGROUND, dtype=torch.int64), nothing)
+    ious, best_object = table.max(dim=0)
+    objects = _assigned(ious, best_object, positive_iou, negative_iou)
     best_iou, best_box = table.max(dim=1)
     for _ in range(min(table.shape)):
         row = best_iou.argmax()
@@ -88,4 +94,4 @@ def match_one_for_each(boxes: Tensor, gt_boxes: Tensor, positive_iou: float, neg
         # whose favourite is taken now, looks for the next
         stale = torch.nonzero((best_box == column) & (best_iou > -2)).flatten()
         best_iou[stale], best_box[stale] = table[stale].max(dim=1)
-    return Matches(objects, matches.ious)
+    return Matches(objects, ious)

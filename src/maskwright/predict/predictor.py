@@ -93,7 +93,7 @@ class Predictor:
     ) -> Iterator[Instances]:
         """As calling with a list, one result after the other in constant memory; the next images are read meanwhile.
 
-        `batch_size` images go through the network together, which a GPU is faster for. Images of different sizes are
+        `batch_size` images go through the network together, which is meant for a GPU. Images of different sizes are
         then padded, and what padding does at their borders may change the last digits of a score.
         """
         if batch_size < 1:

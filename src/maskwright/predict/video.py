@@ -7,21 +7,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor
 
 from maskwright.images.draw import draw_instances
+from maskwright.images.read import IN_FLIGHT, ahead
 from maskwright.images.video import Frame
 from maskwright.images.video_writer import VideoWriter
 from maskwright.structures import Instances
 
 Item = TypeVar("Item")
-
-# pieces of work that wait before the network, and as many after it
-_IN_FLIGHT = 3
 
 
 def detect_frames(
@@ -53,18 +50,6 @@ def detect_frames(
             yield from drawn
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The items of an iterator; the next few are made meanwhile, in a thread of their own."""
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        waiting = deque(maker.submit(_next_of, items) for _ in range(_IN_FLIGHT))
-        try:
-            while item := waiting.popleft().result():
-                waiting.append(maker.submit(_next_of, items))
-                yield item[0]
-        finally:
-            maker.shutdown(cancel_futures=True)
-
-
 def behind(items: Iterable[Item], work: Callable[[Item], None]) -> Generator[Item, None, None]:
     """The same items; meanwhile work is done on the last few, one after the other, in a thread of its own.
 
@@ -75,18 +60,13 @@ def behind(items: Iterable[Item], work: Callable[[Item], None]) -> Generator[Ite
         try:
             for item in items:
                 waiting.append(worker.submit(work, item))
-                if len(waiting) > _IN_FLIGHT:
+                if len(waiting) > IN_FLIGHT:
                     waiting[0].result()
                     waiting.popleft()
                 yield item
         finally:
             for done in waiting:
                 done.result()
-
-
-def _next_of(items: Iterator[Item]) -> tuple[Item, ...]:
-    """The next item alone in a tuple, or an empty one at the end."""
-    return tuple(islice(items, 1))
 
 
 def _draw(writer: VideoWriter, drawn: tuple[Frame, Instances]) -> None:

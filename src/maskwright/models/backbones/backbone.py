@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from maskwright.models.backbones.norms import freeze_batch_norms
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """From pixels (B, 3, H, W) to the feature maps C2, C3, C4, C5; `forward` gives them in this order.
 
     Attributes:
@@ -20,9 +21,9 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
     strides_px = (4, 8, 16, 32)
 
+    @abstractmethod
     def parts(self) -> Sequence[nn.Module]:
         """The stem and the stages, in the order in which pixels pass them."""
-        raise NotImplementedError
 
     def freeze(self, num_parts: int) -> None:
         """Keep the first `num_parts` of the parts fixed in training, statistics included."""
@@ -30,5 +31,5 @@ class Backbone(nn.Module):
             part.requires_grad_(False)
             freeze_batch_norms(part)
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> list[Tensor]: ...
