@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice, takewhile
 from typing import Any, Literal, cast, get_args, overload
 
@@ -98,12 +99,12 @@ class Predictor:
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; give at least 1")
-        waiting = read_ahead(images)
-        while group := list(islice(waiting, batch_size)):
-            pixels = list(takewhile(lambda image: not isinstance(image, DataError), group))
-            yield from self._detect(cast(list[Tensor], pixels), score_threshold, max_detections)
-            if len(pixels) < len(group):
-                raise cast(DataError, group[len(pixels)])
+        with closing(read_ahead(images)) as waiting:
+            while group := list(islice(waiting, batch_size)):
+                pixels = list(takewhile(lambda image: not isinstance(image, DataError), group))
+                yield from self._detect(cast(list[Tensor], pixels), score_threshold, max_detections)
+                if len(pixels) < len(group):
+                    raise cast(DataError, group[len(pixels)])
 
     @torch.inference_mode()
     def _detect(

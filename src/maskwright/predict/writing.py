@@ -104,15 +104,16 @@ def _predict_images(
     file: PredictionsFile,
 ) -> Generator[Outcome, None, None]:
     images = list(run)
-    for path, pixels in zip(images, read_ahead(images), strict=True):
-        if isinstance(pixels, DataError):
-            yield Outcome(path, 0, pixels)
-            continue
-        found = detect(pixels)
-        file.add(names[path], found)
-        if path in overlays:
-            _draw(pixels, found, overlays[path])
-        yield Outcome(path, len(found), None)
+    with closing(read_ahead(images)) as waiting:
+        for path, pixels in zip(images, waiting, strict=True):
+            if isinstance(pixels, DataError):
+                yield Outcome(path, 0, pixels)
+                continue
+            found = detect(pixels)
+            file.add(names[path], found)
+            if path in overlays:
+                _draw(pixels, found, overlays[path])
+            yield Outcome(path, len(found), None)
 
 
 def _predict_video(
