@@ -348,7 +348,7 @@ def test_missing_paths_and_unknown_formats_are_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path / "nowhere", path)
     with pytest.raises(DataError, match="is not a folder"):
         read_dataset(path, path)
-    with pytest.raises(DataError, match=r"annotation file .*nothing\.json does not exist"):
+    with pytest.raises(DataError, match=r"annotation file or folder .*nothing\.json does not exist"):
         read_dataset(tmp_path, tmp_path / "nothing.json")
     with pytest.raises(DataError, match="is not a file"):
         read_dataset(tmp_path, tmp_path)

@@ -61,7 +61,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def samples(dataset: Dataset, keypoints: KeypointHeadConfig | None, **settings: Any) -> TrainingSet:
     config = AugmentConfig(**{"horizontal_flip": 0.0, **settings})
     resize = ShortSideResize(short_side=SIZE[0], long_side=SIZE[1])  # as it is
-    return TrainingSet(dataset.records, dataset.categories, config, resize, keypoints)
+    return TrainingSet(dataset.records, dataset.categories, config, resize, keypoints=keypoints)
 
 
 def test_a_file_tells_its_keypoints_names(dataset: Dataset, tmp_path: Path) -> None:

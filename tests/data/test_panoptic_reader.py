@@ -15,7 +15,7 @@ from maskwright.config.categories import named_categories
 from maskwright.data.readers import read_dataset
 from maskwright.data.readers.panoptic import PanopticAnnotations, read_panoptic
 from maskwright.data.record import Dataset
-from maskwright.data.segment_picture import SegmentPicture
+from maskwright.data.segment_picture import SegmentLabel, SegmentPicture
 from maskwright.errors import ConfigError, DataError
 from maskwright.structures import Categories
 
@@ -65,21 +65,23 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 def test_things_become_the_first_output_and_stuff_its_own_by_name(tmp_path: Path, dataset: Dataset) -> None:
-    joined = read(tmp_path, [entry()]).added_to(dataset, STUFF, has_things=True)
-    semantic = joined.records[0].targets(dataset.categories).semantic
+    joined = read(tmp_path, [entry()]).added_to(dataset)
+    assert joined.segment_classes is not None
+    outputs = joined.segment_classes.outputs(STUFF, has_things=True, source="panoptic.json")
+    semantic = joined.records[0].targets(dataset.categories, outputs).semantic
     assert semantic is not None
     assert semantic.tolist() == [[255, 0, 0, 2, 2, 2]] * 2 + [[255, 0, 0, 1, 1, 1]] * 2
 
 
 def test_without_an_output_for_things_only_those_the_head_lists_are_known(tmp_path: Path) -> None:
-    panoptic = read(tmp_path, [entry()])
-    assert panoptic.outputs(STUFF, has_things=False) == {3: 255, 92: 1, 95: 0}
-    assert panoptic.outputs(Categories.of(["sky", "cat", "grass"]), has_things=False) == {3: 1, 92: 0, 95: 2}
+    classes = read(tmp_path, [entry()]).classes
+    assert classes.outputs(STUFF, has_things=False, source="") == {3: 255, 92: 1, 95: 0}
+    assert classes.outputs(Categories.of(["sky", "cat", "grass"]), has_things=False, source="") == {3: 1, 92: 0, 95: 2}
 
 
 def test_stuff_that_the_head_has_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"panoptic.json has stuff that semantic_head.categories has not: grass; set"):
-        read(tmp_path, [entry()]).outputs(Categories.of(["sky"]), has_things=True)
+        read(tmp_path, [entry()]).classes.outputs(Categories.of(["sky"]), has_things=True, source="panoptic.json")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_stuff_that_the_head_has_not_is_refused(tmp_path: Path) -> None:
 def test_an_image_without_a_sound_map_is_a_defect(
     tmp_path: Path, dataset: Dataset, entries: list[Any], kind: str, message: str
 ) -> None:
-    joined = read(tmp_path, entries).added_to(dataset, STUFF, has_things=True)
+    joined = read(tmp_path, entries).added_to(dataset)
     assert [record.id for record in joined.records] == [1]
     (defect,) = joined.defects
     assert (defect.kind, defect.image_id) == (kind, 2)
@@ -106,7 +108,7 @@ def test_an_image_without_a_sound_map_is_a_defect(
 
 def test_a_dataset_none_of_whose_images_has_a_map_is_refused(tmp_path: Path, dataset: Dataset) -> None:
     with pytest.raises(DataError, match="no usable image, but 2 defects"):
-        read(tmp_path, []).added_to(dataset, STUFF, has_things=True)
+        read(tmp_path, []).added_to(dataset)
 
 
 def test_a_file_that_does_not_tell_things_from_stuff_is_refused(tmp_path: Path) -> None:
@@ -130,30 +132,35 @@ def test_a_missing_folder_or_file_is_named(tmp_path: Path) -> None:
 def test_a_picture_of_another_size_or_of_other_segments_is_refused(tmp_path: Path) -> None:
     save_picture(tmp_path / "1.png", ids_of_picture())
     with pytest.raises(DataError, match=r"1.png is 4 × 6 pixels \(height × width\), its image 6 × 4"):
-        SegmentPicture(tmp_path / "1.png", {CAT: 0}).read((6, 4))
+        SegmentPicture(tmp_path / "1.png", {CAT: SegmentLabel(3)}).ids((6, 4))
     with pytest.raises(DataError, match=r"1.png shows no segment of its annotation, for example 12"):
-        SegmentPicture(tmp_path / "1.png", {12: 0}).read(SIZE)
+        SegmentPicture(tmp_path / "1.png", {12: SegmentLabel(3)}).ids(SIZE)
     with pytest.raises(DataError, match=r"2.png"):
-        SegmentPicture(tmp_path / "2.png", {12: 0}).read(SIZE)
+        SegmentPicture(tmp_path / "2.png", {12: SegmentLabel(3)}).ids(SIZE)
 
 
 def test_a_picture_without_segments_is_known_nowhere(tmp_path: Path) -> None:
     save_picture(tmp_path / "1.png", ids_of_picture())
-    assert torch.equal(SegmentPicture(tmp_path / "1.png", {}).read(SIZE), torch.full(SIZE, 255, dtype=torch.uint8))
+    assert torch.equal(
+        SegmentPicture(tmp_path / "1.png", {}).semantic(SIZE, {}), torch.full(SIZE, 255, dtype=torch.uint8)
+    )
 
 
 def test_the_named_list_of_stuff_is_that_of_cocos_file(shared: Path) -> None:
     data = shared / "data" / "coco128"
     panoptic = read_panoptic(data / "panoptic_val2017.json", data / "panoptic_val2017")
-    assert panoptic.stuff == Categories.of([category.model_dump() for category in named_categories("coco_stuff")])
+    assert panoptic.classes.stuff == Categories.of(
+        [category.model_dump() for category in named_categories("coco_stuff")]
+    )
     dataset = read_dataset(data / "val2017", data / "instances_val2017.json")
-    joined = panoptic.added_to(dataset, panoptic.stuff, has_things=True)
+    joined = panoptic.added_to(dataset)
     assert (len(joined.records), joined.defects) == (len(dataset.records), ())
+    outputs = panoptic.classes.outputs(panoptic.classes.stuff, has_things=True, source="panoptic_val2017.json")
     for record in joined.records[:3]:
-        assert record.semantic is not None
-        semantic = record.semantic.read(record.size)
+        assert record.segments is not None
+        semantic = record.segments.semantic(record.size, outputs)
         # as many pixels of each output as the annotation file says
-        infos, outputs = panoptic.entries[record.id]["segments_info"], panoptic.outputs(panoptic.stuff, has_things=True)
+        infos = panoptic.entries[record.id]["segments_info"]
         areas = np.zeros(256, dtype=int)
         for info in infos:
             areas[outputs[info["category_id"]]] += info["area"]

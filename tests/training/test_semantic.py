@@ -14,9 +14,10 @@ from tiny_runs import CATEGORIES, log_of
 
 import maskwright as mw
 from maskwright.config import load_recipe
+from maskwright.data.opening import open_dataset
 from maskwright.data.readers import read_dataset
 from maskwright.errors import ConfigError, DataError
-from maskwright.training.semantic import with_semantics
+from maskwright.training.semantic import outputs_of, with_stuff
 
 STUFF = [{"id": 92, "name": "sky"}, {"id": 95, "name": "grass"}]
 
@@ -40,6 +41,13 @@ def panoptic(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {"annotations": str(folder / "panoptic.json"), "images": str(folder / "pictures")}
 
 
+def files_of(dataset: Path, part: str) -> dict[str, str]:
+    return {
+        f"data.{part}.images": str(dataset / "images"),
+        f"data.{part}.annotations": str(dataset / "annotations.json"),
+    }
+
+
 def overrides_of(panoptic: dict[str, str], part: str = "train") -> dict[str, Any]:
     return {f"data.{part}.panoptic_{key}": value for key, value in panoptic.items()}
 
@@ -49,24 +57,27 @@ def read(dataset: Path) -> Any:
 
 
 def test_stuff_is_taken_from_the_training_annotations(dataset: Path, tiny: Path, panoptic: dict[str, str]) -> None:
-    recipe = load_recipe(str(tiny), {"semantic_head.is_on": True, **overrides_of(panoptic)})
-    recipe, train, val = with_semantics(recipe, read(dataset), read(dataset))
+    files = {**files_of(dataset, "train"), **files_of(dataset, "val"), **overrides_of(panoptic)}
+    recipe = load_recipe(str(tiny), {"semantic_head.is_on": True, **files})
+    train, val = (open_dataset(part, needs_masks=True) for part in (recipe.data.train, recipe.data.val))
+    recipe = with_stuff(recipe, train, val)
     assert [category.name for category in recipe.semantic_head.categories] == ["sky", "grass"]
-    semantic = train.records[0].targets(train.categories).semantic
+    semantic = train.records[0].targets(train.categories, outputs_of(recipe, train)).semantic
     assert semantic is not None
     assert semantic[:, 0].tolist() == [1] * 20 + [0] * 10 + [2] * (len(semantic) - 30)
     assert val is not None
-    assert val.records[0].semantic is None  # no panoptic annotations of these are named
+    assert val.records[0].segments is None  # no panoptic annotations of these are named
 
 
 def test_without_a_semantic_head_nothing_changes(dataset: Path, tiny: Path) -> None:
     recipe, train = load_recipe(str(tiny)), read(dataset)
-    assert with_semantics(recipe, train, None) == (recipe, train, None)
+    assert with_stuff(recipe, train, None) is recipe
+    assert outputs_of(recipe, train) is None
 
 
 def test_a_semantic_head_without_panoptic_annotations_is_refused(dataset: Path, tiny: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.train\.panoptic_annotations=FILE"):
-        with_semantics(load_recipe(str(tiny), {"semantic_head.is_on": True}), read(dataset), None)
+        with_stuff(load_recipe(str(tiny), {"semantic_head.is_on": True}), read(dataset), None)
     with pytest.raises(ConfigError, match="belong together"):
         load_recipe(str(tiny), {"data.train.panoptic_images": "somewhere"})
 
@@ -77,13 +88,13 @@ def test_images_without_a_map_are_refused_or_left_out(
 ) -> None:
     document = json.loads(Path(panoptic["annotations"]).read_text())
     (tmp_path / "some.json").write_text(json.dumps({**document, "annotations": document["annotations"][:4]}))
-    files = overrides_of({**panoptic, "annotations": str(tmp_path / "some.json")})
-    recipe = load_recipe(str(tiny), {"semantic_head.is_on": True, "data.train.skip_bad": skips, **files})
+    files = {**files_of(dataset, "train"), **overrides_of({**panoptic, "annotations": str(tmp_path / "some.json")})}
+    config = load_recipe(str(tiny), {"data.train.skip_bad": skips, **files}).data.train
     if skips:
-        assert len(with_semantics(recipe, read(dataset), None)[1].records) == 4
+        assert len(open_dataset(config, needs_masks=True).records) == 4
     else:
         with pytest.raises(DataError, match="missing-panoptic 6"):
-            with_semantics(recipe, read(dataset), None)
+            open_dataset(config, needs_masks=True)
 
 
 SEMANTIC_FPN = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class TrainingSet(Dataset[TrainingSample]):
         config: how images are varied.
         resize: from an image's size to the network's.
         keypoints: of the model; without them, those of the data are left behind.
+        outputs: category id → output of the model's semantic head, where it has one.
     """
 
     def __init__(
@@ -53,9 +54,12 @@ class TrainingSet(Dataset[TrainingSample]):
         categories: Categories,
         config: AugmentConfig,
         resize: Resize,
+        *,
         keypoints: KeypointHeadConfig | None = None,
+        outputs: Mapping[int, int] | None = None,
     ) -> None:
-        self.records, self.categories, self.config, self.keypoints = records, categories, config, keypoints
+        self.records, self.categories, self.config = records, categories, config
+        self.keypoints, self.outputs = keypoints, outputs
         self.chain = build_augmentation(config, resize)
 
     def __len__(self) -> int:
@@ -70,7 +74,7 @@ class TrainingSet(Dataset[TrainingSample]):
         return TrainingSample(image, targets, request.key, record.path)
 
     def _targets(self, record: ImageRecord) -> Targets:
-        targets = record.targets(self.categories)
+        targets = record.targets(self.categories, self.outputs)
         if self.keypoints is None or targets.keypoints is None:
             return targets
         found, expected = targets.keypoints.shape[1], len(self.keypoints.names)

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskwright.data.segment_picture import SegmentPicture
+from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
 from maskwright.structures import Categories, Targets
+
+
+@dataclass(frozen=True)
+class FederatedLabels:
+    """What nobody looked for in an image whose annotations cover some classes only (LVIS, section 3).
+
+    Attributes:
+        negative_ids: classes of which the image is known to have no object.
+        not_exhaustive_ids: classes of which it has more objects than are annotated.
+    """
+
+    negative_ids: tuple[int, ...]
+    not_exhaustive_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -22,22 +35,29 @@ class ImageRecord:
         path: of the image file.
         size: (height, width) in pixels.
         annotations: COCO annotation dicts of the image (`category_id`, `bbox` x y w h in pixels, `segmentation`, and
-            often `iscrowd`, `area`, `id`); none is a normal case, a negative example.
-        semantic: where the image has segments for a semantic head.
+            often `iscrowd`, `area`, `id`, and `difficult` in Pascal VOC); none is a normal case, a negative example.
+        segments: where the segments of the image lie, for a semantic head or a panoptic measure.
+        federated: where the annotations cover only some classes in this image, which; None: they cover all.
     """
 
     id: int
     path: Path
     size: tuple[int, int]
     annotations: tuple[Mapping[str, Any], ...]
-    semantic: SegmentPicture | None = None
+    segments: SegmentPicture | None = None
+    federated: FederatedLabels | None = None
 
     def count_keypoints(self) -> int:
         """Labelled keypoints of all objects together."""
         return sum(flag > 0 for annotation in self.annotations for flag in (annotation.get("keypoints") or ())[2::3])
 
-    def targets(self, categories: Categories) -> Targets:
-        """The objects as the losses need them, masks rasterised, and the map of semantic classes where there is one.
+    def targets(self, categories: Categories, outputs: Mapping[int, int] | None = None) -> Targets:
+        """The objects as the losses need them, masks rasterised.
+
+        Args:
+            categories: of the model, with the ids of the annotations.
+            outputs: category id → output of a semantic head, for models that have one; the map of its outputs is then
+                among the targets where the image has segments.
 
         Raises:
             DataError: an object's `category_id` is not among `categories`, or the picture of segments cannot be used.
@@ -45,7 +65,20 @@ class ImageRecord:
         targets = Targets.from_coco(
             self.annotations, self.size, categories, needs_masks=False
         )  # its reader has checked
-        return targets if self.semantic is None else targets.with_semantic(self.semantic.read(self.size))
+        if outputs is None or self.segments is None:
+            return targets
+        return targets.with_semantic(self.segments.semantic(self.size, outputs))
+
+    def to_coco(self) -> dict[str, Any]:
+        """Its entry in the `images` of a COCO file; LVIS's keys where its annotations cover only some classes."""
+        entry = {"id": self.id, "file_name": self.path.name, "height": self.size[0], "width": self.size[1]}
+        if self.federated is None:
+            return entry
+        return {
+            **entry,
+            "neg_category_ids": list(self.federated.negative_ids),
+            "not_exhaustive_category_ids": list(self.federated.not_exhaustive_ids),
+        }
 
 
 @dataclass(frozen=True)
@@ -78,6 +111,8 @@ class Dataset:
         source: the annotation file.
         defects: why images and annotations were left out.
         keypoint_names: of the objects' keypoints, in the order of the annotations; none where the file names none.
+        segment_classes: of the images' segments; None where they have none.
+        frequencies: id of each category → r, c or f, rare to frequent (LVIS); empty where the data does not say.
     """
 
     records: tuple[ImageRecord, ...]
@@ -85,16 +120,18 @@ class Dataset:
     source: str
     defects: tuple[Defect, ...]
     keypoint_names: tuple[str, ...] = ()
+    segment_classes: SegmentClasses | None = None
+    frequencies: Mapping[int, str] = field(default_factory=dict)
 
     def to_coco(self) -> dict[str, Any]:
         """The usable part as a COCO dataset: `images`, `annotations` (the original dicts), `categories`."""
+        categories = self.categories.to_coco()
+        if self.frequencies:
+            categories = [{**entry, "frequency": self.frequencies[entry["id"]]} for entry in categories]
         return {
-            "images": [
-                {"id": record.id, "file_name": record.path.name, "height": record.size[0], "width": record.size[1]}
-                for record in self.records
-            ],
+            "images": [record.to_coco() for record in self.records],
             "annotations": [annotation for record in self.records for annotation in record.annotations],
-            "categories": self.categories.to_coco(),
+            "categories": categories,
         }
 
     def refuse_defects(self) -> None:

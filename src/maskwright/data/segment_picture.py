@@ -1,57 +1,137 @@
-"""A picture whose colours are ids of segments, as COCO's panoptic annotations have one for each image."""
+"""A picture whose values or colours are ids of segments, and what each of these segments is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
-from maskwright.errors import DataError
+from maskwright.errors import ConfigError, DataError
 from maskwright.images.read import read_image
+from maskwright.structures import Categories
 from maskwright.structures.label_map import IGNORED
+
+
+class SegmentLabel(NamedTuple):
+    """What a segment is; a crowd stands for many objects."""
+
+    category_id: int
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentClasses:
+    """What segments of a dataset can be; the ids of things and stuff differ.
+
+    Attributes:
+        things: classes of objects, with the ids that the dataset's annotations have for them.
+        stuff: classes of everything else.
+    """
+
+    things: Categories
+    stuff: Categories
+
+    def outputs(self, stuff: Categories, has_things: bool, source: str) -> dict[int, int]:
+        """Category id → output of a semantic head that has the classes `stuff`, known by their names.
+
+        Args:
+            stuff: of the head, in the order of its outputs.
+            has_things: output 0 stands for all things, so that stuff begins with output 1.
+            source: of the annotations, named in the error.
+
+        Returns:
+            255 for things where the head has no output for them.
+
+        Raises:
+            ConfigError: the data has stuff that the head has not.
+        """
+        if unknown := [name for name in self.stuff if name not in stuff.names]:
+            raise ConfigError(
+                f"{source} has stuff that semantic_head.categories has not: {', '.join(unknown[:5])}; set "
+                "semantic_head.categories=[] to take the classes of the training annotations"
+            )
+        own = {name: output for output, name in enumerate(stuff, start=int(has_things))}
+        things = {id_: 0 if has_things else own.get(name, IGNORED) for name, id_ in _pairs(self.things)}
+        return {**things, **{id_: own[name] for name, id_ in _pairs(self.stuff)}}
+
+    def to_coco(self) -> list[dict[str, object]]:
+        """The `categories` list of a COCO panoptic file."""
+        kinds = ((self.things, 1), (self.stuff, 0))
+        return [{**entry, "isthing": isthing} for classes, isthing in kinds for entry in classes.to_coco()]
 
 
 @dataclass(frozen=True)
 class SegmentPicture:
-    """Where every segment of an image lies, and what a semantic head is to say there; no pixels before `read`.
+    """Where every segment of an image lies; no pixels before `ids`.
 
     Attributes:
-        path: of a PNG file; a segment's id is red + 256 × green + 65536 × blue.
-        outputs: id of each segment → output of the semantic head, 255 where none fits.
+        path: of a PNG file.
+        segments: id → what it is. What the picture shows beside them is nothing that anybody knows.
+        encoding: an id is red + 256 × green + 65536 × blue (`colours`: COCO's panoptic pictures), or the pixel's one
+            value of 8 or 16 bits (`values`: Cityscapes).
     """
 
     path: Path
-    outputs: Mapping[int, int]
+    segments: Mapping[int, SegmentLabel]
+    encoding: Literal["colours", "values"] = "colours"
 
-    def read(self, size: tuple[int, int]) -> Tensor:
-        """(H, W) uint8 output of the semantic head at each pixel, 255 where there is no segment.
-
-        Args:
-            size: (height, width) of the image.
+    def ids(self, size: tuple[int, int]) -> npt.NDArray[np.int32]:
+        """(H, W) id of a segment at each pixel of the image of (height, width).
 
         Raises:
             DataError: the file is missing or broken, has another size, or shows none of the segments.
         """
-        red, green, blue = read_image(self.path).int()
-        ids = (red + 256 * green + 65536 * blue).numpy()
+        ids = self._read()
         if ids.shape != tuple(size):
             raise DataError(
                 f"segment picture {self.path} is {ids.shape[0]} × {ids.shape[1]} pixels (height × width), its image "
-                f"{size[0]} × {size[1]}; give the panoptic pictures of these very images"
+                f"{size[0]} × {size[1]}; give the pictures of these very images"
             )
-        known = np.array(sorted(self.outputs), dtype=ids.dtype)
-        outputs = np.array([self.outputs[id_] for id_ in known.tolist()], dtype=np.uint8)
-        if len(known) == 0:
-            return torch.full(ids.shape, IGNORED, dtype=torch.uint8)
-        places = np.searchsorted(known, ids).clip(max=len(known) - 1)
-        is_known = known[places] == ids
-        if not is_known.any():
+        if self.segments and not np.isin(ids, list(self.segments)).any():
             raise DataError(
-                f"segment picture {self.path} shows no segment of its annotation, for example {known[0]}; is it the "
-                "RGB picture that the annotation was written for?"
+                f"segment picture {self.path} shows no segment of its annotation, for example {min(self.segments)}; "
+                "is it the picture that the annotation was written for?"
             )
-        return torch.from_numpy(np.where(is_known, outputs[places], np.uint8(IGNORED)))
+        return ids
+
+    def semantic(self, size: tuple[int, int], outputs: Mapping[int, int]) -> Tensor:
+        """(H, W) uint8 output of a semantic head at each pixel, 255 where there is no segment.
+
+        Args:
+            size: (height, width) of the image.
+            outputs: category id → output; see `SegmentClasses.outputs`.
+
+        Raises:
+            DataError: see `ids`.
+        """
+        ids = self.ids(size)
+        if not self.segments:
+            return torch.full(ids.shape, IGNORED, dtype=torch.uint8)
+        known = np.array(sorted(self.segments), dtype=ids.dtype)
+        values = np.array([outputs[self.segments[id_].category_id] for id_ in known.tolist()], dtype=np.uint8)
+        places = np.searchsorted(known, ids).clip(max=len(known) - 1)
+        return torch.from_numpy(np.where(known[places] == ids, values[places], np.uint8(IGNORED)))
+
+    def _read(self) -> npt.NDArray[np.int32]:
+        if self.encoding == "colours":
+            red, green, blue = read_image(self.path).numpy().astype(np.int32)
+            return np.asarray(red + 256 * green + 65536 * blue)
+        try:
+            with Image.open(self.path) as picture:
+                values = np.array(picture)
+        except (OSError, ValueError) as error:
+            raise DataError(f"segment picture {self.path} cannot be read: {error}") from error
+        if values.ndim != 2 or values.dtype.kind not in "ui":
+            raise DataError(f"segment picture {self.path} is no picture of one whole number a pixel")
+        return values.astype(np.int32)
+
+
+def _pairs(categories: Categories) -> list[tuple[str, int]]:
+    return list(zip(categories.names, categories.ids, strict=True))

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from maskwright.config.data import DatasetConfig
 from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.config.run import Recipe
 from maskwright.config.train import TrainConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
-from maskwright.data.readers import read_dataset
+from maskwright.data.opening import open_dataset
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.samplers import StepSampler, aspect_groups
 from maskwright.errors import ConfigError, DataError
@@ -34,7 +33,7 @@ from maskwright.training.folder import RunFolder, claim_run_folder
 from maskwright.training.initial import read_initial_weights
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
-from maskwright.training.semantic import with_semantics
+from maskwright.training.semantic import outputs_of, with_stuff
 from maskwright.training.step import Stepper
 from maskwright.training.validation import Validation
 
@@ -105,8 +104,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
     train_set, val_set = _datasets(recipe)
-    recipe = with_categories(recipe, train_set.categories)
-    recipe, train_set, val_set = with_semantics(recipe, train_set, val_set)
+    recipe = with_stuff(with_categories(recipe, train_set.categories), train_set, val_set)
     _check_share(recipe, world)
     records = _records(recipe, train_set)
     validation = _validation(recipe, val_set, world)
@@ -133,7 +131,14 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         folder=folder,
         world=world,
         device=device,
-        training_set=TrainingSet(records, categories, recipe.data.augment, recipe.resize, keypoints_of(recipe)),
+        training_set=TrainingSet(
+            records,
+            categories,
+            recipe.data.augment,
+            recipe.resize,
+            keypoints=keypoints_of(recipe),
+            outputs=outputs_of(recipe, train_set),
+        ),
         sampler=StepSampler(
             groups if recipe.data.groups_by_aspect else (0,) * len(records), recipe.train.batch_size, recipe.train.seed
         ),
@@ -228,14 +233,8 @@ def _datasets(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     if (val.images is None) != (val.annotations is None):
         raise ConfigError("validation needs both data.val.images=FOLDER and data.val.annotations=FILE, or neither")
     needs_masks = "mask" in recipe.measured
-    return _read(train, needs_masks), _read(val, needs_masks) if val.images is not None else None
-
-
-def _read(config: DatasetConfig, needs_masks: bool) -> Dataset:
-    dataset = read_dataset(str(config.images), str(config.annotations), config.format, needs_masks=needs_masks)
-    if not config.skip_bad:
-        dataset.refuse_defects()
-    return dataset
+    validation = open_dataset(val, needs_masks=needs_masks) if val.images is not None else None
+    return open_dataset(train, needs_masks=needs_masks), validation
 
 
 def _check_share(recipe: Recipe, world: World) -> None:
@@ -260,7 +259,7 @@ def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Valida
     if recipe.finds_objects:
         _check_best_metric(recipe, dataset, limit)
     categories = ids_of_dataset(_categories(recipe), dataset.categories, "validation")
-    return Validation(dataset, categories, limit, world)
+    return Validation(dataset, categories, outputs_of(recipe, dataset), limit, world)
 
 
 def _check_best_metric(recipe: Recipe, dataset: Dataset, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -19,10 +20,19 @@ from maskwright.training.distributed import World
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """The validation set and how it is measured; `categories` are the model's, with the dataset's ids."""
+    """The validation set and how it is measured.
+
+    Attributes:
+        dataset: its images.
+        categories: the model's, with the dataset's ids.
+        outputs: category id of the dataset → output of the semantic head, where there is one and segments to learn.
+        max_detections: per image.
+        world: the processes that share the work.
+    """
 
     dataset: Dataset
     categories: Categories
+    outputs: Mapping[int, int] | None
     max_detections: int
     world: World
 
@@ -42,7 +52,7 @@ class Validation:
         """Mean training losses over the set, not augmented, image by image; the same in every process."""
         sums: dict[str, tuple[float, float]] = {}
         for record in self._share():
-            targets = record.targets(self.categories)
+            targets = record.targets(self.categories, self.outputs)
             for name, loss in loss_sums(predictor, [record.path], [targets]).items():
                 total, count = sums.get(name, (0.0, 0.0))
                 sums[name] = (total + loss.total.item(), count + loss.count.item())

@@ -24,7 +24,7 @@ def read_dataset(
 
     Args:
         images: folder of the image files.
-        annotations: annotation file.
+        annotations: annotation file, or the folder of them; which, each reader says.
         format: how the annotations are written, a key of `READERS`.
         needs_masks: an object without a mask is a defect; Faster and Keypoint R-CNN need none.
 
@@ -52,7 +52,6 @@ def read_with_defects(
     if not Path(images).is_dir():
         found = "is not a folder" if Path(images).exists() else "does not exist"
         raise DataError(f"image folder {images} {found}; give the folder with the image files")
-    if not Path(annotations).is_file():
-        found = "is not a file" if Path(annotations).exists() else "does not exist"
-        raise DataError(f"annotation file {annotations} {found}; check the path")
+    if not Path(annotations).exists():
+        raise DataError(f"annotation file or folder {annotations} does not exist; check the path")
     return READERS[format](Path(images), Path(annotations), needs_masks)

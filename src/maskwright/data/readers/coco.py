@@ -65,6 +65,8 @@ def load_document(path: Path) -> dict[str, list[Any]]:
     Raises:
         DataError: it cannot be read, is not JSON, or lacks one of the lists.
     """
+    if path.is_dir():
+        raise DataError(f"annotations {path} is not a file; give the JSON file, or --format for annotations in folders")
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:

@@ -13,10 +13,9 @@ from typing import Any
 from maskwright.data.checks import Problem, show
 from maskwright.data.readers.coco import categories_of, load_document
 from maskwright.data.record import Dataset, Defect, ImageRecord
-from maskwright.data.segment_picture import SegmentPicture
-from maskwright.errors import ConfigError, DataError
+from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
+from maskwright.errors import DataError
 from maskwright.structures import Categories
-from maskwright.structures.label_map import IGNORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,61 +25,41 @@ class PanopticAnnotations:
     Attributes:
         source: the file.
         pictures: folder with the PNG files.
-        things: categories with `isthing`.
-        stuff: the others.
+        classes: categories with `isthing`, and the others.
         entries: image id → entry of `annotations`.
     """
 
     source: str
     pictures: Path
-    things: Categories
-    stuff: Categories
+    classes: SegmentClasses
     entries: Mapping[int, Mapping[str, Any]]
 
-    def outputs(self, stuff: Categories, has_things: bool) -> dict[int, int]:
-        """Category id → output of a semantic head that has the classes `stuff`, known by their names.
-
-        Args:
-            stuff: of the head, in the order of its outputs.
-            has_things: output 0 stands for all things, so that stuff begins with output 1.
-
-        Returns:
-            255 for things where the head has no output for them.
+    def added_to(self, dataset: Dataset) -> Dataset:
+        """The dataset whose images have segments; those without become defects.
 
         Raises:
-            ConfigError: the file has stuff that the head has not.
-        """
-        if unknown := [name for name in self.stuff if name not in stuff.names]:
-            raise ConfigError(
-                f"{self.source} has stuff that semantic_head.categories has not: {', '.join(unknown[:5])}; set "
-                "semantic_head.categories=[] to take the classes of the training annotations"
-            )
-        own = {name: output for output, name in enumerate(stuff, start=int(has_things))}
-        things = {id_: 0 if has_things else own.get(name, IGNORED) for name, id_ in _pairs(self.things)}
-        return {**things, **{id_: own[name] for name, id_ in _pairs(self.stuff)}}
-
-    def added_to(self, dataset: Dataset, stuff: Categories, has_things: bool) -> Dataset:
-        """The dataset whose images have maps of semantic classes; those without one become defects.
-
-        Raises:
-            ConfigError: see `outputs`.
             DataError: no image is left.
         """
-        outputs = self.outputs(stuff, has_things)
         records: list[ImageRecord] = []
         defects: list[Defect] = []
         for record in dataset.records:
-            found = self._picture_of(record.id, outputs)
+            found = self.picture_of(record.id)
             if isinstance(found, Problem):
                 where = f"image {record.id} ({record.path.name!r})"
                 defects.append(Defect(found.kind, where, found.message, record.id))
             else:
-                records.append(replace(record, semantic=found))
-        joined = replace(dataset, records=tuple(records), defects=(*dataset.defects, *defects))
+                records.append(replace(record, segments=found))
+        joined = replace(
+            dataset,
+            records=tuple(records),
+            defects=(*dataset.defects, *defects),
+            segment_classes=self.classes,
+        )
         joined.refuse_emptiness()
         return joined
 
-    def _picture_of(self, image_id: int, outputs: Mapping[int, int]) -> SegmentPicture | Problem:
+    def picture_of(self, image_id: int) -> SegmentPicture | Problem:
+        """The segments of an image, or why it has none."""
         entry = self.entries.get(image_id)
         if entry is None:
             return Problem("missing-panoptic", f"{self.source} has no annotation with this image_id")
@@ -89,14 +68,15 @@ class PanopticAnnotations:
             return Problem("bad-panoptic", f"{self.source}: its entry needs 'file_name' and 'segments_info'")
         if not (self.pictures / name).is_file():
             return Problem("missing-panoptic", f"there is no segment picture {name!r} in {self.pictures}")
-        found: dict[int, int] = {}
+        known = {*self.classes.things.ids, *self.classes.stuff.ids}
+        found: dict[int, SegmentLabel] = {}
         for segment in segments:
             id_, category_id = (segment.get("id"), segment.get("category_id")) if isinstance(segment, dict) else (0, 0)
-            if not isinstance(id_, int) or not isinstance(category_id, int) or category_id not in outputs:
+            if not isinstance(id_, int) or not isinstance(category_id, int) or category_id not in known:
                 return Problem(
                     "bad-panoptic", f"{self.source}: segment {show(segment)} has no known 'category_id' or no 'id'"
                 )
-            found[id_] = outputs[category_id]
+            found[id_] = SegmentLabel(category_id, bool(segment.get("iscrowd")))
         return SegmentPicture(self.pictures / name, found)
 
 
@@ -122,12 +102,8 @@ def read_panoptic(annotations: str | Path, pictures: str | Path) -> PanopticAnno
         Categories.of([entry for entry in document["categories"] if entry["isthing"] == isthing]) for isthing in (1, 0)
     )
     entries = {entry["image_id"]: entry for entry in document["annotations"] if _has_image_id(entry)}
-    return PanopticAnnotations(str(path), Path(pictures), things, stuff, entries)
+    return PanopticAnnotations(str(path), Path(pictures), SegmentClasses(things, stuff), entries)
 
 
 def _has_image_id(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("image_id"), int)
-
-
-def _pairs(categories: Categories) -> list[tuple[str, int]]:
-    return list(zip(categories.names, categories.ids, strict=True))

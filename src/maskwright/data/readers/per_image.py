@@ -1,0 +1,150 @@
+"""What all formats share whose annotations are files of their own for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from maskwright.data.checks import Problem, box_around, box_problem, mask_problem
+from maskwright.data.record import Dataset, Defect, ImageRecord
+from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
+from maskwright.errors import DataError
+from maskwright.images.read import image_size
+from maskwright.structures import Categories
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy")
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """An object as its file describes it, not yet checked.
+
+    Attributes:
+        where: file, and line or field, for messages.
+        category: name of its class.
+        segmentation: polygons or run lengths, as in COCO's annotations; None where the file has only a box.
+        box_xywh: x y w h in pixels; None: around the mask.
+        details: further keys of its COCO annotation: `iscrowd`, `difficult`, `area`.
+    """
+
+    where: str
+    category: str
+    segmentation: Any
+    box_xywh: Sequence[float] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """Something in an image's files that cannot be used; the image itself can, unless `spoils_image`."""
+
+    where: str
+    problem: Problem
+    spoils_image: bool = False
+
+
+# image file, its (height, width) → its objects and flaws, in the order of the file
+ReadObjects = Callable[[Path, tuple[int, int]], Iterable[FoundObject | Flaw]]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files in a folder and the folders in it, by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def read_per_image(
+    images: Sequence[Path],
+    read_objects: ReadObjects,
+    source: str,
+    *,
+    categories: Categories | None,
+    needs_masks: bool,
+    defects: Iterable[Defect] = (),
+    pictures: Callable[[Path], SegmentPicture | None] = lambda path: None,
+    segment_classes: SegmentClasses | None = None,
+) -> Dataset:
+    """A dataset from images whose objects are read one image after the other; images are numbered from 1.
+
+    Args:
+        images: the files, in the order of their numbers.
+        read_objects: what is in an image. May be called in several threads.
+        source: of the annotations, for messages.
+        categories: the classes; None: those that occur, by name.
+        needs_masks: an object without a mask is a defect.
+        defects: found before.
+        pictures: where the segments of an image lie, where it has any.
+        segment_classes: what these segments are.
+    """
+    with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
+        found = list(pool.map(partial(_read_image, read_objects), images))
+    if categories is None:
+        names = {thing.category for _, things in found for thing in things if isinstance(thing, FoundObject)}
+        categories = Categories.of(sorted(names) or ["object"])
+    records, all_defects = [], list(defects)
+    next_id = 1
+    for image_id, (path, (size, things)) in enumerate(zip(images, found, strict=True), start=1):
+        annotations: list[Mapping[str, Any]] = []
+        is_usable = size is not None
+        for thing in things:
+            flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, categories, needs_masks)
+            if flaw is not None:
+                all_defects.append(Defect(flaw.problem.kind, flaw.where, flaw.problem.message, image_id))
+                is_usable = is_usable and not flaw.spoils_image
+            elif size is not None and isinstance(thing, FoundObject):
+                annotations.append(_annotation(thing, size, categories, image_id, next_id))
+                next_id += 1
+        if size is not None and is_usable:
+            records.append(ImageRecord(image_id, path, size, tuple(annotations), segments=pictures(path)))
+    return Dataset(tuple(records), categories, source, tuple(all_defects), segment_classes=segment_classes)
+
+
+def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] | None, Sequence[FoundObject | Flaw]]:
+    """(height, width), None where the file cannot be opened, and what was found."""
+    try:
+        size = image_size(path)
+    except DataError as error:
+        return None, [Flaw(f"image {path.name!r}", Problem("unreadable-image", str(error)), spoils_image=True)]
+    return size, list(read_objects(path, size))
+
+
+def _flaw(found: FoundObject, size: tuple[int, int] | None, categories: Categories, needs_masks: bool) -> Flaw | None:
+    """What makes an object unusable, if anything."""
+    problem = next(_problems(found, size, categories, needs_masks), None) if size is not None else None
+    return None if problem is None else Flaw(found.where, problem)
+
+
+def _problems(
+    found: FoundObject, size: tuple[int, int], categories: Categories, needs_masks: bool
+) -> Iterator[Problem]:
+    if found.category not in categories.names:
+        known = ", ".join(categories.names[:10])
+        yield Problem("unknown-category", f"there is no class {found.category!r} among {known}")
+    has_mask = bool(found.segmentation) or needs_masks
+    if found.box_xywh is not None or not has_mask:
+        problem = box_problem(found.box_xywh, size)
+        if problem is not None:
+            yield problem
+    if has_mask:
+        problem = mask_problem(found.segmentation, size)
+        if problem is not None:
+            yield problem
+
+
+def _annotation(
+    found: FoundObject, size: tuple[int, int], categories: Categories, image_id: int, annotation_id: int
+) -> dict[str, Any]:
+    box = found.box_xywh if found.box_xywh is not None else box_around(found.segmentation, size)
+    mask = {"segmentation": found.segmentation} if found.segmentation else {}
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": categories.ids[categories.names.index(found.category)],
+        "bbox": list(box),
+        **mask,
+        "iscrowd": 0,
+        **found.details,
+    }
