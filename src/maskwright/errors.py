@@ -31,6 +31,12 @@ class TrainingError(MaskwrightError):
     exit_status = 1
 
 
+class ResultError(MaskwrightError):
+    """Measured results are not what the recipe expects; everything else went well and is kept."""
+
+    exit_status = 1
+
+
 class MissingDependency(MaskwrightError):
     """An optional library is needed; the message names the extra that installs it."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+
+from maskwright.data.readers import READERS
 
 
 @pytest.fixture
@@ -51,4 +54,11 @@ def test_defective_dataset_is_evaluated_only_if_asked(here, tiny, defective):
     assert "defects" in refused.err
     allowed = here(*words, "--skip-bad")
     assert allowed.status == 0, allowed.err
-    assert "warning: left out: " in allowed.err
+    assert "warning: left out of " in allowed.err
+    assert "missing-image: image 2 ('gone.png')" in allowed.err
+
+
+def test_help_names_every_format(process):
+    outcome = process("data", "check", "--help")
+    assert outcome.status == 0
+    assert all(name in re.split(r"[\s,.│]+", outcome.out) for name in READERS)

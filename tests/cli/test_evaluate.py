@@ -26,18 +26,18 @@ def test_yolacts_table_is_printed_and_written_when_asked_for(here, tiny, words, 
     assert "AP50" in outcome.out
     assert "by YOLACT's rules" in outcome.out
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert metrics["yolact_table"].keys() == {"box", "mask"}
-    assert Metrics(metrics["yolact_table"]) == yolact_table(tmp_path / "out" / "results.json", tiny.annotations)
+    assert metrics["yolact"].keys() == {"box", "mask"}
+    assert Metrics(metrics["yolact"]) == yolact_table(tmp_path / "out" / "results.json", tiny.annotations)
 
 
 def test_without_the_option_there_is_only_cocos_table(here, words, tmp_path):
     outcome = here(*words, "--output", tmp_path / "out")
     assert "YOLACT" not in outcome.out
-    assert "yolact_table" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "yolact" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
 
 
 def test_an_unknown_table_is_refused(here, tiny, words):
-    assert here(*words, "--table", "voc").status == 2
+    assert here(*words, "--table", "pascal").status == 2
     predictor = load(str(tiny.recipe), "random", "cpu")
-    with pytest.raises(ConfigError, match="no table 'voc'; choose coco or yolact"):
-        evaluate(predictor, tiny.images, tiny.annotations, table="voc")
+    with pytest.raises(ConfigError, match="no table 'pascal'; choose of boundary, cityscapes, voc, yolact"):
+        evaluate(predictor, tiny.images, tiny.annotations, tables=["pascal"])

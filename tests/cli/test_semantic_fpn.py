@@ -1,4 +1,4 @@
-"""A semantic FPN through the commands: trained, told, predicted with, and not measured."""
+"""A semantic FPN through the commands: trained, told, predicted with, and measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 NETWORK = (
     "rpn.is_on=false", "mask_head.is_on=false", "semantic_head.is_on=true", "semantic_head.channels=32",
-    "panoptic.min_stuff_px=1",
+    "panoptic.min_stuff_px=1", "train.best_metric=semantic.mIoU",
 )  # fmt: skip
 
 
@@ -40,12 +40,13 @@ def trained(here, tiny, tmp_path_factory):
     return run, here("train", tiny.recipe, *tiny.overrides, *data, *NETWORK, "--output", run)
 
 
-def test_a_training_says_that_there_are_no_objects_to_measure(trained):
+def test_a_training_is_validated_by_the_classes_of_pixels(trained):
     run, outcome = trained
     assert (outcome.status, outcome.err) == (0, "")
     (line,) = [line for line in outcome.out.splitlines() if "validation" in line]
-    assert line.startswith("step 2/2  validation  loss ") and line.endswith("  no objects to measure")
+    assert line.startswith("step 2/2  validation  loss ") and "  semantic mIoU 0." in line
     assert (run / "checkpoints" / "best.safetensors").exists()
+    assert 0 <= json.loads((run / "metrics.json").read_text())["semantic"]["mIoU"] <= 1
 
 
 def test_its_checkpoint_is_told_as_a_semantic_fpn(here, trained):
@@ -67,11 +68,24 @@ def test_a_prediction_writes_its_stuff(here, tiny, trained, tmp_path):
         assert sorted(path.name for path in (tmp_path / "out" / folder).iterdir()) == ["1.png", "2.png", "3.png"]
 
 
-def test_measuring_it_is_refused(here, tiny, trained):
+def test_measuring_it_needs_segments(here, tiny, trained):
     model = trained[0] / "checkpoints" / "best.safetensors"
     outcome = here("evaluate", "--model", model, "--images", tiny.images, "--annotations", tiny.annotations)
     assert outcome.status == 2
-    assert outcome.err.startswith("error: recipe ") and "finds no objects (rpn.is_on=false)" in outcome.err
+    assert outcome.err.startswith("error: recipe ") and "has no segments to compare these with" in outcome.err
+
+
+def test_it_is_measured_on_panoptic_annotations(here, tiny, trained, tmp_path):
+    run, _ = trained
+    (run.parent / "panoptic").symlink_to(run.parent / "pictures")
+    model = run / "checkpoints" / "best.safetensors"
+    files = ("--images", tiny.images, "--annotations", run.parent / "panoptic.json", "--format", "coco_panoptic")
+    outcome = here("evaluate", "--model", model, *files, "--output", tmp_path / "out", "--device", "cpu")
+    assert outcome.status == 0, outcome.err
+    assert "mIoU" in outcome.out
+    measured = json.loads((tmp_path / "out" / "metrics.json").read_text())["semantic"]
+    assert measured == json.loads((run / "metrics.json").read_text())["semantic"]
+    assert measured["per_category"].keys() == {"things", "wall", "floor"}
 
 
 def test_the_help_of_predict_tells_of_panoptic_files(here):

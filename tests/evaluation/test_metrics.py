@@ -104,7 +104,7 @@ def test_the_table_tells_of_detections_that_were_left_out():
 
 def test_yolacts_table_is_shown_below_cocos():
     row = {"all": 0.5, "50": 0.75, "95": 0.25}
-    coco, yolact = metrics_table(Metrics({**PLAIN, "yolact_table": {"box": row, "mask": row}})).renderables
+    coco, yolact = metrics_table(Metrics({**PLAIN, "yolact": {"box": row, "mask": row}})).renderables
     assert coco.caption == "3 images, 1.5 s"
     assert [column.header for column in yolact.columns] == ["of", "all", "50", "95"]
     assert [list(column.cells) for column in yolact.columns][1:] == [["0.500"] * 2, ["0.750"] * 2, ["0.250"] * 2]

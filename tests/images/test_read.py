@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from maskwright.errors import DataError
-from maskwright.images.read import grey_to_8_bit, image_size, read_image
+from maskwright.images.read import image_size, read_image
+from maskwright.images.scale import to_8_bit
 
 HEIGHT, WIDTH = 37, 53
 
@@ -104,14 +105,14 @@ def test_sixteen_bit_grey_spans_the_smallest_camera_depth_that_holds_it(file_for
 
 def test_scaling_to_eight_bits_keeps_the_order_of_grey_values() -> None:
     values = np.random.default_rng(1).integers(0, 65536, (8, 9))
-    scaled = grey_to_8_bit(values).ravel()
+    scaled = to_8_bit(values).ravel()
     assert (np.diff(scaled[np.argsort(values.ravel())].astype(int)) >= 0).all()
 
 
 @pytest.mark.parametrize("values", [np.array([[0.0, 1.0]], np.float32), np.array([[-1, 5]]), np.array([[70000, 5]])])
 def test_grey_values_without_a_known_range_are_refused(values: np.ndarray) -> None:
     with pytest.raises(DataError, match="expected integers from 0 to 65535"):
-        grey_to_8_bit(values)
+        to_8_bit(values)
 
 
 def test_a_float_tiff_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -171,17 +172,28 @@ def test_a_file_without_permission_is_an_error_that_names_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("array", "found"),
     [
-        (np.zeros((4, 5, 3), np.float32), r"float32 of shape \(4, 5, 3\)"),
-        (np.zeros((3, 4, 5), np.uint8), r"uint8 of shape \(3, 4, 5\)"),
-        (np.zeros((4, 5, 4), np.uint8), r"uint8 of shape \(4, 5, 4\)"),
         (np.zeros((0, 5, 3), np.uint8), r"uint8 of shape \(0, 5, 3\)"),
-        (torch.zeros(4, 5, 3, dtype=torch.uint8), r"uint8 of shape \(4, 5, 3\)"),
+        (np.zeros((2, 4, 5, 3), np.uint8), r"uint8 of shape \(2, 4, 5, 3\)"),
         (torch.zeros(3, 4, 5), r"float32 of shape \(3, 4, 5\)"),
         (torch.zeros(2, 3, 4, 5, dtype=torch.uint8), r"uint8 of shape \(2, 3, 4, 5\)"),
     ],
 )
 def test_a_wrong_array_is_an_error_that_says_found_and_expected(array: Any, found: str) -> None:
     with pytest.raises(DataError, match=f"{found}; expected uint8"):
+        read_image(array)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((4, 5, 3), np.float32), "float32 values; expected integers from 0 to 65535: set pixels.bits=16"),
+        (np.zeros((4, 5, 4), np.uint8), "4 channels, the model takes 3; .* pixels.channels=4"),
+        (np.zeros((4, 5), bool), "bool values"),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), "4 channels, the model takes 3"),
+    ],
+)
+def test_an_array_that_the_model_cannot_take_is_an_error_that_says_why(array: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
         read_image(array)
 
 

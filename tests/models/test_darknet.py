@@ -15,7 +15,7 @@ BLOCKS = (1, 2, 8, 8, 4)
 
 def darknet(width: int = 8, norm: str = "batch") -> DarkNet53:
     torch.manual_seed(width)
-    return DarkNet53(width=width, norm=norm, norm_eps=1e-5).eval()
+    return DarkNet53(in_channels=3, width=width, norm=norm, norm_eps=1e-5).eval()
 
 
 def as_if_trained(network: nn.Module) -> None:

@@ -18,7 +18,7 @@ NAMES = ["test_convnext", "swin_tiny_patch4_window7_224", "mambaout_femto", "tes
 
 def network(name: str, seed: int = 0) -> TimmFeatures:
     torch.manual_seed(seed)
-    return TimmFeatures(name=name).eval()
+    return TimmFeatures(name=name, in_channels=3).eval()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,11 +71,11 @@ def test_every_weight_serves_the_stages() -> None:
 )
 def test_others_are_refused_in_one_line(name, reason) -> None:
     with pytest.raises(ConfigError, match=rf"^backbone\.name: .*{reason}") as caught:
-        TimmFeatures(name=name)
+        TimmFeatures(name=name, in_channels=3)
     assert "\n" not in str(caught.value)
 
 
 def test_without_timm_its_extra_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingDependency, match=r"'timm'; install it with: pip install 'maskwright\[timm\]'"):
-        TimmFeatures(name="test_resnet")
+        TimmFeatures(name="test_resnet", in_channels=3)

@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from maskwright.config import load_recipe
 from maskwright.data.readers import read_dataset
 from maskwright.data.readers.panoptic import read_panoptic
 from maskwright.errors import OutputError
+from maskwright.images.preprocess import Preprocess
 from maskwright.predict.coco_file import PredictionsFile
 from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files, write_json
 from maskwright.structures import Categories, CropMasks, Instances, SemanticMap
@@ -38,6 +40,7 @@ class TwoBoxes:
     """Stands for a predictor: finds two objects everywhere."""
 
     categories = CATEGORIES
+    preprocess = Preprocess.of(load_recipe("mask_rcnn"))
 
     def __call__(self, image, *_):
         return found_in(tuple(image.shape[1:]), 2)
@@ -185,8 +188,9 @@ def test_our_panoptic_files_can_be_trained_on(images, output):
     list(predict_files(WithSky(), images, output))
     panoptic = read_panoptic(output / "panoptic.json", output / "panoptic")
     dataset = read_dataset(images[0].parents[1], output / PREDICTIONS)
-    joined = panoptic.added_to(dataset, panoptic.stuff, has_things=True)
-    semantic = joined.records[2].targets(dataset.categories).semantic
+    joined = panoptic.added_to(dataset)
+    outputs = panoptic.classes.outputs(panoptic.classes.stuff, has_things=True, source=panoptic.source)
+    semantic = joined.records[2].targets(dataset.categories, outputs).semantic
     assert [int((semantic == output_).sum()) for output_ in (0, 1, 255)] == [32, 568, 0]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tiny_runs import CATEGORIES, log_of
 
@@ -103,6 +102,7 @@ SEMANTIC_FPN = {
     "semantic_head.is_on": True,
     "semantic_head.channels": 32,
     "backbone.norm": "group",
+    "train.best_metric": "semantic.mIoU",
 }
 
 
@@ -117,22 +117,35 @@ def test_a_semantic_fpn_that_could_not_be_validated_is_refused(
         mw.train(**training(tmp_path / "run", SEMANTIC_FPN))
 
 
-def test_a_semantic_fpn_is_trained_and_validated_by_its_loss_alone(
+def test_a_semantic_fpn_is_trained_and_validated_by_its_loss_and_the_classes_of_pixels(
     training: Any, panoptic: dict[str, str], dataset: Path, tmp_path: Path
 ) -> None:
     data = {**overrides_of(panoptic), **overrides_of(panoptic, "val")}
     settings = {"train.iterations": 8, "train.evaluate_every": 4}
     result = mw.train(**training(tmp_path / "run", {**SEMANTIC_FPN, **data, **settings}, validates=True))
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    validations = [line for line in log if line["part"] == "val"]
-    assert [set(line) for line in validations] == [{"step", "part", "loss_semantic"}] * 2
-    assert validations[1]["loss_semantic"] < validations[0]["loss_semantic"]
-    assert (result.metrics, result.steps, (tmp_path / "run" / "metrics.json").exists()) == (None, 8, False)
-    best, last = (mw.load(path, device="cpu") for path in (result.best, result.last))
-    weights = last.model.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in best.model.state_dict().items())
-    with pytest.raises(ConfigError, match="finds no objects"):
-        mw.evaluate(best, dataset / "images", dataset / "annotations.json")
+    first, second = [line for line in log if line["part"] == "val"]
+    assert second["loss_semantic"] < first["loss_semantic"]
+    assert result.metrics is not None
+    assert set(result.metrics["semantic"]["per_category"]) == {"things", "sky", "grass"}
+    assert second["semantic.mIoU"] == pytest.approx(result.metrics["semantic"]["mIoU"])
+    best = json.loads((tmp_path / "run" / "metrics.json").read_text())["semantic"]["mIoU"]
+    assert best == max(first["semantic.mIoU"], second["semantic.mIoU"])
+    with pytest.raises(ConfigError, match="has no segments"):
+        mw.evaluate(mw.load(result.best, device="cpu"), dataset / "images", dataset / "annotations.json")
+
+
+def test_the_default_best_metric_is_refused_for_a_semantic_fpn_before_the_first_step(
+    training: Any, panoptic: dict[str, str], tmp_path: Path
+) -> None:
+    settings = {
+        **SEMANTIC_FPN,
+        **overrides_of(panoptic),
+        **overrides_of(panoptic, "val"),
+        "train.best_metric": "mask.AP",
+    }
+    with pytest.raises(ConfigError, match=r"gives semantic alone; set it to semantic\.mIoU"):
+        mw.train(**training(tmp_path / "run", settings, validates=True))
 
 
 def test_a_semantic_fpn_starts_from_the_weights_of_a_panoptic_one(

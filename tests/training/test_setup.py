@@ -16,8 +16,9 @@ from maskwright.config import load_recipe
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import CheckpointError, ConfigError, DataError
 from maskwright.structures import Categories
+from maskwright.training.datasets import ids_of_dataset
 from maskwright.training.distributed import World
-from maskwright.training.setup import Run, ids_of_dataset, prepare_run
+from maskwright.training.setup import Run, prepare_run
 
 Training = Callable[..., Arguments]
 
@@ -130,7 +131,7 @@ def test_validation_categories_that_training_lacks_are_refused(
 
 def test_a_class_that_a_dataset_lacks_gets_an_id_that_none_has() -> None:
     own, dataset = Categories(("a", "b", "c"), (1, 2, 3)), Categories(("b",), (1,))
-    found = ids_of_dataset(own, dataset, "training")
+    found = ids_of_dataset(own, dataset, "train")
     assert found.names == own.names
     assert found.label_of(1) == 1
     assert len(set(found.ids)) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from maskwright.errors import CheckpointError
@@ -13,6 +14,8 @@ from maskwright.errors import CheckpointError
 _COUNTER = "num_batches_tracked"
 # layers whose length tells the number of classes → how many entries are no class
 _CLASS_LAYERS = {"box_head.class_logits.bias": 1, "semantic_head.logits.bias": 0}
+_RGB = 3
+_STEMS = ("backbone.stem.conv.weight", "backbone.stem.0.conv.weight")
 _RES5, _RES5_HEAD = "backbone.stages.3.", "res5."
 # what an ordinary backbone lacks of a deformable one, where it starts at zero
 _DEFORMABLE_ONLY = (".offsets.weight", ".offsets.bias", ".conv.bias")
@@ -99,6 +102,56 @@ def take_what_fits(weights: Mapping[str, Tensor], model: nn.Module) -> TransferR
     return TransferReport(tuple(taken), skipped, tuple(untouched))
 
 
+def inflate_stem(
+    weights: Mapping[str, Tensor], model: nn.Module, channels: int, is_bgr: bool
+) -> tuple[dict[str, Tensor], str | None]:
+    """Make the first convolution of a checkpoint fit a model of images with another number of channels.
+
+    Kernels of further channels repeat the old ones in turn, and each of the old is shared out among its repeats; with
+    fewer channels, what would repeat is added up, so that grey has the sum. An image whose channels are all equal thus
+    gets the same response as before.
+
+    Args:
+        weights: of the checkpoint, under our names; they are not changed.
+        model: that is to take them.
+        channels: of its images.
+        is_bgr: the recipe's order of three channels is blue, green, red; other numbers begin with red.
+
+    Returns:
+        The weights, and what was done in words; None where nothing was to be done.
+    """
+    wanted = model.state_dict()
+    name = next((name for name, value in weights.items() if _is_other_stem(name, value, wanted, channels)), None)
+    if name is None:
+        return dict(weights), None
+    old = weights[name]
+    kernels = old.flip(1) if is_bgr and old.shape[1] == _RGB else old
+    kernels = _shared_out(kernels, channels)
+    kernels = kernels.flip(1) if is_bgr and channels == _RGB else kernels
+    told = f"inflated from {old.shape[1]} to {channels} channels"
+    if not model.get_parameter(name).requires_grad:
+        told += ", and kept so by backbone.frozen_stages: 0 lets it learn"
+    return {**weights, name: kernels}, told
+
+
+def _is_other_stem(name: str, value: Tensor, wanted: Mapping[str, Tensor], image_channels: int) -> bool:
+    """Whether it is a convolution that fits, but for the channels of the images it sees."""
+    if not name.startswith("backbone.") or name not in wanted or value.ndim != 4 or wanted[name].ndim != 4:
+        return False
+    (out, channels, *kernel), (wanted_out, wanted_channels, *wanted_kernel) = value.shape, wanted[name].shape
+    return (out, kernel) == (wanted_out, wanted_kernel) and channels != wanted_channels == image_channels
+
+
+def _shared_out(kernels: Tensor, channels: int) -> Tensor:
+    """(out, c, k, k) → (out, channels, k, k) with the same sum over the channels."""
+    old = kernels.shape[1]
+    places = torch.arange(max(old, channels), device=kernels.device)
+    repeats = torch.bincount(places % old, minlength=old)
+    shares = kernels / repeats.to(kernels.dtype)[:, None, None]
+    inflated = kernels.new_zeros((len(kernels), channels, *kernels.shape[2:]))
+    return inflated.index_add(1, places % channels, shares[:, places % old])
+
+
 def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
@@ -158,4 +211,14 @@ def explain_misfit(report: FitReport) -> str:
     parts += [f"{len(report.unexpected)} unknown, first {report.unexpected[0]}"] if report.unexpected else []
     if any(name.startswith("backbone.") and name.endswith(".running_mean") for name in report.unexpected):
         parts.append("its backbone has batch normalisation: set backbone.norm=batch")
+    parts += [_explain_channels(*report.mismatched[stem]) for stem in _STEMS if stem in report.mismatched]
     return "; ".join(parts)
+
+
+def _explain_channels(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if len(given) != len(wanted) or given[1:2] == wanted[1:2]:
+        return "its stem has another form"
+    return (
+        f"it was trained on images with {given[1]} channels, the recipe has pixels.channels={wanted[1]}; set that to "
+        f"{given[1]}, or train it on yours: train.initial_weights=FILE"
+    )

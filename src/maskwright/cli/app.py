@@ -9,6 +9,8 @@ import typer
 from maskwright import __version__
 from maskwright.cli.convert import convert
 from maskwright.cli.data_check import check
+from maskwright.cli.data_convert import convert_dataset
+from maskwright.cli.data_show import show
 from maskwright.cli.demo import demo
 from maskwright.cli.evaluate import evaluate
 from maskwright.cli.inspect import inspect
@@ -43,6 +45,8 @@ app = typer.Typer(
 for _command in (demo, predict, evaluate, train, recipes, inspect, convert):
     app.command()(_command)
 
-_data = typer.Typer(help="Verify a dataset.", no_args_is_help=True)
+_data = typer.Typer(help="Verify a dataset, convert it, look at it.", no_args_is_help=True)
 _data.command()(check)
+_data.command()(show)
+_data.command("convert")(convert_dataset)
 app.add_typer(_data, name="data")

@@ -22,7 +22,10 @@ def check(
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
 ) -> None:
-    """List all defects of a dataset, with counts; the exit status is 2 where there are any."""
+    """List all defects of a dataset in any format, with counts; the exit status is 2 where there are any.
+
+    ANNOTATIONS is one file, as COCO and LVIS have it, or the folder with a file for every image.
+    """
     from maskwright.data.doctor import check_dataset
 
     with keeping(lambda: "nothing is changed"), progress("images") as advance:

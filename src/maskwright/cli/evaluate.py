@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskwright.cli.options import (
     AnnotationsHelp,
+    AugmentedOption,
     DeviceOption,
     FormatOption,
     ImagesHelp,
     MaxDetectionsOption,
     ModelOption,
+    OverlapOption,
     PrecisionOption,
     SetOption,
+    TileOption,
     WeightsOption,
 )
-from maskwright.cli.terminal import keeping, print_metrics, progress, say, warn
+from maskwright.cli.terminal import keeping, print_metrics, print_table, progress, say, warn
+
+if TYPE_CHECKING:
+    from maskwright.data.record import Dataset
+    from maskwright.predict.evaluate import Evaluation
 
 _RESULTS = "results.json"
 
@@ -28,49 +35,73 @@ _RESULTS = "results.json"
 def evaluate(
     model: ModelOption,
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help=ImagesHelp)],
-    annotations: Annotated[Path, typer.Option("--annotations", metavar="FILE", help=AnnotationsHelp)],
+    annotations: Annotated[Path, typer.Option("--annotations", metavar="PATH", help=AnnotationsHelp)],
     weights: WeightsOption = None,
     format: FormatOption = "coco",  # noqa: A002 - the word of the command line
     max_detections: MaxDetectionsOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="Folder for metrics.json and results.json.")
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Folder for metrics.json, results.json and report.html."),
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "fp32",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be used of the dataset.")] = False,
-    table: Annotated[
-        Literal["coco", "yolact"],
-        typer.Option("--table", help="yolact adds the AP table of YOLACT's own evaluation to COCO's."),
-    ] = "coco",
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", metavar="NAME", help="Measure by a further rule: boundary, cityscapes, voc, yolact; repeatable."
+        ),
+    ] = None,
+    tta: AugmentedOption = False,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     changes: SetOption = None,
 ) -> None:
-    """Measure a model: COCO's AP and AR of boxes and masks.
+    """Measure a model: COCO's AP and AR of boxes, masks and keypoints, or LVIS's where annotations cover some classes.
 
-    With --output writes DIR/metrics.json and DIR/results.json, a COCO results list. DIR must be new, empty, or hold an
-    earlier evaluation, which is replaced.
+    Models with a semantic head get mIoU and panoptic quality too, where the dataset has segments. With --output writes
+    DIR/metrics.json, DIR/report.html and DIR/results.json, a COCO results list. DIR must be new, empty, or hold an
+    earlier evaluation, which is replaced. The exit status is 1 where the recipe expects other results.
     """
     from maskwright.cli.loading import load_predictor
     from maskwright.data.readers import read_dataset
-    from maskwright.predict.evaluate import evaluate_dataset
-    from maskwright.predict.writing import claim_output, write_json
+    from maskwright.evaluation.expected import expected_table, refuse_missed
+    from maskwright.predict.evaluate import evaluate_dataset, refuse_unmeasurable
+    from maskwright.predict.writing import claim_output
 
     if output is not None:
         claim_output(output, _RESULTS)
-    predictor = load_predictor(model, weights, device, precision, changes)
+    predictor = load_predictor(
+        model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
+    )
     dataset = read_dataset(images, annotations, format, needs_masks="mask" in predictor.recipe.measured)
     if not skip_bad:
         dataset.refuse_defects()
-    elif dataset.defects:
-        warn(f"left out: {dataset.defect_summary()}")
-    limit = max_detections or predictor.max_detections
+    for line in dataset.skipped_lines():
+        warn(line)
+    refuse_unmeasurable(predictor, dataset, tables or ())
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:
-        evaluation = evaluate_dataset(predictor, dataset, limit, advance, table)
+        evaluation = evaluate_dataset(predictor, dataset, max_detections, advance, tables or ())
     print_metrics(evaluation.metrics)
-    warn_of_limit(evaluation.results, limit)
+    if tile is None:
+        warn_of_limit(evaluation.results, max_detections or predictor.max_detections)
     if output is not None:
-        write_json(output / _RESULTS, evaluation.results)
-        write_json(output / "metrics.json", evaluation.metrics.to_dict())
-        say(f"metrics.json and {_RESULTS} → {output}")
+        _write(evaluation, dataset, output, model)
+    if evaluation.checks:
+        print_table(expected_table(evaluation.checks))
+    refuse_missed(evaluation.checks)
+
+
+def _write(evaluation: Evaluation, dataset: Dataset, output: Path, model: str) -> None:
+    from maskwright.predict.writing import write_json
+    from maskwright.report import write_report
+
+    metrics = evaluation.metrics
+    write_json(output / _RESULTS, evaluation.results)
+    write_json(output / "metrics.json", metrics.to_dict())
+    limit = int(metrics.get("max_detections", 100))
+    write_report(output / "report.html", dataset, evaluation.results, metrics, title=model, max_detections=limit)
+    say(f"metrics.json, report.html and {_RESULTS} → {output}")
 
 
 def warn_of_limit(results: Sequence[Mapping[str, Any]], limit: int) -> None:

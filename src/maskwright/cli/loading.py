@@ -7,19 +7,37 @@ from typing import TYPE_CHECKING, Literal
 
 from maskwright.cli.options import read_overrides
 from maskwright.cli.terminal import warn
+from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
     from maskwright.predict.predictor import Predictor
 
 
 def load_predictor(
-    model: str, weights: str | None, device: str, precision: Literal["fp32", "bf16"], changes: Sequence[str] | None
+    model: str,
+    weights: str | None,
+    device: str,
+    precision: Literal["fp32", "bf16"],
+    changes: Sequence[str] | None,
+    *,
+    is_augmented: bool = False,
+    tile_px: int | None = None,
+    overlap_px: int | None = None,
 ) -> Predictor:
-    """As `maskwright.load`; warns where the recipe loads no weights by itself and none were asked for."""
+    """As `maskwright.load`, then augmented or tiled as asked for.
+
+    Warns where the recipe loads no weights by itself and none were asked for.
+
+    Raises:
+        ConfigError: an overlap without tiles, or what the model cannot do.
+    """
     from maskwright.predict.loading import is_checkpoint, load
 
     predictor = load(model, weights, device, read_overrides(changes), precision)
     if weights is None and not is_checkpoint(model) and predictor.recipe.default_weights is None:
         listed = f", for example {next(iter(predictor.recipe.weights))}" if predictor.recipe.weights else ""
         warn(f"recipe {model} loads no weights unasked, so these are random and find nothing; give --weights{listed}")
-    return predictor
+    predictor = predictor.augmented() if is_augmented else predictor
+    if overlap_px is not None and tile_px is None:
+        raise ConfigError("--overlap is of tiles: give --tile too")
+    return predictor if tile_px is None else predictor.tiled(tile_px, overlap_px)

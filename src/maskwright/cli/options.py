@@ -26,6 +26,25 @@ MaxDetectionsOption = Annotated[
     int | None,
     typer.Option("--max-detections", metavar="N", min=1, help="Detections per image; by default the recipe's."),
 ]
+AugmentedOption = Annotated[
+    bool,
+    typer.Option(
+        "--tta", help="Test-time augmentation: several sizes, mirrored too, as the recipe's table `augmented` says."
+    ),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        metavar="PX",
+        min=1,
+        help="Cut images into windows of this side, for those too large for one pass; their objects are joined.",
+    ),
+]
+OverlapOption = Annotated[
+    int | None,
+    typer.Option("--overlap", metavar="PX", min=0, help="Pixels that windows share; by default a quarter."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. detect.nms_iou=0.6; repeatable."),
@@ -34,8 +53,16 @@ OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. train.batch_size=4.")
 ]
 ImagesHelp = "Folder of the image files."
-AnnotationsHelp = "Annotation file."
-FormatOption = Annotated[str, typer.Option("--format", metavar="F", help="How the annotations are written.")]
+AnnotationsHelp = "Annotation file, or the folder of them; the format says which."
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help="How the annotations are written: coco, coco_panoptic, lvis, voc, sbd, cityscapes, cityscapes_polygons, "
+        "yolo, labelme, masks or id_maps.",
+    ),
+]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]
 
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwright.cli.options import (
+    AugmentedOption,
     DeviceOption,
     MaxDetectionsOption,
     ModelOption,
     OutputOption,
+    OverlapOption,
     PrecisionOption,
     SetOption,
+    TileOption,
     WeightsOption,
 )
 from maskwright.cli.terminal import keeping, progress, say
@@ -50,6 +53,9 @@ def predict(
     precision: PrecisionOption = "fp32",
     overlays: _Overlays = True,
     frames: _MostFrames = None,
+    tta: AugmentedOption = False,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     changes: SetOption = None,
 ) -> None:
     """Find the objects in images, videos or what a camera sees.
@@ -70,7 +76,9 @@ def predict(
     claim_output(output, PREDICTIONS)
     found = find_sources(sources)
     total = count_images(found, frames)
-    predictor = load_predictor(model, weights, device, precision, changes)
+    predictor = load_predictor(
+        model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
+    )
     outcomes = predict_files(
         predictor,
         found,

@@ -9,6 +9,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from maskwright.evaluation import Metrics
 
 # between two plain lines of progress
@@ -93,11 +95,16 @@ def _plain_lines(what: str, total: int | None) -> Advance:
 
 def print_metrics(metrics: Metrics) -> None:
     """The table of an evaluation."""
-    from rich.console import Console
-
     from maskwright.evaluation import metrics_table
+
+    print_table(metrics_table(metrics))
+
+
+def print_table(table: RenderableType) -> None:
+    """A table of rich's."""
+    from rich.console import Console
 
     console = Console()
     # a pipe has no width of its own, and a table cut to 80 columns loses numbers
-    console.print(metrics_table(metrics), width=None if console.is_terminal else 120)
+    console.print(table, width=None if console.is_terminal else 120)
     sys.stdout.flush()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskwright.cli.options import DeviceOption, OverridesArgument, read_overrides
-from maskwright.cli.terminal import keeping, print_metrics, say
+from maskwright.cli.terminal import keeping, print_metrics, print_table, say
 
 if TYPE_CHECKING:
     from maskwright.training.run import TrainResult
@@ -30,9 +30,11 @@ def train(
     data.val.images=more data.val.annotations=more.json --output runs/first
 
     Writes DIR/checkpoints/last.safetensors and best.safetensors, each a --model for every other command, and
-    metrics.json, log.jsonl and TensorBoard events. Works under torchrun.
+    metrics.json, log.jsonl and TensorBoard events. Works under torchrun. The exit status is 1 where the results are not
+    those that the recipe expects.
     """
     from maskwright.config import load_recipe
+    from maskwright.evaluation.expected import refuse_missed
     from maskwright.training.run import train as run_training
 
     resolved = load_recipe(recipe, read_overrides(changes))
@@ -41,10 +43,20 @@ def train(
         result = run_training(resolved, output=output, resume=resume, device=device, report=report)
     if int(os.environ.get("RANK", "0")) == 0:  # torchrun sets it
         _tell_result(result, output)
+        refuse_missed(result.checks)
+
+
+# of the validation's numbers, those on its line
+_TOLD = ("box.AP", "mask.AP", "keypoints.AP", "semantic.mIoU", "panoptic.PQ")
 
 
 def _start_lines(numbers: Mapping[str, Any]) -> Iterator[str]:
-    """What was taken of the initial weights and, of a part, what was not and why."""
+    """What was left out of the data and measured on it; what was taken of the initial weights, and what not and why."""
+    yield from numbers.get("left_out", ())
+    if "measured" in numbers:
+        yield _measured_line(numbers["measured"])
+    if "initial_weights" not in numbers:
+        return
     if numbers["initial_weights"] is None:
         yield (
             f"starts at random, and backbone.frozen_stages={numbers['frozen_stages']} keeps the first stages so: give "
@@ -53,10 +65,17 @@ def _start_lines(numbers: Mapping[str, Any]) -> Iterator[str]:
         return
     whole = "part of" if "random" in numbers else f"the {numbers['taken']} of"
     yield f"starts from {whole} {numbers['initial_weights']}: {numbers['tensors']} tensors"
+    if "stem" in numbers:
+        yield f"  stem {numbers['stem']}"
     for reason, names in _by_reason(numbers.get("skipped", {})).items():
         yield f"  not taken: {', '.join(names)} ({reason})"
     if "random" in numbers:
         yield f"  start at random: {', '.join(numbers['random']) or 'none'}"
+
+
+def _measured_line(measured: Mapping[str, Any]) -> str:
+    means, stds = (", ".join(f"{value:.4g}" for value in measured[name]) for name in ("mean", "std"))
+    return f"measured over {measured['images']} images: pixels.mean {means}; pixels.std {stds}"
 
 
 def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
@@ -82,8 +101,9 @@ def line_printer(total: int, *, is_resumed: bool) -> Callable[[int, Mapping[str,
             for text in _start_lines(numbers):
                 say(text)
             return
-        if part == "val":
-            say(f"step {step}/{total}  validation  {_validation_numbers(numbers)}")
+        if part in ("val", "augmented"):
+            what = "validation" if part == "val" else "with test-time augmentation"
+            say(f"step {step}/{total}  {what}  {_validation_numbers(numbers)}")
             return
         line = f"step {step}/{total}  loss {numbers['loss']:.4f}  lr {numbers['learning_rate']:.2e}"
         if previous is not None:
@@ -96,10 +116,10 @@ def line_printer(total: int, *, is_resumed: bool) -> Callable[[int, Mapping[str,
 
 
 def _validation_numbers(numbers: Mapping[str, float]) -> str:
-    loss = sum(value for name, value in numbers.items() if name.startswith("loss_"))
-    kinds = [kind for kind in ("box", "mask", "keypoints") if f"{kind}.AP" in numbers]
-    scores = [f"{kind} AP {numbers[f'{kind}.AP']:.3f}" for kind in kinds]
-    return "  ".join([f"loss {loss:.4f}", *(scores or ["no objects to measure"])])
+    losses = [value for name, value in numbers.items() if name.startswith("loss_")]
+    told = [f"loss {sum(losses):.4f}"] if losses else []
+    scores = [f"{name.replace('.', ' ')} {numbers[name]:.3f}" for name in _TOLD if name in numbers]
+    return "  ".join([*told, *(scores or ["no objects to measure"])])
 
 
 def _what_is_kept(output: Path) -> str:
@@ -110,9 +130,13 @@ def _what_is_kept(output: Path) -> str:
 
 
 def _tell_result(result: TrainResult, output: Path) -> None:
+    from maskwright.evaluation.expected import expected_table
+
     if result.metrics is not None:
         print_metrics(result.metrics)
     say(f"{result.steps} steps done")
     say(f"best weights  {result.best}")
     say(f"last weights  {result.last}")
+    if result.checks:
+        print_table(expected_table(result.checks))
     say(f"use them with: maskwright predict IMAGES --model {result.best} --output {output / 'predictions'}")

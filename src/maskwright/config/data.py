@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
 from maskwright.config.base import StrictModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
+AnnotationFormat = Literal[
+    "coco",
+    "coco_panoptic",
+    "lvis",
+    "voc",
+    "sbd",
+    "cityscapes",
+    "cityscapes_polygons",
+    "yolo",
+    "labelme",
+    "masks",
+    "id_maps",
+]
 
 
 class DatasetConfig(StrictModel):
-    """One split of a dataset."""
+    """One split of a dataset: where it is, which of its classes are used and under which names."""
 
     images: str | None = Field(None, description="folder with the images")
-    annotations: str | None = Field(None, description="annotation file")
-    format: Literal["coco"] = Field("coco", description="how the annotations are written")
+    annotations: str | None = Field(None, description="annotation file, or the folder of them; the format says which")
+    format: AnnotationFormat = Field("coco", description="how the annotations are written")
     panoptic_annotations: str | None = Field(
         None, description="COCO panoptic annotation file of the same images; a semantic head learns from it"
     )
     panoptic_images: str | None = Field(None, description="folder with the segment pictures (PNG) of that file")
+    rename: dict[str, str] = Field(
+        {}, description="class in the data → class in the model; several may become one, and what is not named stays"
+    )
+    only: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="classes of objects that are kept, by their new names; none: all. Images that lose all their "
+        "objects stay as negatives, unless data.uses_empty_images is off",
+    )
+    repeats: float = Field(
+        1.0, gt=0, description="how often each image is drawn in an epoch of training, on average: 2, 0.5, …"
+    )
     skip_bad: bool = Field(False, description="leave out what cannot be used, instead of refusing the dataset")
 
     @model_validator(mode="after")
@@ -80,14 +105,52 @@ class AugmentConfig(StrictModel):
         return self
 
 
-class DataConfig(StrictModel):
-    """The datasets and their loading."""
+ONE_DATASET, SEVERAL_DATASETS = "one dataset", "several datasets"
 
-    train: DatasetConfig = DatasetConfig()
-    val: DatasetConfig = DatasetConfig()
+
+def _one_or_several(value: Any) -> str:
+    return SEVERAL_DATASETS if isinstance(value, list | tuple) else ONE_DATASET
+
+
+def _not_empty(tables: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
+    if not tables:
+        raise ValueError("the list of datasets is empty; give a table for each")
+    return tables
+
+
+# told apart before they are checked, so that an error is about what was meant
+Datasets = Annotated[
+    Annotated[DatasetConfig, Tag(ONE_DATASET)]
+    | Annotated[tuple[DatasetConfig, ...], AfterValidator(_not_empty), Tag(SEVERAL_DATASETS)],
+    Discriminator(_one_or_several),
+]
+
+
+class DataConfig(StrictModel):
+    """The datasets and their loading.
+
+    Each of `train` and `val` is a table, or a list of tables whose images are joined and whose classes are united by
+    name. Every dataset must then be annotated for all classes that its images show: an object of a class that only
+    another dataset has is background to the losses.
+    """
+
+    train: Datasets = DatasetConfig()
+    val: Datasets = DatasetConfig()
     augment: AugmentConfig = AugmentConfig()
     workers: int = Field(2, ge=0, description="loader processes; the result does not depend on it")
     groups_by_aspect: bool = Field(
         True, description="batches of only landscape or only portrait images, for less padding"
     )
     uses_empty_images: bool = Field(True, description="images without objects are trained on, as negatives")
+    repeat_threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="images with a class that fewer than this share of the images have are drawn more often (LVIS, "
+        "appendix B.2: 0.001): √(threshold / share) times for the rarest class; none: all alike",
+    )
+
+    def tables(self, part: Literal["train", "val"]) -> tuple[DatasetConfig, ...]:
+        """The tables of a part, be it one or a list of them."""
+        given: DatasetConfig | tuple[DatasetConfig, ...] = getattr(self, part)
+        return (given,) if isinstance(given, DatasetConfig) else given

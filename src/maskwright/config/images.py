@@ -4,23 +4,78 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from maskwright.config.base import StrictModel
 
-Triple = tuple[float, float, float]
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_RGB = 3
+
+Statistic = tuple[float, ...] | None
 
 
 class PixelsConfig(StrictModel):
-    """Pixel values of the network input: (value / divisor - mean) / std, per channel."""
+    """Pixel values of the network input: (value / divisor - mean) / std, per channel.
 
-    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="order in which the network sees the channels")
-    divisor: float = Field(255.0, gt=0, description="8-bit values are divided by this first")
-    mean: Triple = Field((0.485, 0.456, 0.406), description="subtracted, in the network's channel order (ImageNet's)")
-    std: Triple = Field((0.229, 0.224, 0.225), description="divided by, in the network's channel order (ImageNet's)")
+    Files of any depth are read on one scale, from 0 to 255, so that statistics and published weights keep their
+    meaning.
+    """
+
+    channels: int = Field(
+        3,
+        gt=0,
+        description="that the network sees; 3: RGB, grey images fill it with equal ones; 1: grey, of RGB its luma; "
+        "others: as many as the files have, in their order (NPY, TIFF)",
+    )
+    bits: Literal[8, 10, 12, 14, 16] = Field(
+        8,
+        description="8: whole values, and deeper grey comes down to them by the smallest camera depth that holds the "
+        "image; more: integers of so many bits (2^bits - 1 becomes 255) and floats keep their fractions",
+    )
+    float_range: tuple[float, float] = Field(
+        (0.0, 1.0), description="values of floating-point files that become 0 and 255; no value may lie outside"
+    )
+    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="order in which the network sees three channels")
+    divisor: float = Field(255.0, gt=0, description="values from 0 to 255 are divided by this first")
+    mean: Statistic = Field(
+        _IMAGENET_MEAN,
+        description="subtracted, in the network's channel order (ImageNet's); none: measured over the training images "
+        "before the first step, as where there are not three channels and nothing is given",
+    )
+    std: Statistic = Field(
+        _IMAGENET_STD, description="divided by, in the network's channel order (ImageNet's); none: as mean"
+    )
+
+    @property
+    def is_bgr(self) -> bool:
+        """Whether the network sees blue first; other than three channels have the order of their file."""
+        return self.channel_order == "bgr" and self.channels == _RGB
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_imagenet(cls, table: Any) -> Any:
+        """ImageNet's statistics are those of three channels alone."""
+        if isinstance(table, Mapping) and table.get("channels", _RGB) != _RGB:
+            return {"mean": None, "std": None, **table}
+        return table
+
+    @model_validator(mode="after")
+    def _check_statistics(self) -> Self:
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers is not None and len(numbers) != self.channels:
+                raise ValueError(
+                    f"pixels.{name} has {len(numbers)} numbers, but pixels.channels is {self.channels}: give one for "
+                    "each channel, or null to measure them over the training images"
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("pixels.std: every number must be above 0; leave out a channel that never varies")
+        if self.float_range[0] >= self.float_range[1]:
+            raise ValueError("pixels.float_range: the first number must be below the second")
+        return self
 
 
 _ROUNDINGS: dict[str, Callable[[float], int]] = {
@@ -70,6 +125,15 @@ class ResizePolicy(StrictModel, ABC):
         """Side of the square in whose middle each image lies; None: images lie at the top left."""
         return None
 
+    @property
+    @abstractmethod
+    def side_px(self) -> int:
+        """The side that images are resized to: the shorter one, or that of the square."""
+
+    @abstractmethod
+    def to_side(self, side_px: int, long_side: int) -> Self:
+        """The same policy with another `side_px`, and another limit on the longer side where it has one."""
+
     @abstractmethod
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
         """Network size of an image of (height, width), times a random factor in training; at least 1 × 1."""
@@ -92,6 +156,13 @@ class ShortSideResize(ResizePolicy):
     def canvas_px(self) -> int | None:
         """As `is_centred` says."""
         return self.long_side if self.is_centred else None
+
+    @property
+    def side_px(self) -> int:
+        return self.short_side
+
+    def to_side(self, side_px: int, long_side: int) -> Self:
+        return self.model_copy(update={"short_side": side_px, "long_side": max(side_px, long_side)})
 
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
         """Each side is rounded by itself.
@@ -121,6 +192,13 @@ class SquareResize(ResizePolicy):
         True, description="final boxes are cut down to whole pixels of the image, as YOLACT does; masks are not"
     )
     pad_multiple: int = Field(1, gt=0, description="a batch is padded with zeros to multiples of this, right and below")
+
+    @property
+    def side_px(self) -> int:
+        return self.size
+
+    def to_side(self, side_px: int, long_side: int) -> Self:
+        return self.model_copy(update={"size": min(side_px, long_side)})
 
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:  # noqa: ARG002
         """The same for every image.

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
-from maskwright.config.overrides import explain, merge, nearest_names, nest_overrides
+from maskwright.config.overrides import explain, merge, nearest_names, with_overrides
 from maskwright.config.run import Recipe
 from maskwright.config.yolact import YolactRecipe
 from maskwright.errors import ConfigError
@@ -43,7 +43,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 
 def recipe_from_table(table: Mapping[str, Any], source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Check a recipe given as nested dicts (read from YAML or out of a checkpoint); `source` is named in errors."""
-    table = merge(table, nest_overrides(overrides or {}))
+    table = with_overrides(table, overrides or {})
     family = table.get("family", "mask_rcnn")
     if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(f"{source}: no family called {family!r}; choose one of {', '.join(FAMILIES)}")

@@ -11,7 +11,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from maskwright.config.backbone import BACKBONE_KINDS
+from maskwright.config.data import ONE_DATASET, SEVERAL_DATASETS
 from maskwright.errors import ConfigError
+
+# parts of a place in pydantic's errors that say which kind of table was checked, and are no keys
+_KINDS = (*BACKBONE_KINDS, ONE_DATASET, SEVERAL_DATASETS)
+
+
+# of a table `pixels` that does not say how many channels there are
+_RGB = 3
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -57,17 +65,58 @@ def nest_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def with_overrides(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's table with dotted keys laid over it; a number in a key is a place in a list, counted from 0.
+
+    Raises:
+        ConfigError: a key goes into a list without saying which entry is meant, or names one that is not there.
+
+    >>> with_overrides({"data": {"train": [{"images": "a"}, {"images": "b"}]}}, {"data.train.1.images": "c"})
+    {'data': {'train': [{'images': 'a'}, {'images': 'c'}]}}
+    """
+    return merge(table, _whole_lists(table, nest_overrides(overrides), ""))
+
+
+def _whole_lists(old: Mapping[str, Any], changes: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The changes, where those of single entries of a list in `old` are replaced by that list, changed."""
+    whole = dict(changes)
+    for name, change in changes.items():
+        inner, key = old.get(name), f"{prefix}{name}"
+        if isinstance(change, Mapping) and isinstance(inner, Mapping):
+            whole[name] = _whole_lists(inner, change, f"{key}.")
+        elif isinstance(change, Mapping) and isinstance(inner, list | tuple):
+            whole[name] = _changed_list(inner, change, key)
+    return whole
+
+
+def _changed_list(entries: Sequence[Any], changes: Mapping[str, Any], key: str) -> list[Any]:
+    changed = list(entries)
+    for place, change in changes.items():
+        if not str(place).isdecimal() or int(place) >= len(changed):
+            raise ConfigError(
+                f"{key} is a list of {len(changed)} in this recipe and has no {place!r}: say which entry is meant, "
+                f"as in {key}.0{'.images' if key.startswith('data.') else ''}=…, or set {key}=[…] whole"
+            )
+        old = changed[int(place)]
+        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
+        changed[int(place)] = merge(old, _whole_lists(old, change, f"{key}.{place}.")) if is_table else change
+    return changed
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes` laid over it, table by table; a value or a list replaces the old one whole.
 
-    So does a table that is of another `kind` than the old one, whose keys it need not have.
+    So does a table that is of another `kind` than the old one, whose keys it need not have. The mean and std of so many
+    `channels` are not laid under those of another number.
 
     >>> merge({"backbone": {"depth": 50}}, {"backbone": {"kind": "darknet53"}})  # where none is said, it is the first
     {'backbone': {'kind': 'darknet53'}}
     """
     if "kind" in changes and changes["kind"] != base.get("kind", BACKBONE_KINDS[0]):
         return dict(changes)
-    merged = dict(base)
+    own = base.get("channels", _RGB)
+    is_of_others = "mean" in base and changes.get("channels", own) != own
+    merged = {key: value for key, value in base.items() if not (is_of_others and key in ("mean", "std"))}
     for key, value in changes.items():
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
@@ -97,14 +146,27 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
 
 
 def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in problem["loc"] if part not in BACKBONE_KINDS)
+    key = ".".join(str(part) for part in problem["loc"] if part not in _KINDS)
     if problem["type"] == "union_tag_invalid":
         return f"{key}.kind: {problem['ctx']['tag']!r} is none of {', '.join(BACKBONE_KINDS)}"
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
         return f"{key}: {message}, got {problem['input']!r}" if key else message
-    nearest = nearest_names(key, list(dotted_keys(model)))
+    table, _, last = key.rpartition(".")
+    if last.isdecimal():
+        return f"{table} is no list here, so it has no entry {last}; leave the number out, or set {table}=[…]"
+    nearest = _nearest_keys(key, list(dotted_keys(model)))
     return f"unknown key {key!r}" + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
+
+
+def _nearest_keys(key: str, known: Sequence[str]) -> list[str]:
+    """As `nearest_names`, for a key that may go into a list: `known` keys do not count its entries."""
+    table, _, _ = key.rpartition(".")
+    unnumbered = ".".join(part for part in table.split(".") if not part.isdecimal())
+    if unnumbered == table:
+        return nearest_names(key, known)
+    nearest = nearest_names(f"{unnumbered}.{key.rpartition('.')[2]}", known)
+    return [f"{table}{name.removeprefix(unnumbered)}" if name.startswith(unnumbered) else name for name in nearest]
 
 
 def nearest_names(name: str, known: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from maskwright.config.data import DataConfig
 from maskwright.config.detect import DetectConfig
 from maskwright.config.images import PixelsConfig, ResizePolicy
 from maskwright.config.overrides import merge
+from maskwright.config.testing import AugmentedConfig, Expected, TilesConfig
 from maskwright.config.train import TrainConfig
 
 
@@ -42,8 +43,15 @@ class Recipe(StrictModel):
     resize: ResizePolicy
     backbone: BackboneConfig = ResNetConfig()
     detect: DetectConfig = DetectConfig()
+    augmented: AugmentedConfig = AugmentedConfig()
+    tiles: TilesConfig = TilesConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    expected: dict[str, Expected] = Field(
+        {},
+        description="entries of metrics.json, such as mask.AP, and what they should be: 0.36 ± 0.02; augmented.mask.AP "
+        "is that with test-time augmentation. `evaluate` and `train` exit with 1 where they are not",
+    )
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -51,6 +51,10 @@ class TrainConfig(StrictModel):
         None, gt=0, description="per image in evaluation; none: as detect.max_detections"
     )
 
+    evaluates_augmented: bool = Field(
+        False, description="the last evaluation is done with test-time augmentation too; metrics are in `augmented`"
+    )
+
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         if self.batch_size % self.accumulate:

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import ShortSideResize
+from maskwright.config.images import PixelsConfig, ShortSideResize
 from maskwright.errors import ConfigError
 from maskwright.structures import CropMasks, Targets
 from maskwright.structures.keypoints import Keypoints, mirror_order
@@ -29,6 +29,11 @@ Load = CropMasks | Keypoints | LabelMap
 
 # attempts at a crop before another least IoU is drawn, as in SSD's PyTorch ports
 _CROP_TRIALS = 50
+# factors on brightness and contrast, from and to (SSD, as in torchvision's distortion)
+_DISTORTIONS = ((0.875, 1.125), (0.5, 1.5))
+_RGB = 3
+_WHITE = 255.0
+_RGB_8_BIT = PixelsConfig()
 
 
 class Resize(Protocol):
@@ -126,6 +131,31 @@ class RandomWindow(v2.Transform):
         return self._call_kernel(functional.crop, inpt, **params)
 
 
+class BrightnessAndContrast(v2.Transform):
+    """What SSD's distortion of colours is without colours: for images of any number of channels, on a scale up to 1.
+
+    As torchvision's `RandomPhotometricDistort` draws them, brightness and contrast each change in half of the images.
+    """
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:  # noqa: ARG002 - the base class's signature
+        draws = torch.rand(4).tolist()
+        brightness, contrast = (
+            low + (high - low) * draw for (low, high), draw in zip(_DISTORTIONS, draws, strict=False)
+        )
+        return {
+            "brightness": brightness if draws[2] < 0.5 else 1.0,
+            "contrast": contrast if draws[3] < 0.5 else 1.0,
+        }
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        values = functional.to_dtype(inpt, torch.float32, scale=True) * params["brightness"]
+        mean = values.clamp(0, 1).mean()
+        values = (mean + (values.clamp(0, 1) - mean) * params["contrast"]).clamp(0, 1)
+        return tv_tensors.Image(functional.to_dtype(tv_tensors.Image(values), inpt.dtype, scale=True))
+
+
 class Transpose(v2.Transform):
     """Exchange rows and columns."""
 
@@ -140,13 +170,15 @@ class Transpose(v2.Transform):
         return inpt
 
 
-def build_augmentation(config: AugmentConfig, resize: Resize) -> v2.Transform:
+def build_augmentation(config: AugmentConfig, resize: Resize, pixels: PixelsConfig = _RGB_8_BIT) -> v2.Transform:
     """The chain of a recipe: canvas and crop at the image's own size, resize with jitter, window, flips.
 
     Colours change last, where the window has left the fewest pixels; but before the canvas, whose fill stays as it is.
+    Other than three channels have brightness and contrast in place of colours.
     """
-    colours = [v2.RandomApply([v2.RandomPhotometricDistort()], config.colour)] if config.colour else []
-    chain = [*_ssd_geometry(config), PolicyResize(_policies(config, resize), config.scale_jitter)]
+    distortion = v2.RandomPhotometricDistort() if pixels.channels == _RGB else BrightnessAndContrast()
+    colours = [v2.RandomApply([distortion], config.colour)] if config.colour else []
+    chain = [*_ssd_geometry(config, pixels), PolicyResize(_policies(config, resize), config.scale_jitter)]
     if config.crop_px is not None:
         chain.append(RandomWindow(config.crop_px))
     if config.horizontal_flip:
@@ -170,15 +202,22 @@ def _policies(config: AugmentConfig, resize: Resize) -> list[Resize]:
     return [resize.model_copy(update={"short_side": side}) for side in config.short_sides]
 
 
-def _ssd_geometry(config: AugmentConfig) -> list[v2.Transform]:
+def _ssd_geometry(config: AugmentConfig, pixels: PixelsConfig) -> list[v2.Transform]:
     """Smaller objects, then larger ones: the image on a wide canvas, and a crop of that (SSD, sections 2.2 and 3.6)."""
     chain: list[v2.Transform] = []
     if config.expand:
-        fill = [round(value) for value in config.expand_fill]
-        chain.append(v2.RandomZoomOut(fill, config.expand_ratio, config.expand))
+        chain.append(v2.RandomZoomOut(_canvas_fill(config, pixels), config.expand_ratio, config.expand))
     if config.iou_crop:
         chain.append(SsdCrop(sampler_options=list(config.iou_crop_choices), trials=_CROP_TRIALS))
     return chain
+
+
+def _canvas_fill(config: AugmentConfig, pixels: PixelsConfig) -> list[float]:
+    """Of each channel, as the chain sees images; what has no colour gets the mean that the network subtracts."""
+    fill: Sequence[float] = config.expand_fill
+    if pixels.channels != _RGB:
+        fill = [value * pixels.divisor for value in pixels.mean or (0.0,) * pixels.channels]
+    return [round(value) for value in fill] if pixels.bits == 8 else [value / _WHITE for value in fill]
 
 
 def augment(
@@ -192,7 +231,7 @@ def augment(
     """Vary one image with its objects; the result is a function of `key` alone.
 
     Args:
-        image: (3, H, W) uint8.
+        image: (C, H, W) uint8, or float32 from 0 to 255.
         targets: its objects.
         chain: from `build_augmentation`.
         config: says which cut objects are dropped.
@@ -203,6 +242,7 @@ def augment(
     Returns:
         The image and the objects that are left, in pixels of the new image.
     """
+    is_float = image.is_floating_point()
     boxes = tv_tensors.BoundingBoxes(targets.boxes, format="XYXY", canvas_size=targets.size)
     loads: dict[str, Load] = {"masks": targets.masks}
     if targets.keypoints is not None and keypoint_names:
@@ -212,7 +252,8 @@ def augment(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
         carriers = {name: Traveller.carry(load) for name, load in loads.items()}
-        new_image, new_boxes, carriers = chain(tv_tensors.Image(image), boxes, carriers)
+        start = image / _WHITE if is_float else image  # torchvision takes floats to be from 0 to 1
+        new_image, new_boxes, carriers = chain(tv_tensors.Image(start), boxes, carriers)
     arrived: dict[str, Any] = {name: carrier.load for name, carrier in carriers.items()}
     moved = replace(
         targets,
@@ -222,7 +263,8 @@ def augment(
         keypoints=arrived["keypoints"].points if "keypoints" in arrived else None,
         semantic=arrived["semantic"].labels if "semantic" in arrived else None,
     )
-    return new_image.as_subclass(Tensor), _without_cut_off(moved, config)
+    new_image = new_image.as_subclass(Tensor)
+    return new_image * _WHITE if is_float else new_image, _without_cut_off(moved, config)
 
 
 def _without_cut_off(moved: Targets, config: AugmentConfig) -> Targets:

@@ -10,24 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from maskwright.data.checks import Problem
 from maskwright.data.readers import read_with_defects
 from maskwright.data.record import Dataset, Defect, ImageRecord, count_kinds
 from maskwright.errors import DataError
-from maskwright.images.read import read_image
+from maskwright.images.decode import kind_of_pixels
+from maskwright.images.read import read_stored
 
 SIDE_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
-_MODE_NAMES = {
-    "1": "black and white",
-    "L": "grey",
-    "LA": "grey with alpha",
-    "P": "palette",
-    "RGBA": "RGB with alpha",
-    "I": "32-bit grey",
-    "F": "float grey",
-}
 
 
 @dataclass(frozen=True)
@@ -144,13 +135,12 @@ def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], 
 
 def _look_at(record: ImageRecord) -> _Look:
     try:
-        height, width = read_image(record.path).shape[-2:]
+        height, width = read_stored(record.path).shape[-2:]
     except DataError as error:
         message = str(error).removeprefix(f"image {record.path} ")
         # a decoder that gave up midway is the cause of the error; what is no image at all has no such cause
         return _Look(None, Problem("truncated-image" if error.__cause__ else "unreadable-image", message))
-    with Image.open(record.path) as image:
-        mode = "16-bit grey" if image.mode.startswith("I;16") else _MODE_NAMES.get(image.mode, image.mode)
+    mode = kind_of_pixels(record.path)
     if (height, width) == record.size:
         return _Look(mode, None)
     message = f"the file is {width} wide and {height} high, the annotations say {record.size[1]} and {record.size[0]}"

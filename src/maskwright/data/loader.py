@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maskwright.config.data import AugmentConfig
+from maskwright.config.images import PixelsConfig
 from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.data.augment import Resize, augment, build_augmentation
 from maskwright.data.record import ImageRecord
@@ -18,13 +19,15 @@ from maskwright.errors import DataError, MaskwrightError
 from maskwright.images.read import read_image
 from maskwright.structures import Categories, Targets
 
+_RGB_8_BIT = PixelsConfig()
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSample:
     """One varied image at network size, not yet normalised.
 
     Attributes:
-        image: (3, h, w) uint8 RGB.
+        image: (C, h, w) uint8, or float32 from 0 to 255.
         targets: its objects in pixels of `image`.
         key: of every further random draw for this image.
         path: where it came from, for messages.
@@ -44,6 +47,7 @@ class TrainingSet(Dataset[TrainingSample]):
         categories: of the model.
         config: how images are varied.
         resize: from an image's size to the network's.
+        pixels: what the channels are and how deep; by default 8-bit RGB.
         keypoints: of the model; without them, those of the data are left behind.
         outputs: category id → output of the model's semantic head, where it has one.
     """
@@ -55,19 +59,20 @@ class TrainingSet(Dataset[TrainingSample]):
         config: AugmentConfig,
         resize: Resize,
         *,
+        pixels: PixelsConfig = _RGB_8_BIT,
         keypoints: KeypointHeadConfig | None = None,
         outputs: Mapping[int, int] | None = None,
     ) -> None:
         self.records, self.categories, self.config = records, categories, config
-        self.keypoints, self.outputs = keypoints, outputs
-        self.chain = build_augmentation(config, resize)
+        self.pixels, self.keypoints, self.outputs = pixels, keypoints, outputs
+        self.chain = build_augmentation(config, resize, pixels)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, request: SampleRequest) -> TrainingSample:
         record = self.records[request.image]
-        image = read_image(record.path)
+        image = read_image(record.path, self.pixels)
         _check_size(image, record)
         targets, names = self._targets(record), self.keypoints.names if self.keypoints is not None else ()
         image, targets = augment(image, targets, self.chain, self.config, request.key, names)

@@ -1,26 +1,58 @@
-"""From the recipe's table of a dataset to its records."""
+"""From the recipe's tables of datasets to their records."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from maskwright.config.data import DatasetConfig
-from maskwright.data.readers import read_dataset
+from maskwright.data.joining import join_datasets
+from maskwright.data.readers import read_with_defects
 from maskwright.data.readers.panoptic import read_panoptic
 from maskwright.data.record import Dataset
+from maskwright.data.relabelling import relabel
+from maskwright.errors import DataError
+
+
+def open_datasets(configs: Sequence[DatasetConfig], *, needs_masks: bool) -> Dataset:
+    """Read datasets as their tables say, and join them where they are several.
+
+    Args:
+        configs: one or more, whose `images` and `annotations` are given.
+        needs_masks: an object without a mask is a defect.
+
+    Raises:
+        ConfigError: `rename` or `only` names a class that its dataset has not, or the datasets do not go together.
+        DataError: datasets that cannot be used, or have defects while their `skip_bad` is off; all of them are told.
+    """
+    datasets: list[Dataset] = []
+    complaints: list[str] = []
+    for config in configs:
+        try:
+            datasets.append(open_dataset(config, needs_masks=needs_masks))
+        except DataError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise DataError("; and ".join(complaints))
+    return join_datasets(datasets)
 
 
 def open_dataset(config: DatasetConfig, *, needs_masks: bool) -> Dataset:
-    """Read a dataset as its table says.
+    """Read one dataset as its table says: its classes renamed and chosen, its images as frequent as they shall be.
 
     Args:
         config: whose `images` and `annotations` are given.
         needs_masks: an object without a mask is a defect.
 
     Raises:
+        ConfigError: `rename` or `only` names a class that the data has not.
         DataError: it cannot be used, or has defects and `skip_bad` is off.
     """
-    dataset = read_dataset(str(config.images), str(config.annotations), config.format, needs_masks=needs_masks)
+    dataset = read_with_defects(str(config.images), str(config.annotations), config.format, needs_masks=needs_masks)
+    dataset.refuse_emptiness()
     if config.panoptic_annotations is not None and config.panoptic_images is not None:
         dataset = read_panoptic(config.panoptic_annotations, config.panoptic_images).added_to(dataset)
     if not config.skip_bad:
         dataset.refuse_defects()
-    return dataset
+    records = tuple(replace(record, repeats=config.repeats) for record in dataset.records)
+    return relabel(replace(dataset, records=records), config.rename, config.only)

@@ -38,6 +38,7 @@ class ImageRecord:
             often `iscrowd`, `area`, `id`, and `difficult` in Pascal VOC); none is a normal case, a negative example.
         segments: where the segments of the image lie, for a semantic head or a panoptic measure.
         federated: where the annotations cover only some classes in this image, which; None: they cover all.
+        repeats: how often the image is drawn in an epoch of training, on average.
     """
 
     id: int
@@ -46,6 +47,11 @@ class ImageRecord:
     annotations: tuple[Mapping[str, Any], ...]
     segments: SegmentPicture | None = None
     federated: FederatedLabels | None = None
+    repeats: float = 1.0
+
+    def category_ids(self) -> set[int]:
+        """The classes of its objects."""
+        return {annotation["category_id"] for annotation in self.annotations}
 
     def count_keypoints(self) -> int:
         """Labelled keypoints of all objects together."""
@@ -70,12 +76,15 @@ class ImageRecord:
         return targets.with_semantic(self.segments.semantic(self.size, outputs))
 
     def to_coco(self) -> dict[str, Any]:
-        """Its entry in the `images` of a COCO file; LVIS's keys where its annotations cover only some classes."""
-        entry = {"id": self.id, "file_name": self.path.name, "height": self.size[0], "width": self.size[1]}
+        """Its entry in the `images` of a COCO file."""
+        return {"id": self.id, "file_name": self.path.name, "height": self.size[0], "width": self.size[1]}
+
+    def to_lvis(self) -> dict[str, Any]:
+        """The same with LVIS's keys, where it is known which classes nobody looked for."""
         if self.federated is None:
-            return entry
+            return self.to_coco()
         return {
-            **entry,
+            **self.to_coco(),
             "neg_category_ids": list(self.federated.negative_ids),
             "not_exhaustive_category_ids": list(self.federated.not_exhaustive_ids),
         }
@@ -113,6 +122,7 @@ class Dataset:
         keypoint_names: of the objects' keypoints, in the order of the annotations; none where the file names none.
         segment_classes: of the images' segments; None where they have none.
         frequencies: id of each category → r, c or f, rare to frequent (LVIS); empty where the data does not say.
+        is_lvis: its annotations cover only some classes in each image, and LVIS's rule measures it.
     """
 
     records: tuple[ImageRecord, ...]
@@ -122,17 +132,45 @@ class Dataset:
     keypoint_names: tuple[str, ...] = ()
     segment_classes: SegmentClasses | None = None
     frequencies: Mapping[int, str] = field(default_factory=dict)
+    is_lvis: bool = False
 
     def to_coco(self) -> dict[str, Any]:
-        """The usable part as a COCO dataset: `images`, `annotations` (the original dicts), `categories`."""
+        """The usable part as a COCO dataset (LVIS's keys included): `images`, `annotations` (as read), `categories`."""
         categories = self.categories.to_coco()
-        if self.frequencies:
-            categories = [{**entry, "frequency": self.frequencies[entry["id"]]} for entry in categories]
+        for entry in categories:
+            if entry["id"] in self.frequencies:
+                entry["frequency"] = self.frequencies[entry["id"]]
         return {
-            "images": [record.to_coco() for record in self.records],
+            "images": [record.to_lvis() if self.is_lvis else record.to_coco() for record in self.records],
             "annotations": [annotation for record in self.records for annotation in record.annotations],
             "categories": categories,
         }
+
+    def judged(self, results: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The entries of a COCO results list that can be right or wrong.
+
+        The others are of classes that nobody looked for in their image, because its dataset was joined with datasets of
+        more classes. LVIS's rule itself tells them, so that nothing is left out of its results.
+        """
+        if self.is_lvis or not any(record.federated for record in self.records):
+            return results
+        covered = {
+            record.id: record.category_ids().union(record.federated.negative_ids)
+            for record in self.records
+            if record.federated is not None
+        }
+        return [
+            entry
+            for entry in results
+            if entry["category_id"] in covered.get(entry["image_id"], (entry["category_id"],))
+        ]
+
+    def skipped_lines(self) -> list[str]:
+        """Everything that was left out, as plain text; no lines where nothing was."""
+        if not self.defects:
+            return []
+        told = (f"  {defect.kind}: {defect}" for defect in self.defects)
+        return [f"left out of {self.source}: {self._defect_counts()}", *told]
 
     def refuse_defects(self) -> None:
         """Go on only if nothing had to be left out.
@@ -162,9 +200,12 @@ class Dataset:
 
     def defect_summary(self) -> str:
         """How many defects there are of each kind, and the first of them, in one line."""
+        return f"{self._defect_counts()}, first {self.defects[0]}"
+
+    def _defect_counts(self) -> str:
         total = "1 defect" if len(self.defects) == 1 else f"{len(self.defects)} defects"
         kinds = ", ".join(f"{kind} {count}" for kind, count in count_kinds(self.defects).items())
-        return f"{total} ({kinds}), first {self.defects[0]}"
+        return f"{total} ({kinds})"
 
 
 def count_kinds(defects: Sequence[Defect]) -> dict[str, int]:

@@ -75,12 +75,17 @@ class SegmentPicture:
         path: of a PNG file.
         segments: id → what it is. What the picture shows beside them is nothing that anybody knows.
         encoding: an id is red + 256 × green + 65536 × blue (`colours`: COCO's panoptic pictures), or the pixel's one
-            value of 8 or 16 bits (`values`: Cityscapes).
+            value of 8 or 16 bits, which stands for a class (`values`: Cityscapes).
     """
 
     path: Path
     segments: Mapping[int, SegmentLabel]
     encoding: Literal["colours", "values"] = "colours"
+
+    @property
+    def tells_objects_apart(self) -> bool:
+        """Whether every object is a segment of its own; pictures of `values` show one for each class."""
+        return self.encoding == "colours"
 
     def ids(self, size: tuple[int, int]) -> npt.NDArray[np.int32]:
         """(H, W) id of a segment at each pixel of the image of (height, width).

@@ -1,17 +1,33 @@
-"""How good detections are: COCO's metrics, YOLACT's table, and the loop that collects detections of any callable."""
+"""How good results are, by the rule of each benchmark, and the loop that collects detections of any callable."""
 
-from maskwright.evaluation.coco import evaluate_results
+from maskwright.evaluation.boundary import evaluate_boundary
+from maskwright.evaluation.cityscapes import evaluate_cityscapes
+from maskwright.evaluation.cityscapes_semantic import evaluate_cityscapes_semantic
+from maskwright.evaluation.coco import Curves, curves_of, evaluate_results
 from maskwright.evaluation.metrics import Metrics
+from maskwright.evaluation.panoptic import PanopticTally
+from maskwright.evaluation.panoptic_files import evaluate_panoptic
 from maskwright.evaluation.run import align_categories, collect_results, evaluate_detections
+from maskwright.evaluation.semantic import SemanticTally
 from maskwright.evaluation.table import metrics_table
+from maskwright.evaluation.voc import evaluate_voc
 from maskwright.evaluation.yolact_table import yolact_table
 
 __all__ = [
+    "Curves",
     "Metrics",
+    "PanopticTally",
+    "SemanticTally",
     "align_categories",
     "collect_results",
+    "curves_of",
+    "evaluate_boundary",
+    "evaluate_cityscapes",
+    "evaluate_cityscapes_semantic",
     "evaluate_detections",
+    "evaluate_panoptic",
     "evaluate_results",
+    "evaluate_voc",
     "metrics_table",
     "yolact_table",
 ]

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of boxes, masks and keypoints, as the COCO API defines them."""
+"""Average precision and recall of boxes, masks and keypoints, as the COCO API and the LVIS API define them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from maskwright.errors import ConfigError
 from maskwright.evaluation.coco_format import (
+    Category,
     Dataset,
     Result,
     comparable_kinds,
+    is_federated,
     name_of,
     num_keypoints,
     read_dataset,
@@ -31,6 +33,9 @@ ALL = 0
 AREAS = {"APs": 1, "APm": 2, "APl": 3}
 KEYPOINT_AREAS = {"APm": 1, "APl": 2}
 
+# LVIS's groups of classes: in fewer than 10 images of its training set, in fewer than 100, in more
+FREQUENCIES = {"APr": "r", "APc": "c", "APf": "f"}
+
 # COCO's limit where keypoints are compared
 KEYPOINT_DETECTIONS = 20
 
@@ -39,13 +44,22 @@ class Curves(NamedTuple):
     """What matching gives; −1 where a class has no ground truth.
 
     Attributes:
-        precision: (10, 101, C, 4) at IoU thresholds, recall levels, classes by ascending id, area ranges; of keypoints
-            (10, 101, C, 3), with object keypoint similarity for IoU.
+        precision: (10, 101, C, 4) at IoU thresholds .50, .55 … .95, recall levels 0, .01 … 1, classes by ascending id,
+            area ranges (all, small, medium, large); of keypoints (10, 101, C, 3), with object keypoint similarity for
+            IoU and without small.
         recall: (10, C, 4) or (10, C, 3), the highest reached.
     """
 
     precision: npt.NDArray[np.float64]
     recall: npt.NDArray[np.float64]
+
+
+class Comparison(NamedTuple):
+    """Both sides as they were read, and their curves by kind (`box`, `mask`, `keypoints`)."""
+
+    dataset: Dataset
+    detections: list[Result]
+    curves: dict[str, Curves]
 
 
 def evaluate_results(
@@ -56,61 +70,98 @@ def evaluate_results(
 ) -> Metrics:
     """Compare a COCO results list with COCO annotations: boxes, masks and keypoints, each where both sides carry them.
 
+    Federated annotations, whose images have `neg_category_ids`, are compared by the rules of LVIS (section 3 and its
+    API): a detection counts only if its class was looked for in the image, that is, annotated there or negative; where
+    a class is not exhaustively annotated, what matches nothing is no error; nothing is a crowd.
+
     Args:
         results: a results file, or its list of detections. Where an entry has a `mask_score`, its mask is ranked by
             that and only its box by `score` (YOLACT++ scores masks anew).
         annotations: an annotation file, or its dict.
         max_detections: the highest-scoring detections of each class that count in an image; COCO's own number is 100,
-            dense scenes need more. Of keypoints never more than 20 count, as in COCO.
+            dense scenes need more. Of keypoints never more than 20 count, as in COCO. Federated: the highest-scoring of
+            all classes together, counted or not; LVIS's own number is 300.
         keypoint_sigmas: how far each keypoint may be off, as a share of the square root of the object's area. Without
             them COCO's own serve for its 17 keypoints, and for any other number the mean of these for each.
 
     Returns:
         `box` and `mask` with AP, AP50, AP75, APs, APm, APl and AR (all at `max_detections`), and `keypoints` with the
         same but for APs; the same in `per_category` by name; `images`, `max_detections`, and `truncated_images`, the
-        number of images in which detections were left out because there were more.
+        number of images in which detections were left out because there were more. Where the categories have LVIS's
+        `frequency`, also APr, APc and APf of the rare, common and frequent ones; and `federated` where they are.
 
     Raises:
         DataError: a file that cannot be read or does not fit; see `coco_format`.
         ConfigError: `max_detections` below one, or not as many sigmas as keypoints.
     """
+    dataset, detections, curves = _compare(results, annotations, max_detections, keypoint_sigmas)
+    frequencies = [category.get("frequency") for category in _ordered_categories(dataset)]
+    return Metrics(
+        {
+            **{kind: summary_of(kind, curve, frequencies) for kind, curve in curves.items()},
+            "per_category": _per_category(curves, dataset),
+            "images": len(dataset["images"]),
+            "max_detections": max_detections,
+            **({"federated": True} if is_federated(dataset) else {}),
+            "truncated_images": _count_truncated(detections, dataset, max_detections),
+        }
+    )
+
+
+def curves_of(
+    results: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
+    annotations: str | os.PathLike[str] | Mapping[str, Any],
+    max_detections: int = 100,
+) -> dict[str, Curves]:
+    """The precision-recall curves behind the numbers of `evaluate_results`, with its arguments and errors.
+
+    Returns:
+        For each of `box`, `keypoints` and `mask` that both sides carry, its curves; classes stand in the order of
+        ascending category id.
+    """
+    return _compare(results, annotations, max_detections, None).curves
+
+
+def _compare(
+    results: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
+    annotations: str | os.PathLike[str] | Mapping[str, Any],
+    max_detections: int,
+    keypoint_sigmas: Sequence[float] | None,
+) -> Comparison:
     if max_detections < 1:
         raise ConfigError(f"max_detections is {max_detections}; at least 1 detection per image is needed")
     dataset = read_dataset(annotations)
     detections = read_results(results, dataset)
     kinds = comparable_kinds(detections, name_of(results, "results"), dataset, name_of(annotations, "annotations"))
     sigmas = _sigmas(keypoint_sigmas, num_keypoints(dataset))
-    curves = _match(detections, dataset, kinds, max_detections, sigmas)
-    return Metrics(
-        {
-            **{kind: _summary(kind, curve) for kind, curve in curves.items()},
-            "per_category": _per_category(curves, dataset),
-            "images": len(dataset["images"]),
-            "max_detections": max_detections,
-            "truncated_images": _count_truncated(detections, max_detections),
-        }
-    )
+    return Comparison(dataset, detections, _match(detections, dataset, kinds, max_detections, sigmas))
 
 
 def _match(
     results: list[Result], dataset: Dataset, kinds: list[str], max_detections: int, sigmas: list[float]
 ) -> dict[str, Curves]:
-    truth = hotcoco.COCO(cast(dict[str, Any], dataset))
+    federated = is_federated(dataset)
+    truth = hotcoco.COCO(cast(dict[str, Any], _without_crowds(dataset) if federated else dataset))
     detected = truth.load_res(cast(list[dict[str, Any]], results))
     curves = {}
     if "box" in kinds:  # first, while the detections' areas are those of their boxes
-        curves["box"] = _curves(truth, detected, "bbox", max_detections)
+        curves["box"] = _curves(truth, detected, "bbox", max_detections, federated)
     if "keypoints" in kinds:
         limit = min(max_detections, KEYPOINT_DETECTIONS)
-        curves["keypoints"] = _curves(truth, detected, "keypoints", limit, sigmas)
+        curves["keypoints"] = _curves(truth, detected, "keypoints", limit, False, sigmas)
     if "mask" in kinds:
         areas = hotcoco.mask.area([cast(dict[str, Any], result["segmentation"]) for result in results])
         detected.update_anns(ids=np.arange(1, len(results) + 1), area=np.asarray(areas))
         if any("mask_score" in result for result in results):
             scores = enumerate(scores_of(results, "mask"), start=1)
             detected.update_anns([{"id": number, "score": score} for number, score in scores])
-        curves["mask"] = _curves(truth, detected, "segm", max_detections)
+        curves["mask"] = _curves(truth, detected, "segm", max_detections, federated)
     return curves
+
+
+def _without_crowds(dataset: Dataset) -> Dataset:
+    """LVIS knows no crowds: each is an object like all others."""
+    return {**dataset, "annotations": [{**annotation, "iscrowd": 0} for annotation in dataset["annotations"]]}
 
 
 def _sigmas(given: Sequence[float] | None, count: int) -> list[float]:
@@ -123,9 +174,16 @@ def _sigmas(given: Sequence[float] | None, count: int) -> list[float]:
 
 
 def _curves(
-    truth: hotcoco.COCO, detected: hotcoco.COCO, iou_type: str, max_detections: int, sigmas: Sequence[float] = ()
+    truth: hotcoco.COCO,
+    detected: hotcoco.COCO,
+    iou_type: str,
+    max_detections: int,
+    federated: bool,
+    sigmas: Sequence[float] = (),
 ) -> Curves:
-    evaluation = hotcoco.COCOeval(truth, detected, iou_type)
+    if federated:  # of all classes together; LVIS applies it before anything else
+        detected = detected.cap_detections_per_image(max_detections)
+    evaluation = hotcoco.COCOeval(truth, detected, iou_type, lvis_style=federated)
     if sigmas:
         evaluation.params.kpt_oks_sigmas = list(sigmas)
     evaluation.params.max_dets = [max_detections]
@@ -136,7 +194,14 @@ def _curves(
     return Curves(arrays["precision"][..., 0], arrays["recall"][..., 0])
 
 
-def _summary(kind: str, curves: Curves) -> dict[str, float]:
+def summary_of(kind: str, curves: Curves, frequencies: Sequence[str | None] = ()) -> dict[str, float]:
+    """AP, AP50, AP75, APs, APm, APl and AR of a kind: the means of its curves over what has ground truth.
+
+    Args:
+        kind: `box`, `mask`, `boundary` or `keypoints`; the last has no APs.
+        curves: of its C classes.
+        frequencies: r, c or f of each class, which adds APr, APc and APf (LVIS); none where nobody tells.
+    """
     precision, recall = curves
     areas = KEYPOINT_AREAS if kind == "keypoints" else AREAS
     return {
@@ -144,7 +209,18 @@ def _summary(kind: str, curves: Curves) -> dict[str, float]:
         "AP50": _mean(precision[IOU_50, ..., ALL]),
         "AP75": _mean(precision[IOU_75, ..., ALL]),
         **{name: _mean(precision[..., place]) for name, place in areas.items()},
+        **_by_frequency(precision[..., ALL], frequencies),
         "AR": _mean(recall[..., ALL]),
+    }
+
+
+def _by_frequency(precision: npt.NDArray[np.float64], frequencies: Sequence[str | None]) -> dict[str, float]:
+    """AP of the rare, the common and the frequent classes; nothing where the dataset does not tell them apart."""
+    if not set(frequencies) & set(FREQUENCIES.values()):
+        return {}
+    return {
+        name: _mean(precision[..., [frequency == letter for frequency in frequencies]])
+        for name, letter in FREQUENCIES.items()
     }
 
 
@@ -155,18 +231,30 @@ def _mean(values: npt.NDArray[np.float64]) -> float:
 
 
 def _per_category(curves: Mapping[str, Curves], dataset: Dataset) -> dict[str, dict[str, dict[str, float]]]:
-    categories = sorted(dataset["categories"], key=lambda category: category["id"])
-    repeats = Counter(category["name"] for category in categories)
-    parts = {}
-    for place, category in enumerate(categories):
-        name = category["name"] if repeats[category["name"]] == 1 else f"{category['name']} ({category['id']})"
-        parts[name] = {
-            kind: _summary(kind, Curves(curve.precision[:, :, [place]], curve.recall[:, [place]]))
+    return {
+        name: {
+            kind: summary_of(kind, Curves(curve.precision[:, :, [place]], curve.recall[:, [place]]))
             for kind, curve in curves.items()
         }
-    return parts
+        for place, name in enumerate(category_names(dataset).values())
+    }
 
 
-def _count_truncated(results: list[Result], max_detections: int) -> int:
-    counts = Counter((result["image_id"], result["category_id"]) for result in results)
+def category_names(dataset: Dataset) -> dict[int, str]:
+    """What each category is called in `per_category`, by ascending id; one whose name is not its own has its id too."""
+    repeats = Counter(category["name"] for category in dataset["categories"])
+    return {
+        category["id"]: category["name"] + (f" ({category['id']})" if repeats[category["name"]] > 1 else "")
+        for category in _ordered_categories(dataset)
+    }
+
+
+def _ordered_categories(dataset: Dataset) -> list[Category]:
+    """As in the curves."""
+    return sorted(dataset["categories"], key=lambda category: category["id"])
+
+
+def _count_truncated(results: list[Result], dataset: Dataset, max_detections: int) -> int:
+    each_class_alone = not is_federated(dataset)
+    counts = Counter((result["image_id"], each_class_alone and result["category_id"]) for result in results)
     return len({image_id for (image_id, _), count in counts.items() if count > max_detections})

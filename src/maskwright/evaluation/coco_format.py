@@ -34,28 +34,39 @@ class RunLengths(TypedDict):
 
 
 class Image(TypedDict):
-    """An image of the dataset; its size in pixels is needed where masks are compared."""
+    """An image of the dataset; its size in pixels is needed where masks are compared.
+
+    In a federated dataset (LVIS) it says which classes it certainly lacks, and which it may have more of
+    than are annotated.
+    """
 
     id: Id
     height: NotRequired[int]
     width: NotRequired[int]
+    neg_category_ids: NotRequired[list[Id]]
+    not_exhaustive_category_ids: NotRequired[list[Id]]
 
 
 class Category(TypedDict):
-    """A class of the dataset."""
+    """A class of the dataset; LVIS says whether it is rare (r), common (c) or frequent (f) among training images."""
 
     id: Id
     name: str
+    frequency: NotRequired[Any]
 
 
 class Annotation(TypedDict):
-    """A ground-truth object; `area` in pixels decides whether it counts as small, medium or large."""
+    """A ground-truth object; `area` in pixels decides whether it counts as small, medium or large.
+
+    `difficult` is Pascal VOC's mark of an object that need not be found.
+    """
 
     image_id: Id
     category_id: Id
     bbox: BoxXywh
     area: NotRequired[Finite]
     iscrowd: NotRequired[int]
+    difficult: NotRequired[int]
     segmentation: NotRequired[RunLengths | list[Polygon] | None]
     keypoints: NotRequired[list[Finite] | None]
     num_keypoints: NotRequired[int]
@@ -94,7 +105,7 @@ def read_dataset(source: str | os.PathLike[str] | Mapping[str, Any]) -> Dataset:
         DataError: broken JSON, no image, a missing key, an unknown image or category, or a broken mask.
     """
     where = name_of(source, "annotations")
-    dataset = _checked(DATASET, source, where, "a COCO dataset: images, annotations, categories")
+    dataset = checked(DATASET, source, where, "a COCO dataset: images, annotations, categories")
     if not dataset["images"]:
         raise DataError(f"{where}: has no images, so there is nothing to evaluate on")
     _refuse_repeated([image["id"] for image in dataset["images"]], f"{where}: images")
@@ -114,7 +125,7 @@ def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], d
     expected = (
         "a list of image_id, category_id, score and bbox [x, y, width, height], segmentation (run lengths) or keypoints"
     )
-    results = _checked(RESULTS, source, where, expected)
+    results = checked(RESULTS, source, where, expected)
     _check_entries(results, dataset, where)
     for index, result in enumerate(results):
         if not {"bbox", "segmentation", "keypoints"} & result.keys():
@@ -141,6 +152,11 @@ def comparable_kinds(results: list[Result], results_name: str, dataset: Dataset,
             f"{results_name}: has neither boxes nor anything else that {dataset_name} has; there is nothing to compare"
         )
     return ["box"] * has_boxes + ["keypoints"] * has_keypoints + ["mask"] * has_masks
+
+
+def is_federated(dataset: Dataset) -> bool:
+    """Whether annotations cover only some of the classes in each image, and images say which (LVIS)."""
+    return any("neg_category_ids" in image for image in dataset["images"])
 
 
 def num_keypoints(dataset: Dataset) -> int:
@@ -186,7 +202,12 @@ def _any_mask(entries: Sequence[Mapping[str, Any]]) -> bool:
     return not entries or any(entry.get("segmentation") for entry in entries)
 
 
-def _checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:
+def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:
+    """A JSON file, or its contents, as the type that the adapter stands for.
+
+    Raises:
+        DataError: it cannot be read or is of another form; the message names `where`, the place in it and `expected`.
+    """
     try:
         if isinstance(source, str | os.PathLike):
             return adapter.validate_json(Path(source).read_bytes())
@@ -261,7 +282,8 @@ def _completed(dataset: Dataset) -> list[Annotation]:
         numbered: Any = {**annotation, "id": number, "area": area, "iscrowd": annotation.get("iscrowd", 0)}
         if length:  # an object without keypoints has them all unlabelled, and is neither found nor missed
             keypoints = [*(annotation.get("keypoints") or ()), *[0.0] * length][:length]
-            numbered |= {"keypoints": keypoints, "num_keypoints": sum(flag > 0 for flag in keypoints[2::3])}
+            counted = sum(flag > 0 for flag in keypoints[2::3])
+            numbered |= {"keypoints": keypoints, "num_keypoints": annotation.get("num_keypoints", counted)}
         completed.append(numbered)
     return completed
 

@@ -18,7 +18,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from maskwright.errors import DataError
-from maskwright.images.read import ImageSource, read_image
+from maskwright.images.read import ImageSource, read_stored
+from maskwright.images.scale import as_picture
 from maskwright.ops.boxes import box_areas
 from maskwright.structures import Instances, PanopticMap
 from maskwright.structures.rle import Crop
@@ -44,18 +45,23 @@ def draw_instances(
     opacity: float = 0.5,
     has_boxes: bool | None = None,
     has_labels: bool | None = None,
+    colours: Sequence[Colour] | None = None,
+    texts: Sequence[str] | None = None,
     panoptic: PanopticMap | None = None,
 ) -> Picture:
     """Draw what was found in an image over it.
 
     Args:
-        image: the image in which they were found; it is not changed.
+        image: the image in which they were found; it is not changed. Of many channels the first three are shown, and
+            of values deeper than 8 bits the range that the image has.
         instances: N objects; those without masks are drawn as boxes. Where the model has a semantic head, the stuff
             between them is tinted, half as strongly.
         opacity: of the masks, from 0 (invisible) to 1 (hiding the image).
         has_boxes: draw the boxes; None leaves them out of crowded pictures with masks.
         has_labels: write "name 0.87" at each box that is higher than the letters; None leaves them out of crowded
             pictures, where they would cover more than a fifth.
+        colours: (red, green, blue) of each object; None for those of `object_colours`.
+        texts: what to write at each object in place of name and score; nothing is written at one whose text is empty.
         panoptic: the instances' panoptic map, where it was made before; else it is made here, which takes a while.
 
     Returns:
@@ -64,23 +70,24 @@ def draw_instances(
     Raises:
         DataError: the image cannot be read, or has another size than the instances.
     """
-    picture = np.array(read_image(image).permute(1, 2, 0).cpu().numpy(), order="C")
+    picture = as_picture(read_stored(image))
     if picture.shape[:2] != instances.size:
         found, expected = ("{} × {}".format(*size) for size in (picture.shape[:2], instances.size))
         raise DataError(f"the image to draw on has {found} pixels, the instances {expected}; draw on the same image")
     import_supervision()
-    colours = object_colours(instances)
+    colours = object_colours(instances) if colours is None else colours
+    texts = _label_texts(instances) if texts is None else texts
     if instances.semantic is not None and instances.masks is not None:
         _draw_stuff(picture, panoptic or instances.panoptic(), len(instances.categories), opacity / 2)
     if instances.masks is not None:
         _draw_masks(picture, instances, colours, opacity)
     if instances.keypoints is not None:
         _draw_keypoints(picture, instances, colours)
-    is_crowded = _label_share(instances) > _LARGEST_LABEL_SHARE
+    is_crowded = _label_share(texts, instances.size) > _LARGEST_LABEL_SHARE
     if has_boxes or (has_boxes is None and (instances.masks is None or not is_crowded)):
         _draw_boxes(picture, instances, colours)
     if has_labels or (has_labels is None and not is_crowded):
-        _draw_labels(picture, instances, colours)
+        _draw_labels(picture, instances, colours, texts)
     return picture
 
 
@@ -134,7 +141,8 @@ def _blend(picture: Picture, crop: Crop, colour: Colour, opacity: float) -> None
 def _draw_keypoints(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
     """A dot at each keypoint and, where supervision knows a skeleton of as many, the limbs between them.
 
-    Pillow draws: supervision without OpenCV takes a millisecond for every line.
+    What is NaN, as a keypoint that nobody labelled, is left out. Pillow draws: supervision without OpenCV takes a
+    millisecond for every line.
     """
     from supervision.key_points.skeletons import SKELETONS_BY_VERTEX_COUNT
 
@@ -144,9 +152,12 @@ def _draw_keypoints(picture: Picture, instances: Instances, colours: Sequence[Co
     limbs = SKELETONS_BY_VERTEX_COUNT.get(instances.keypoints.shape[1], ())  # they count from 1
     for points, colour in zip(instances.keypoints[..., :2].tolist(), colours, strict=True):
         for start, end in limbs:
-            pen.line([*points[start - 1], *points[end - 1]], colour, thickness)
+            limb = [*points[start - 1], *points[end - 1]]
+            if all(map(math.isfinite, limb)):
+                pen.line(limb, colour, thickness)
         for point in points:
-            pen.circle(point, thickness + 1, colour)
+            if all(map(math.isfinite, point)):
+                pen.circle(point, thickness + 1, colour)
     picture[:] = np.asarray(canvas)
 
 
@@ -157,10 +168,10 @@ def _draw_boxes(picture: Picture, instances: Instances, colours: Sequence[Colour
     BoxAnnotator(_palette(colours), thickness, ColorLookup.INDEX).annotate(picture, _boxes_alone(instances))
 
 
-def _draw_labels(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
+def _draw_labels(picture: Picture, instances: Instances, colours: Sequence[Colour], texts: Sequence[str]) -> None:
     from supervision import Color, ColorLookup, RichLabelAnnotator
 
-    places = _labelled(instances)
+    places = [place for place in _labelled(instances) if texts[place]]
     if not places:
         return
     annotator = RichLabelAnnotator(
@@ -171,8 +182,7 @@ def _draw_labels(picture: Picture, instances: Instances, colours: Sequence[Colou
         text_padding=_letter_px(instances.size) // 4,
         smart_position=True,  # moves labels apart and into the picture
     )
-    labelled = instances[places]
-    annotator.annotate(picture, _boxes_alone(labelled), labels=_label_texts(labelled))
+    annotator.annotate(picture, _boxes_alone(instances[places]), labels=[texts[place] for place in places])
 
 
 def _label_texts(instances: Instances) -> list[str]:
@@ -180,11 +190,10 @@ def _label_texts(instances: Instances) -> list[str]:
     return [f"{instances.categories[label]} {score:.2f}" for label, score in pairs]
 
 
-def _label_share(instances: Instances) -> float:
+def _label_share(texts: Sequence[str], size: tuple[int, int]) -> float:
     """About how much of the picture labels at all objects would cover, from 0 up; a letter is half as wide as high."""
-    num_letters = sum(len(text) for text in _label_texts(instances))
-    label_height = 1.5 * _letter_px(instances.size)
-    return num_letters * 0.5 * _letter_px(instances.size) * label_height / math.prod(instances.size)
+    num_letters = sum(len(text) for text in texts)
+    return num_letters * 0.5 * _letter_px(size) * 1.5 * _letter_px(size) / math.prod(size)
 
 
 def _labelled(instances: Instances) -> list[int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,6 +16,8 @@ from torch.nn import functional as F
 from maskwright.config.images import PixelsConfig, ResizePolicy
 from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.run import Recipe
+from maskwright.errors import ConfigError
+from maskwright.images.read import ImageSource, read_image
 from maskwright.ops.boxes import clip_boxes, has_area, scale_boxes
 from maskwright.structures import ImageBatch, Instances, Targets
 
@@ -36,9 +40,22 @@ class Preprocess:
 
     @staticmethod
     def of(recipe: Recipe) -> Preprocess:
-        """As the recipe says."""
+        """As the recipe says.
+
+        Raises:
+            ConfigError: it leaves mean or std to be measured in training, which has not been done.
+        """
+        if recipe.pixels.mean is None or recipe.pixels.std is None:
+            raise ConfigError(
+                f"recipe {recipe.name}: pixels.mean and pixels.std are measured in training; without one, give "
+                f"{recipe.pixels.channels} numbers for each"
+            )
         keypoints = keypoints_of(recipe)
         return Preprocess(recipe.pixels, recipe.resize, keypoints is not None and keypoints.adds_half_pixel)
+
+    def read(self, source: ImageSource) -> Tensor:
+        """An image with the channels and the depth that the network sees; see `read_image`."""
+        return read_image(source, self.pixels)
 
     def batch(
         self,
@@ -50,7 +67,7 @@ class Preprocess:
         """Bring images to their network size and pixel values, and pad them to one size.
 
         Args:
-            images: (3, h, w) uint8 RGB each, all on one device.
+            images: (C, h, w) each, as `read` gives them, all on one device.
             sizes: network size of each image; by default that of the resize policy.
             keys: random key of each image, for the samplers of the losses.
             at_least: smallest (H, W) of the padded batch.
@@ -88,7 +105,7 @@ class Preprocess:
         return boxes.floor() if self.resize.cuts_boxes else boxes
 
     def _ready(self, image: Tensor, size: Size, canvas: int) -> Tensor:
-        """(3, h, w) float network input of one image, padding apart, but for the canvas."""
+        """(C, h, w) float network input of one image, padding apart, but for the canvas."""
         if self.resize.filter == "bilinear":  # torchvision's order
             resized = _resized(self._normalised(image), size)
         else:
@@ -97,14 +114,14 @@ class Preprocess:
 
     def _on_canvas(self, image: Tensor, canvas: int) -> Tensor:
         """The image in the middle of a square that was black before it was normalised."""
-        square = self._normalised(image.new_zeros((3, canvas, canvas)))
+        square = self._normalised(image.new_zeros((len(image), canvas, canvas)))
         (height, width), (top, left) = _size(image), _corner(_size(image), canvas)
         square[:, top : top + height, left : left + width] = image
         return square
 
     def _normalised(self, image: Tensor) -> Tensor:
         values = image.float() / self.pixels.divisor
-        if self.pixels.channel_order == "bgr":
+        if self.pixels.is_bgr:
             values = values.flip(0)
         mean, std = values.new_tensor(self.pixels.mean), values.new_tensor(self.pixels.std)
         return (values - mean[:, None, None]) / std[:, None, None]
@@ -135,9 +152,18 @@ def _resized(image: Tensor, size: Size) -> Tensor:
 
 
 def _resized_by_pillow(image: Tensor, size: Size) -> Tensor:
-    """uint8 → uint8; torch's own antialiasing differs from Pillow's by one level in every few thousand values."""
+    """uint8 → uint8, float → float; torch's own antialiasing differs by one level in every few thousand values."""
     if _size(image) == size:
         return image
-    pixels = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
-    resized = np.array(pixels.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    return torch.from_numpy(resized).permute(2, 0, 1).to(image.device)
+    pixels = image.cpu().numpy()
+    if len(pixels) == 3 and image.dtype == torch.uint8:
+        resized = _by_pillow(pixels.transpose(1, 2, 0), size).transpose(2, 0, 1)
+    else:
+        resized = np.stack([_by_pillow(channel, size) for channel in pixels])
+    return torch.from_numpy(resized).to(image.device)
+
+
+def _by_pillow(pixels: npt.NDArray[Any], size: Size) -> npt.NDArray[Any]:
+    """(H, W, 3) uint8, or (H, W) uint8 or float32."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.array(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))

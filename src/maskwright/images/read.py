@@ -1,21 +1,18 @@
 """Whatever a user calls an image (a file, bytes, a PIL image, an array, a tensor) becomes one kind of tensor.
 
 Pixels are taken as stored: an EXIF orientation is not applied, because annotation files count stored pixels. Alpha is
-dropped, not blended. Of an animation or a stack of pages the first is read. Sixteen-bit grey goes down to eight bits by
-the rule of `grey_to_8_bit`; of sixteen-bit colour Pillow keeps the upper eight bits.
+dropped, not blended, unless there are as many channels with it as are wanted. Of an animation or a stack of pages the
+first is read; a TIFF whose pages are the channels of one image is read whole where neither one nor three are wanted.
 
-Pillow alone decodes. torchvision's decoders give the same pixels, JPEG in half the time, but they are deprecated, and
-the one for PNG kills the process when a file is damaged.
+With 8 bits, sixteen-bit values go down by the rule of `to_8_bit`; of sixteen-bit colour in PNG and other formats that
+Pillow decodes, the upper eight bits are taken. With more, nothing is lost of NPY, TIFF, PNG and of whatever is grey.
 """
 
 from __future__ import annotations
 
-import struct
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +20,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from maskwright.config.images import PixelsConfig
 from maskwright.errors import DataError
+from maskwright.images.decode import Stored, blaming, channels_first, decode, decode_pillow, stored_size
+from maskwright.images.scale import to_channels, to_scale
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
@@ -35,44 +35,57 @@ Item = TypeVar("Item")
 # images or frames that wait, already made, while another is worked on
 IN_FLIGHT = 3
 
-# what cameras deliver; 12 bits in a 16-bit file is the commonest of microscopes
-_GREY_DEPTHS = (8, 10, 12, 14, 16)
+_RGB_8_BIT = PixelsConfig()
 
 
-def read_image(source: ImageSource) -> Tensor:
+def read_image(source: ImageSource, pixels: PixelsConfig = _RGB_8_BIT) -> Tensor:
     """Read an image from wherever it is.
 
     Args:
-        source: a path; the bytes of an image file; a PIL image; an (H, W, 3) RGB or (H, W) grey uint8 array; or a
-            (3, H, W) RGB uint8 tensor, which comes back as it is.
+        source: a path; the bytes of an image file (PNG, JPEG, TIFF, NPY, …); a PIL image; an (H, W), (H, W, C) or
+            (C, H, W) array, RGB where C is 3; or a (C, H, W) tensor, which comes back as it is: uint8, or float32 on
+            the scale from 0 to 255 that this function gives.
+        pixels: its channels are wanted, and its `bits` and `float_range` say what values mean; by default 8-bit RGB.
 
     Returns:
-        (3, H, W) uint8 RGB, contiguous.
+        (C, H, W), contiguous: uint8 where `pixels.bits` is 8, else float32 on the same scale, from 0 to 255.
 
     Raises:
-        DataError: the file is missing, broken, cut off or no image, or an array has another shape or type.
+        DataError: the file is missing, broken, cut off or no image; it or an array has another shape or type, values
+            outside the range, or other channels.
+        MissingDependency: a TIFF that Pillow does not read, without tifffile.
     """
     if isinstance(source, Tensor):
-        return _checked_tensor(source)
-    if isinstance(source, np.ndarray):
-        return _array_to_tensor(source)
-    if isinstance(source, Image.Image):
-        with _blaming("PIL image"):
-            return _pil_to_tensor(source)
-    if isinstance(source, bytes):
-        return _decode(source, "image bytes")
-    if isinstance(source, (str, Path)):
-        name = f"image {source}"
-        with _blaming(name):
-            return _decode(Path(source).read_bytes(), name)
-    raise DataError(
-        f"{type(source).__name__} given as an image; give a path, bytes, a PIL image, a numpy array or a torch tensor"
-    )
+        return to_channels(_checked_tensor(source, pixels), pixels.channels, "image tensor")
+    stored, name = _stored(source, pixels.channels, keeps_depth=pixels.bits > 8)
+    return to_channels(to_scale(stored, pixels, name), pixels.channels, name)
 
 
-def read_ahead(sources: Iterable[ImageSource]) -> Generator[Tensor | DataError, None, None]:
-    """The pixels of each image, as `read_image` gives them, or why it has none; the next ones are read meanwhile."""
-    return ahead(_try_read(source) for source in sources)
+def read_stored(source: ImageSource) -> Tensor:
+    """Read an image for people to look at, whatever its channels and depth.
+
+    Returns:
+        (C, H, W): uint8 of 8-bit files; of others, float32 of the values as stored.
+
+    Raises:
+        DataError: as `read_image`, but for channels and range.
+        MissingDependency: as `read_image`.
+    """
+    if isinstance(source, Tensor):
+        return source
+    stored, name = _stored(source, None, keeps_depth=True)
+    if stored.dtype == np.uint8:
+        return to_scale(stored, _RGB_8_BIT, name)
+    if stored.dtype.kind not in "uif":
+        raise DataError(f"{name} has {stored.dtype} values; expected integers or floats: convert it")
+    return torch.from_numpy(np.nan_to_num(stored.astype(np.float32, order="C")))
+
+
+def read_ahead(
+    sources: Iterable[ImageSource], read: Callable[[ImageSource], Tensor] = read_image
+) -> Generator[Tensor | DataError, None, None]:
+    """The pixels of each image, as `read` gives them, or why it has none; the next ones are read meanwhile."""
+    return ahead(_try(read, source) for source in sources)
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
@@ -92,9 +105,9 @@ def _next_of(items: Iterator[Item]) -> tuple[Item, ...]:
     return tuple(islice(items, 1))
 
 
-def _try_read(source: ImageSource) -> Tensor | DataError:
+def _try(read: Callable[[ImageSource], Tensor], source: ImageSource) -> Tensor | DataError:
     try:
-        return read_image(source)
+        return read(source)
     except DataError as error:
         return error
 
@@ -104,88 +117,46 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
     Raises:
         DataError: the file is missing or not an image.
+        MissingDependency: a TIFF that Pillow does not read, without tifffile.
     """
-    with _blaming(f"image {path}"), Image.open(path) as image:
-        return image.height, image.width
+    return stored_size(Path(path))
 
 
-def grey_to_8_bit(values: npt.NDArray[Any], name: str = "grey image") -> npt.NDArray[np.uint8]:
-    """Bring grey values of up to 16 bits down to 8 by one division for the whole image.
-
-    A 12-bit camera writes 16-bit files whose upper four bits are empty; divided by 65535 they would be black. So the
-    values are taken to span the smallest of 8, 10, 12, 14 or 16 bits that holds the largest of them. Two images of one
-    camera can thus differ in brightness by a factor of 4, but none becomes black. Convert to 8 bits yourself where
-    absolute brightness matters.
-
-    Args:
-        values: (H, W) integers from 0 to 65535.
-        name: what to call the image in the error.
-
-    Returns:
-        (H, W) rounded.
-
-    Raises:
-        DataError: values outside that range, or not integers.
-
-    >>> grey_to_8_bit(np.array([[0, 2048, 4095]])).tolist()
-    [[0, 128, 255]]
-    """
-    if values.dtype.kind not in "ui" or values.min() < 0 or values.max() > 65535:
-        found = f"{values.dtype} grey values from {values.min():g} to {values.max():g}"
-        raise DataError(f"{name} has {found}; expected integers from 0 to 65535, so convert it to 8 or 16 bits first")
-    depth = next(depth for depth in _GREY_DEPTHS if values.max() < 2**depth)
-    scaled: npt.NDArray[np.float32] = np.rint(values.astype(np.float32) * np.float32(255 / (2**depth - 1)))
-    return scaled.astype(np.uint8)
+def _stored(source: object, channels: int | None, *, keeps_depth: bool) -> tuple[Stored, str]:
+    """The values of anything but a tensor, (C, H, W), and what to call it in errors."""
+    if isinstance(source, np.ndarray):
+        return _checked_array(source, channels), "image array"
+    if isinstance(source, Image.Image):
+        with blaming("PIL image"):
+            return decode_pillow(source, channels), "PIL image"
+    if isinstance(source, bytes):
+        return decode(source, "image bytes", channels, keeps_depth), "image bytes"
+    if isinstance(source, (str, Path)):
+        name = f"image {source}"
+        with blaming(name):
+            data = Path(source).read_bytes()
+        return decode(data, name, channels, keeps_depth), name
+    raise DataError(
+        f"{type(source).__name__} given as an image; give a path, bytes, a PIL image, a numpy array or a torch tensor"
+    )
 
 
-def _decode(data: bytes, name: str) -> Tensor:
-    if not data:
-        raise DataError(f"{name} is empty (0 bytes); restore or remove it")
-    with _blaming(name), Image.open(BytesIO(data)) as image:
-        return _pil_to_tensor(image, name)
-
-
-def _pil_to_tensor(image: Image.Image, name: str = "PIL image") -> Tensor:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _array_to_tensor(grey_to_8_bit(np.asarray(image), name))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of the direct way
-    return _array_to_tensor(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))
-
-
-def _array_to_tensor(array: npt.NDArray[Any]) -> Tensor:
-    is_grey, is_rgb = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
-    if array.dtype != np.uint8 or not (is_grey or is_rgb) or array.size == 0:
+def _checked_array(array: npt.NDArray[Any], channels: int | None) -> Stored:
+    try:
+        return channels_first(array, channels)
+    except ValueError:
         raise DataError(
-            f"image array is {array.dtype} of shape {array.shape}; expected uint8 (H, W, 3) RGB or (H, W) grey"
-        )
-    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))  # copies only what torch cannot take
-    return (pixels.permute(2, 0, 1) if is_rgb else pixels.expand(3, -1, -1)).contiguous()
+            f"image array is {array.dtype} of shape {array.shape}; expected uint8 (H, W, 3) RGB, (H, W) grey, or as "
+            "many channels as the model takes"
+        ) from None
 
 
-def _checked_tensor(tensor: Tensor) -> Tensor:
-    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or len(tensor) != 3 or tensor.numel() == 0:
+def _checked_tensor(tensor: Tensor, pixels: PixelsConfig) -> Tensor:
+    is_known = tensor.dtype == torch.uint8 or (tensor.dtype == torch.float32 and pixels.bits > 8)
+    if not is_known or tensor.ndim != 3 or tensor.numel() == 0:
+        kinds = "uint8" if pixels.bits == 8 else "uint8, or float32 from 0 to 255,"
         raise DataError(
             f"image tensor is {str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}; "
-            "expected uint8 (3, H, W) RGB"
+            f"expected {kinds} ({pixels.channels}, H, W)"
         )
-    return tensor.contiguous()
-
-
-@contextmanager
-def _blaming(name: str) -> Iterator[None]:
-    """Turn what file systems and decoders raise into a `DataError` about the image `name`."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise DataError(f"{name} does not exist; check the path") from None
-    except IsADirectoryError:
-        raise DataError(f"{name} is a folder; name an image file in it") from None
-    except PermissionError:
-        raise DataError(f"{name} may not be read; check its permissions") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image that Pillow can read; convert it to PNG, JPEG or TIFF") from None
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{name} is too large to decode at once ({error}); cut it into tiles") from None
-    except (OSError, EOFError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
-        raise DataError(f"{name} is broken or cut off and cannot be decoded; restore or remove it") from error
+    return tensor if pixels.bits == 8 else tensor.float()

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
+from maskwright.config.run import Recipe
+from maskwright.config.testing import ExpectedResult
 from maskwright.data.readers import read_dataset
 from maskwright.data.record import Dataset
 from maskwright.errors import ConfigError
-from maskwright.evaluation import Metrics, collect_results, evaluate_detections, yolact_table
+from maskwright.evaluation import Metrics, evaluate_detections
+from maskwright.evaluation.expected import Check, check_expected
+from maskwright.predict.findings import Findings, find_in, nothing_found
 from maskwright.predict.predictor import Predictor
+from maskwright.predict.tables import TABLES
+
+# results with test-time augmentation, in the names of expected ones
+_AUGMENTED = "augmented."
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +29,12 @@ class Evaluation:
     Attributes:
         metrics: of the results.
         results: a COCO results list with the dataset's image and category ids.
+        checks: of what the recipe expects.
     """
 
     metrics: Metrics
     results: list[dict[str, Any]]
+    checks: list[Check]
 
 
 def evaluate(
@@ -36,27 +45,27 @@ def evaluate(
     format: str = "coco",  # noqa: A002 - the word of the contract
     max_detections: int | None = None,
     skip_bad: bool = False,
-    table: Literal["coco", "yolact"] = "coco",
+    tables: Sequence[str] = (),
 ) -> Metrics:
-    """COCO metrics of a predictor on annotated images.
+    """Metrics of a predictor on annotated images: COCO's, or LVIS's where the annotations cover some classes only.
 
     Args:
-        predictor: what is measured.
+        predictor: what is measured; one from `augmented()` or `tiled()` is measured in the same way.
         images: folder of the image files.
-        annotations: annotation file.
-        format: how the annotations are written.
-        max_detections: per image; by default the recipe's `detect.max_detections`.
+        annotations: annotation file, or the folder of them.
+        format: how the annotations are written, a key of `data.readers.READERS`.
+        max_detections: per image; by default the recipe's `detect.max_detections`, of a tiled predictor all.
         skip_bad: leave out what cannot be used of the dataset, instead of refusing it.
-        table: `yolact` adds the AP table of YOLACT's own evaluation, as the group `yolact_table`.
+        tables: further measures by name, each a group of the result; see `predict.tables`.
 
     Raises:
-        ConfigError: there is no such table, or the model finds no objects (a semantic FPN).
+        ConfigError: there is no such table, or nothing that the model finds is in the dataset.
         DataError: the dataset cannot be used, or shares no category with the model.
     """
     dataset = read_dataset(images, annotations, format, needs_masks="mask" in predictor.recipe.measured)
     if not skip_bad:
         dataset.refuse_defects()
-    return evaluate_dataset(predictor, dataset, max_detections, table=table).metrics
+    return evaluate_dataset(predictor, dataset, max_detections, tables=tables).metrics
 
 
 def evaluate_dataset(
@@ -64,34 +73,54 @@ def evaluate_dataset(
     dataset: Dataset,
     max_detections: int | None = None,
     progress: Callable[[int], None] | None = None,
-    table: Literal["coco", "yolact"] = "coco",
+    tables: Sequence[str] = (),
 ) -> Evaluation:
     """As `evaluate`, on a dataset that was read before; `progress` hears how many more images are done."""
-    if not predictor.recipe.finds_objects:
+    refuse_unmeasurable(predictor, dataset, tables)
+    findings = find_in(predictor, dataset, max_detections, progress)
+    metrics = measure(findings, predictor.recipe, dataset, max_detections, tables)
+    return Evaluation(metrics, findings.results, check_expected(metrics, _expected_of(predictor)))
+
+
+def measure(
+    findings: Findings,
+    recipe: Recipe,
+    dataset: Dataset,
+    max_detections: int | None = None,
+    tables: Sequence[str] = (),
+) -> Metrics:
+    """The metrics of what a model of the recipe found in a dataset; see `evaluate`."""
+    groups: dict[str, Any] = {} if findings.segments is None else findings.segments.metrics()
+    if not recipe.finds_objects:
+        return Metrics({**groups, "images": len(dataset.records), "seconds": findings.seconds})
+    limit = max_detections or max(recipe.detect.max_detections, findings.most_per_image)
+    results, kinds = dataset.judged(findings.results), recipe.measured
+    coco = evaluate_detections(results, dataset.to_coco(), limit, findings.seconds, kinds)
+    further = {name: TABLES[name](results, dataset, limit) for name in tables}
+    return Metrics({**coco, **groups, **further})
+
+
+def refuse_unmeasurable(predictor: Predictor, dataset: Dataset, tables: Sequence[str]) -> None:
+    """Go on only if there is something to measure.
+
+    Raises:
+        ConfigError: an unknown table, a model without objects and a dataset without segments, or an expected result
+            that no metric is called by.
+    """
+    if unknown := [name for name in tables if name not in TABLES]:
+        raise ConfigError(f"there is no table {unknown[0]!r}; choose of {', '.join(TABLES)}")
+    if not predictor.recipe.finds_objects and dataset.segment_classes is None:
         raise ConfigError(
-            f"recipe {predictor.recipe.name} finds no objects (rpn.is_on=false), and only objects are measured; look "
-            "at its maps with `maskwright predict`"
+            f"recipe {predictor.recipe.name} finds no objects, only a class for every pixel, and {dataset.source} has "
+            "no segments to compare these with; give panoptic annotations (--format coco_panoptic) or Cityscapes"
         )
-    if table not in ("coco", "yolact"):
-        raise ConfigError(f"there is no table {table!r}; choose coco or yolact")
-    limit = max_detections if max_detections is not None else predictor.max_detections
-    start = perf_counter()
-    results = detect_dataset(predictor, dataset, limit, progress)
-    seconds, annotations = perf_counter() - start, dataset.to_coco()
-    metrics = evaluate_detections(results, annotations, limit, seconds, predictor.recipe.measured)
-    if table == "yolact":
-        metrics = Metrics({**metrics, "yolact_table": yolact_table(results, annotations)})
-    return Evaluation(metrics, results)
+    expected = {name: value for name, value in _expected_of(predictor).items() if name.partition(".")[0] not in tables}
+    check_expected(measure(nothing_found(predictor.recipe, dataset), predictor.recipe, dataset), expected)
 
 
-def detect_dataset(
-    predictor: Predictor, dataset: Dataset, max_detections: int, progress: Callable[[int], None] | None = None
-) -> list[dict[str, Any]]:
-    """What the predictor finds in a dataset's images, as a COCO results list with the dataset's ids."""
-    found = predictor.stream([record.path for record in dataset.records], max_detections=max_detections)
-    return collect_results(
-        lambda paths: [next(found) for _ in paths],
-        ([(record.id, record.path)] for record in dataset.records),
-        dataset.categories,
-        progress,
-    )
+def _expected_of(predictor: Predictor) -> dict[str, ExpectedResult]:
+    """What the recipe expects of this way of looking: `augmented.mask.AP` with several views, else `mask.AP`."""
+    expected = predictor.recipe.expected
+    if predictor.is_augmented:
+        return {name.removeprefix(_AUGMENTED): value for name, value in expected.items() if name.startswith(_AUGMENTED)}
+    return {name: value for name, value in expected.items() if not name.startswith(_AUGMENTED)}

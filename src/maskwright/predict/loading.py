@@ -15,7 +15,8 @@ from maskwright.config import Recipe, load_recipe, recipe_from_table
 from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
 from maskwright.predict.fetching import fetch, is_address
-from maskwright.predict.predictor import Precision, Predictor, choose_device
+from maskwright.predict.predictor import Predictor, choose_device
+from maskwright.predict.whole import Precision
 
 _PACKAGE = "package://"
 

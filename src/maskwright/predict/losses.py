@@ -9,7 +9,7 @@ import torch
 from maskwright.config.mask_rcnn import semantics_of
 from maskwright.config.run import Recipe
 from maskwright.errors import DataError
-from maskwright.images.read import ImageSource, read_image
+from maskwright.images.read import ImageSource
 from maskwright.ops.losses import LossSum
 from maskwright.predict.predictor import Predictor
 from maskwright.structures import Targets
@@ -41,7 +41,7 @@ def loss_sums(predictor: Predictor, images: Sequence[ImageSource], targets: Sequ
     """As `losses`, as sums with their counts and with gradients where these are on."""
     if len(images) != len(targets):
         raise DataError(f"{len(images)} images but {len(targets)} targets: give one Targets for each image")
-    pixels = [read_image(image).to(predictor.device) for image in images]
+    pixels = [predictor.preprocess.read(image).to(predictor.device) for image in images]
     for place, (image, target) in enumerate(zip(pixels, targets, strict=True)):
         size = tuple(image.shape[1:])
         if size != tuple(target.size):

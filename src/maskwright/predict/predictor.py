@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice, takewhile
-from typing import Any, Literal, cast, get_args, overload
+from typing import Any, cast, get_args, overload
 
 import torch
 from torch import Tensor
@@ -13,11 +13,12 @@ from torch import Tensor
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError, DataError
 from maskwright.images.preprocess import Preprocess
-from maskwright.images.read import ImageSource, read_ahead, read_image
+from maskwright.images.read import ImageSource, read_ahead
 from maskwright.models.segmenter import Segmenter
+from maskwright.predict.augmented import AugmentedViews
+from maskwright.predict.tiled import Tiles
+from maskwright.predict.whole import Detector, Precision, WholeImages
 from maskwright.structures import Categories, Instances
-
-Precision = Literal["fp32", "bf16"]
 
 # images of a list in one batch; bounds the memory of a long list
 _TOGETHER = 4
@@ -33,9 +34,17 @@ class Predictor:
         preprocess: from images to network input and back.
         device: where the network runs.
         precision: of its arithmetic; weights stay fp32.
+        detector: how it looks at images: whole, unless it came from `augmented` or `tiled`.
     """
 
-    def __init__(self, model: Segmenter, recipe: Recipe, device: torch.device, precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        model: Segmenter,
+        recipe: Recipe,
+        device: torch.device,
+        precision: Precision = "fp32",
+        detector: Detector | None = None,
+    ) -> None:
         if precision not in get_args(Precision):
             raise ConfigError(f"no precision called {precision!r}; choose one of {', '.join(get_args(Precision))}")
         self.model = model.to(device).eval()
@@ -43,6 +52,38 @@ class Predictor:
         self.preprocess = Preprocess.of(recipe)
         self.device = device
         self.precision = precision
+        self.detector = detector or WholeImages(self.model, self.preprocess, device, precision)
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether it looks at an image in several views."""
+        return isinstance(self.detector, AugmentedViews)
+
+    def augmented(self) -> Predictor:
+        """The same model with test-time augmentation, as the recipe's table `augmented` says.
+
+        Raises:
+            ConfigError: it finds keypoints or no objects, for which views cannot be joined; or it works on tiles: ask
+                for `augmented().tiled()`.
+        """
+        if not isinstance(self.detector, WholeImages):
+            raise ConfigError("images are cut or augmented already; for both ask for predictor.augmented().tiled()")
+        return self._looking(AugmentedViews(self.detector, self.recipe))
+
+    def tiled(self, size_px: int | None = None, overlap_px: int | None = None) -> Predictor:
+        """The same model for images too large for one pass: windows with overlap, their objects joined.
+
+        Args:
+            size_px: side of a window; by default as the recipe's table `tiles` says.
+            overlap_px: that neighbouring windows share; likewise.
+
+        Raises:
+            ConfigError: the overlap is not smaller than the window, or the model finds no objects.
+        """
+        return self._looking(Tiles(self.detector, self.recipe, size_px, overlap_px))
+
+    def _looking(self, detector: Detector) -> Predictor:
+        return Predictor(self.model, self.recipe, self.device, self.precision, detector)
 
     @property
     def categories(self) -> Categories:
@@ -91,7 +132,7 @@ class Predictor:
         if isinstance(images, list | tuple):
             together = 1 if self.recipe.resize.counts_padding else _TOGETHER  # Simple Mask R-CNN takes single images
             return list(self.stream(images, score_threshold, max_detections, together))
-        return self._detect([read_image(images)], score_threshold, max_detections)[0]
+        return self._detect([self.preprocess.read(images)], score_threshold, max_detections)[0]
 
     def stream(
         self,
@@ -107,27 +148,18 @@ class Predictor:
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; give at least 1")
-        with closing(read_ahead(images)) as waiting:
+        with closing(read_ahead(images, self.preprocess.read)) as waiting:
             while group := list(islice(waiting, batch_size)):
                 pixels = list(takewhile(lambda image: not isinstance(image, DataError), group))
                 yield from self._detect(cast(list[Tensor], pixels), score_threshold, max_detections)
                 if len(pixels) < len(group):
                     raise cast(DataError, group[len(pixels)])
 
-    @torch.inference_mode()
     def _detect(
         self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
     ) -> list[Instances]:
         _check_limits(score_threshold, max_detections)
-        if not images:
-            return []
-        batch = self.preprocess.batch([image.to(self.device) for image in images])
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            found = self.model.detect(batch, score_threshold, max_detections)
-        return [
-            self.preprocess.restore(instances, (image.shape[-2], image.shape[-1])).to("cpu")
-            for instances, image in zip(found, images, strict=True)
-        ]
+        return self.detector.detect(images, score_threshold, max_detections)
 
 
 def _check_limits(score_threshold: float | None, max_detections: int | None) -> None:

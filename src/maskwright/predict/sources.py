@@ -13,7 +13,7 @@ from pathlib import Path
 from maskwright.errors import DataError
 from maskwright.images.video import Camera, count_frames
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 _SUFFIXES_TEXT = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
 

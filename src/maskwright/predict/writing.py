@@ -91,7 +91,9 @@ def predict_files(
         results = _Results(predictions, panoptic, _names_in_dataset(sources), unique_names(sources))
         for are_videos, run in groupby(sources, is_video):
             if not are_videos:
-                yield from _predict_images(detect, cast("Iterable[Path]", run), overlays, results)
+                images = list(cast("Iterable[Path]", run))
+                with closing(read_ahead(images, predictor.preprocess.read)) as pixels:
+                    yield from _predict_images(detect, zip(images, pixels, strict=True), overlays, results)
                 continue
             for video in run:
                 yield from _predict_video(detect, video, overlays.get(video), results, most_frames)
@@ -125,21 +127,19 @@ class _Results:
 
 def _predict_images(
     detect: _Detect,
-    run: Iterable[Path],
+    images: Iterable[tuple[Path, Tensor | DataError]],
     overlays: Mapping[Source, Path],
     results: _Results,
 ) -> Generator[Outcome, None, None]:
-    images = list(run)
-    with closing(read_ahead(images)) as waiting:
-        for path, pixels in zip(images, waiting, strict=True):
-            if isinstance(pixels, DataError):
-                yield Outcome(path, 0, pixels)
-                continue
-            found = detect(pixels)
-            panoptic = results.add_image(path, found)
-            if path in overlays:
-                _draw(pixels, found, panoptic, overlays[path])
-            yield Outcome(path, len(found), None)
+    for path, pixels in images:
+        if isinstance(pixels, DataError):
+            yield Outcome(path, 0, pixels)
+            continue
+        found = detect(pixels)
+        panoptic = results.add_image(path, found)
+        if path in overlays:
+            _draw(pixels, found, panoptic, overlays[path])
+        yield Outcome(path, len(found), None)
 
 
 def _predict_video(

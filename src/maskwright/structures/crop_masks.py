@@ -133,7 +133,7 @@ class CropMasks(Masks):
     def flipped_horizontally(self) -> CropMasks:
         """The masks of the mirrored image, left and right exchanged."""
         width = self.size[1]
-        flipped = [Crop(p[:, ::-1], top, width - left - p.shape[1]) for p, top, left in self.crops()]
+        flipped = [crop.mirrored(width) for crop in self.crops()]
         outlines = move_outlines(self.outlines, lambda part: np.array([width, 0]) + part * [-1, 1])
         return CropMasks.from_crops(flipped, self.size, outlines)
 

@@ -24,6 +24,10 @@ class Crop(NamedTuple):
     top: int
     left: int
 
+    def mirrored(self, width: int) -> Crop:
+        """The same piece of the mirrored image of a width, left and right exchanged."""
+        return Crop(self.pixels[:, ::-1], self.top, width - self.left - self.pixels.shape[1])
+
 
 def crop_to_rle(crop: Crop, size: tuple[int, int]) -> Rle:
     """Encode a crop that lies inside an image of (height, width)."""

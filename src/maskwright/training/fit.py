@@ -6,6 +6,7 @@ import math
 from time import perf_counter
 
 from maskwright.evaluation import Metrics
+from maskwright.evaluation.table import MEASURED
 from maskwright.training.optim import learning_rate, set_learning_rate
 from maskwright.training.setup import Report, Run
 
@@ -18,16 +19,17 @@ def fit(run: Run, report: Report) -> Metrics | None:
 
     Args:
         run: everything that `setup` prepared, its state fresh or restored.
-        report: called with (step, numbers, "start", "train" or "val") whenever there is something to show.
+        report: called with (step, numbers, part) whenever there is something to show; part is "start", "train", "val"
+            or, for the last evaluation with test-time augmentation, "augmented".
 
     Returns:
-        The metrics of the last evaluation; None without a validation set, in all processes but the main one, where the
-        model finds no objects, and where the run was over before.
+        The metrics of the last evaluation, with those of test-time augmentation as the group `augmented` where the
+        recipe wants them; None without a validation set, and in all processes but the main one.
     """
     config, state = run.recipe.train, run.state
     metrics, since = None, perf_counter()
-    if run.is_over():
-        return None
+    if run.is_over():  # a finished run that was taken up again: its weights are measured once more
+        return None if run.validation is None else with_augmented(run, run.validation.metrics(run.predictor()), report)
     if run.start is not None:
         run.log(0, run.start, "start", report)
     for samples in run.samples(state.progress.step):
@@ -51,26 +53,40 @@ def fit(run: Run, report: Report) -> Metrics | None:
             run.write_checkpoint()
         if run.is_over():
             break
-    return metrics
+    return with_augmented(run, metrics, report)
 
 
 def evaluate(run: Run, report: Report) -> Metrics | None:
-    """Measure the weights one would use, and keep them if they are the best so far.
-
-    A model that finds no objects has losses alone, and no weights of it are better than others.
-    """
+    """Measure the weights one would use, and keep them if they are the best so far."""
     assert run.validation is not None
     predictor = run.predictor()
     numbers = {f"loss_{name}": loss for name, loss in run.validation.losses(predictor).items()}
-    metrics = run.validation.metrics(predictor) if run.recipe.finds_objects else None
-    if run.recipe.finds_objects:
-        value = run.world.from_main(None if metrics is None else metrics.lookup(run.recipe.train.best_metric))
-        run.state.record(value)
+    metrics = run.validation.metrics(predictor)
+    run.state.record(run.world.from_main(None if metrics is None else metrics.lookup(run.recipe.train.best_metric)))
     if metrics is not None:
-        for kind in [kind for kind in ("box", "mask", "keypoints") if kind in metrics]:
-            known = {name: number for name, number in metrics[kind].items() if math.isfinite(number)}
-            numbers |= {f"{kind}.{name}": number for name, number in known.items()}
+        numbers |= _for_log(metrics)
     run.log(run.state.progress.step, numbers, "val", report)
     if run.state.progress.stale == 0 and metrics is not None:
         run.write_best(metrics)
     return metrics
+
+
+def with_augmented(run: Run, metrics: Metrics | None, report: Report) -> Metrics | None:
+    """The metrics and, where the recipe wants them, those of the same weights with test-time augmentation."""
+    if run.validation is None or not run.recipe.train.evaluates_augmented:
+        return metrics
+    augmented = run.validation.metrics(run.predictor().augmented())
+    if metrics is None or augmented is None:
+        return None
+    run.log(run.state.progress.step, _for_log(augmented), "augmented", report)
+    return Metrics({**metrics, "augmented": augmented})
+
+
+def _for_log(metrics: Metrics) -> dict[str, float]:
+    """The means over all classes that are known, by their dotted names."""
+    means = {
+        group: {name: number for name, number in metrics[group].items() if name != "per_category"}
+        for group in MEASURED
+        if group in metrics
+    }
+    return {name: number for name, number in Metrics(means).flat().items() if math.isfinite(number)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from maskwright.checkpoints.fitting import compare_weights, put_backbone, put_weights
+from maskwright.checkpoints.fitting import compare_weights, inflate_stem, put_backbone, put_weights
 from maskwright.checkpoints.reading import ForeignWeights, read_weights
 from maskwright.checkpoints.simple import transfer
 from maskwright.config.run import Recipe
@@ -24,25 +25,35 @@ class InitialWeights:
     Attributes:
         path: of the file.
         found: its weights under our names.
+        channels: of the images that will be trained on.
+        is_bgr: the recipe's order of three channels is blue, green, red.
     """
 
     path: Path
     found: ForeignWeights
+    channels: int = 3
+    is_bgr: bool = False
 
     def put_into(self, model: nn.Module) -> dict[str, Any]:
         """Load a backbone into the model's, a whole model into all of it, or into all but what has another shape.
 
-        So the heads of a model that was trained on other classes stay random, and the rest is taken.
+        So the heads of a model that was trained on other classes stay random, and the rest is taken. Images with
+        another number of channels make no difference: the first convolution is inflated.
 
         Returns:
             What was taken, for the log: `initial_weights` (the file), `taken` (backbone, model, or part of the model),
-            `tensors` (how many), and of a part `skipped` (name of a weight → why not) and `random` (names of layers).
+            `tensors` (how many), `stem` (where it was inflated), and of a part `skipped` (name of a weight → why not)
+            and `random` (names of layers).
 
         Raises:
             CheckpointError: not even the backbone fits.
         """
         source = f"train.initial_weights: checkpoint {self.path}"
-        weights = self.found.weights
+        weights, stem = inflate_stem(self.found.weights, model, self.channels, self.is_bgr)
+        told = {} if stem is None else {"stem": stem}
+        return self._put(weights, model, source) | told
+
+    def _put(self, weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Any]:
         if self.found.is_backbone:
             put_backbone(weights, model, source)
             return self._told("backbone", len(weights))
@@ -74,4 +85,5 @@ def read_initial_weights(recipe: Recipe, world: World) -> InitialWeights | None:
         return None
     path = world.from_main(locate_weights(recipe, source) if world.is_main else None)
     assert path is not None
-    return InitialWeights(path, read_weights(path))
+    pixels = recipe.pixels
+    return InitialWeights(path, read_weights(path), pixels.channels, pixels.channel_order == "bgr")

@@ -9,6 +9,7 @@ from typing import Any
 
 from maskwright.config import Recipe, load_recipe
 from maskwright.evaluation import Metrics
+from maskwright.evaluation.expected import Check, check_expected
 from maskwright.predict.predictor import choose_device
 from maskwright.training.distributed import joined_world
 from maskwright.training.fit import fit
@@ -21,16 +22,17 @@ class TrainResult:
 
     Attributes:
         last: checkpoint of the last step, with the run's state.
-        best: checkpoint with the best metric; the last weights without a validation set that has objects, or where the
-            model finds none.
-        metrics: of the last evaluation, None without a validation set, or where the model finds no objects.
+        best: checkpoint with the best metric; the last weights without a validation set that has any.
+        metrics: of the last evaluation, None without a validation set, and in all processes but the main one.
         steps: optimiser steps done.
+        checks: of the recipe's expected results against these metrics.
     """
 
     last: Path
     best: Path
     metrics: Metrics | None
     steps: int
+    checks: list[Check]
 
 
 def train(
@@ -52,8 +54,8 @@ def train(
             `log.jsonl`, `metrics.json` and TensorBoard events.
         resume: go on with the run in `output`; begins anew where it left no checkpoint.
         device: `auto`, `cpu`, `cuda`, …
-        report: called with (step, numbers, part) as the run proceeds, in the main process; part is "train", "val", or
-            "start" with what `train.initial_weights` gave.
+        report: called with (step, numbers, part) as the run proceeds, in the main process; part is "train", "val",
+            "augmented", or "start" with what `train.initial_weights` gave.
 
     Raises:
         ConfigError, DataError, OutputError, CheckpointError: before the first step.
@@ -70,4 +72,5 @@ def train(
                 run.logbook.close()
         if run.state.progress.best is None:
             run.write_best(None)
-        return TrainResult(run.folder.last, run.folder.best, metrics, run.state.progress.step)
+        checks = [] if metrics is None else check_expected(metrics, run.recipe.expected)
+        return TrainResult(run.folder.last, run.folder.best, metrics, run.state.progress.step, checks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,30 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from maskwright.config.mask_rcnn import keypoints_of
-from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.config.run import Recipe
 from maskwright.config.train import TrainConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
-from maskwright.data.opening import open_dataset
-from maskwright.data.record import Dataset, ImageRecord
-from maskwright.data.samplers import StepSampler, aspect_groups
-from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation import Metrics, evaluate_detections
+from maskwright.data.record import Dataset
+from maskwright.data.samplers import StepSampler
+from maskwright.errors import ConfigError
+from maskwright.evaluation import Metrics
+from maskwright.evaluation.expected import check_expected
+from maskwright.evaluation.table import MEASURED
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.backbones.norms import freeze_batch_norms
 from maskwright.models.build import build_model
+from maskwright.predict.evaluate import measure
+from maskwright.predict.findings import nothing_found
 from maskwright.predict.predictor import Predictor
-from maskwright.structures import Categories
 from maskwright.training.checkpointing import TrainingState
+from maskwright.training.datasets import (
+    categories_of,
+    ids_of_dataset,
+    open_data,
+    records_to_train_on,
+    sampler_of,
+    with_categories,
+)
 from maskwright.training.distributed import World
 from maskwright.training.ema import AveragedWeights
 from maskwright.training.folder import RunFolder, claim_run_folder
@@ -34,6 +42,7 @@ from maskwright.training.initial import read_initial_weights
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
 from maskwright.training.semantic import outputs_of, with_stuff
+from maskwright.training.statistics import with_statistics
 from maskwright.training.step import Stepper
 from maskwright.training.validation import Validation
 
@@ -103,15 +112,17 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         OutputError: the folder cannot be used; see `claim_run_folder`.
         CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
-    train_set, val_set = _datasets(recipe)
+    train_set, val_set = open_data(recipe)
     recipe = with_stuff(with_categories(recipe, train_set.categories), train_set, val_set)
     _check_share(recipe, world)
-    records = _records(recipe, train_set)
+    records = records_to_train_on(recipe, train_set)
+    recipe, measured = with_statistics(recipe, records, RunFolder(output) if resume else None, world)
     validation = _validation(recipe, val_set, world)
     is_resumed = resume and RunFolder(output).last.exists()
     initial = None if is_resumed else read_initial_weights(recipe, world)
     model = build_model(recipe)
-    start = None if is_resumed else _random_start(recipe) if initial is None else initial.put_into(model)
+    weights = _random_start(recipe) if initial is None else initial.put_into(model)
+    start = None if is_resumed else {**measured, **weights, **_left_out(train_set, val_set)}
     folder = world.from_main(claim_run_folder(output, recipe, resume=resume) if world.is_main else None)
     assert folder is not None
     if _has_small_parts(recipe.train):
@@ -122,10 +133,9 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     if is_resumed:
         state.restore(folder.last)
     preprocess = Preprocess.of(recipe)
-    categories = ids_of_dataset(_categories(recipe), train_set.categories, "training")
+    categories = ids_of_dataset(categories_of(recipe), train_set.categories, "train")
     model.train()
     joined = DistributedDataParallel(model) if world.size > 1 else model
-    groups = aspect_groups([record.size for record in records])
     return Run(
         recipe=recipe,
         folder=folder,
@@ -136,105 +146,29 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
             categories,
             recipe.data.augment,
             recipe.resize,
+            pixels=recipe.pixels,
             keypoints=keypoints_of(recipe),
             outputs=outputs_of(recipe, train_set),
         ),
-        sampler=StepSampler(
-            groups if recipe.data.groups_by_aspect else (0,) * len(records), recipe.train.batch_size, recipe.train.seed
-        ),
+        sampler=sampler_of(recipe, records),
         validation=validation,
         stepper=Stepper(joined, state.optimiser, preprocess, recipe.train, world, device),
         state=state,
-        start=start,
+        start=start or None,
         logbook=Logbook(folder.root, state.progress.step) if world.is_main else None,
     )
 
 
-def _random_start(recipe: Recipe) -> dict[str, Any] | None:
+def _random_start(recipe: Recipe) -> dict[str, Any]:
     """What the log says of a start without initial weights: nothing, unless a part of them will never be learnt."""
     num_stages = recipe.backbone.frozen_stages
-    return {"initial_weights": None, "frozen_stages": num_stages} if num_stages else None
+    return {"initial_weights": None, "frozen_stages": num_stages} if num_stages else {}
 
 
-def with_categories(recipe: Recipe, categories: Categories) -> Recipe:
-    """The recipe with the dataset's categories, where it has none of its own.
-
-    Raises:
-        ConfigError: it has other ones.
-    """
-    own = _categories(recipe)
-    if len(own) == 0:
-        entries = [{"id": id_, "name": name} for id_, name in zip(categories.ids, categories.names, strict=True)]
-        return type(recipe).model_validate({**recipe.model_dump(), "categories": entries})
-    ids_of_dataset(own, categories, "training")
-    return recipe
-
-
-def ids_of_dataset(own: Categories, dataset: Categories, part: str) -> Categories:
-    """The recipe's classes, each with the id that a dataset's annotations have for the class of that name.
-
-    Raises:
-        ConfigError: the dataset has classes that the recipe has not; `part` says which dataset.
-
-    >>> ids_of_dataset(Categories(("cat", "dog"), (1, 2)), Categories(("dog", "cat"), (1, 5)), "training").ids
-    (5, 1)
-    """
-    if own == dataset:
-        return own
-    if unknown := [name for name in dataset.names if name not in own.names]:
-        raise ConfigError(
-            f"the {part} annotations have categories that the recipe has not: {', '.join(unknown[:5])}; "
-            "set categories=[] to take those of the training annotations"
-        )
-    ids = dict(zip(dataset.names, dataset.ids, strict=True))
-    unused = count(min(dataset.ids, default=0) - 1, -1)
-    return Categories(own.names, tuple(ids[name] if name in ids else next(unused) for name in own.names))
-
-
-def _categories(recipe: Recipe) -> Categories:
-    return Categories.of([category.model_dump() for category in recipe.categories])
-
-
-def _records(recipe: Recipe, dataset: Dataset) -> list[ImageRecord]:
-    records = [record for record in dataset.records if recipe.data.uses_empty_images or record.annotations]
-    if not records:
-        raise DataError(
-            f"{dataset.source}: no image has an object, and data.uses_empty_images is off: nothing to train on"
-        )
-    keypoints = keypoints_of(recipe)
-    return records if keypoints is None else _with_keypoints(records, dataset, keypoints)
-
-
-def _with_keypoints(records: list[ImageRecord], dataset: Dataset, keypoints: KeypointHeadConfig) -> list[ImageRecord]:
-    """The images that have enough keypoints to learn from.
-
-    Raises:
-        ConfigError: the model has other keypoints than the data.
-        DataError: no image has enough.
-    """
-    if dataset.keypoint_names not in ((), keypoints.names):
-        raise ConfigError(
-            f"keypoint_head.names are {', '.join(keypoints.names)}, but those of {dataset.source} are "
-            f"{', '.join(dataset.keypoint_names)}; set keypoint_head.names to these"
-        )
-    kept = [record for record in records if record.count_keypoints() >= keypoints.min_keypoints]
-    if not any(record.count_keypoints() for record in kept):
-        raise DataError(
-            f"{dataset.source}: no image has {max(1, keypoints.min_keypoints)} labelled keypoints; annotate "
-            "'keypoints' as in COCO's person_keypoints files, or set keypoint_head.is_on=false"
-        )
-    return kept
-
-
-def _datasets(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
-    train, val = recipe.data.train, recipe.data.val
-    if train.images is None or train.annotations is None:
-        raise ConfigError("training needs data.train.images=FOLDER and data.train.annotations=FILE")
-    if (val.images is None) != (val.annotations is None):
-        raise ConfigError("validation needs both data.val.images=FOLDER and data.val.annotations=FILE, or neither")
-    needs_masks = "mask" in recipe.measured
-    validation = open_dataset(val, needs_masks=needs_masks) if val.images is not None else None
-    return open_dataset(train, needs_masks=needs_masks), validation
+def _left_out(*datasets: Dataset | None) -> dict[str, Any]:
+    """What the log says of the data: nothing, unless `skip_bad` left something out."""
+    lines = [line for dataset in datasets if dataset is not None for line in dataset.skipped_lines()]
+    return {"left_out": lines} if lines else {}
 
 
 def _check_share(recipe: Recipe, world: World) -> None:
@@ -254,22 +188,31 @@ def _has_small_parts(config: TrainConfig) -> bool:
 
 def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Validation | None:
     if dataset is None:
+        if recipe.expected:
+            raise ConfigError("expected results are of data.val; give data.val.images and data.val.annotations")
         return None
     limit = recipe.train.max_detections or recipe.detect.max_detections
-    if recipe.finds_objects:
-        _check_best_metric(recipe, dataset, limit)
-    categories = ids_of_dataset(_categories(recipe), dataset.categories, "validation")
+    _check_metric_names(recipe, dataset, limit)
+    categories = ids_of_dataset(categories_of(recipe), dataset.categories, "val")
     return Validation(dataset, categories, outputs_of(recipe, dataset), limit, world)
 
 
-def _check_best_metric(recipe: Recipe, dataset: Dataset, limit: int) -> None:
+def _check_metric_names(recipe: Recipe, dataset: Dataset, limit: int) -> None:
     """Now, not after the first thousand steps."""
-    name, tables = recipe.train.best_metric, recipe.measured
-    if name.partition(".")[0] not in (*tables, "per_category"):
+    metrics = measure(nothing_found(recipe, dataset), recipe, dataset, limit)
+    name, groups = recipe.train.best_metric, [group for group in MEASURED if group in metrics]
+    if name.partition(".")[0] not in (*groups, "per_category"):
         raise ConfigError(
-            f"train.best_metric is {name}, but the model gives {' and '.join(tables)} alone; set it to {tables[0]}.AP"
+            f"train.best_metric is {name}, but the model gives {' and '.join(groups)} alone; set it to "
+            f"{groups[0]}.{next(iter(metrics[groups[0]]))}"
         )
     try:
-        evaluate_detections([], dataset.to_coco(), limit, 0.0, tables).lookup(name)
+        metrics.lookup(name)
     except ConfigError as error:
         raise ConfigError(f"train.best_metric: {error}") from error
+    if recipe.train.evaluates_augmented:
+        metrics = Metrics({**metrics, "augmented": metrics})
+    try:
+        check_expected(metrics, recipe.expected)
+    except ConfigError as error:
+        raise ConfigError(f"expected: {error}; augmented ones need train.evaluates_augmented=true") from error

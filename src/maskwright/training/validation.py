@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from time import perf_counter
-from typing import Any
 
 import torch
 
 from maskwright.data.record import Dataset, ImageRecord
-from maskwright.evaluation import Metrics, evaluate_detections
-from maskwright.predict.evaluate import detect_dataset
+from maskwright.evaluation import Metrics
+from maskwright.predict.evaluate import measure
+from maskwright.predict.findings import find_in, joined
 from maskwright.predict.losses import loss_sums
 from maskwright.predict.predictor import Predictor
 from maskwright.structures import Categories
@@ -37,15 +36,12 @@ class Validation:
     world: World
 
     def metrics(self, predictor: Predictor) -> Metrics | None:
-        """COCO metrics in the main process, None in the others."""
-        start = perf_counter()
+        """The metrics of all processes' findings in the main process, None in the others."""
         share = replace(self.dataset, records=self._share())
-        gathered = self.world.gather(detect_dataset(predictor, share, self.max_detections))
+        gathered = self.world.gather(find_in(predictor, share, self.max_detections))
         if gathered is None:
             return None
-        everything: list[dict[str, Any]] = [entry for share in gathered for entry in share]
-        seconds, kinds = perf_counter() - start, predictor.recipe.measured
-        return evaluate_detections(everything, self.dataset.to_coco(), self.max_detections, seconds, kinds)
+        return measure(joined(gathered), predictor.recipe, self.dataset, self.max_detections)
 
     @torch.no_grad()
     def losses(self, predictor: Predictor) -> dict[str, float]:

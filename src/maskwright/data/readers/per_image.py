@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from maskwright.images.read import image_size
 from maskwright.structures import Categories
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy")
+# −1, 0 or 1 behind a name: whether the image has objects of the class that the list is about
+_FLAG = re.compile(r"\s+-?[01]$")
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,125 @@ ReadObjects = Callable[[Path, tuple[int, int]], Iterable[FoundObject | Flaw]]
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files in a folder and the folders in it, by name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    """All image files in a folder and the folders in it, by name; hidden files and folders are passed over."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def refuse_file(annotations: Path, wanted: str) -> None:
+    """Go on only with a folder.
+
+    Raises:
+        DataError: it is a file.
+    """
+    if not annotations.is_dir():
+        raise DataError(f"annotations {annotations} is a file; give {wanted}")
+
+
+def by_name(files: Iterable[Path], folder: Path) -> dict[str, list[Path]]:
+    """Files in a folder by the name that they share with their annotations: `street/01` of `folder/street/01.jpg`."""
+    groups: dict[str, list[Path]] = {}
+    for path in files:
+        groups.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    return groups
+
+
+def images_of(
+    names: Mapping[str, str], groups: Mapping[str, Sequence[Path]], folder: Path
+) -> tuple[dict[Path, str], list[Defect]]:
+    """The one image of each name.
+
+    Args:
+        names: of images, relative to the folder and without ending → the place that names it, for messages.
+        groups: the images of the folder; see `by_name`.
+        folder: for messages.
+
+    Returns:
+        image → name, in the order of the names; and a defect for each name with no image or with several.
+    """
+    images: dict[Path, str] = {}
+    defects: list[Defect] = []
+    for name, where in names.items():
+        found = groups.get(name, ())
+        if len(found) == 1:
+            images[found[0]] = name
+        elif found:
+            message = f"{', '.join(path.name for path in found)} differ in their ending alone; keep one of them"
+            defects.append(Defect("ambiguous-image", where, message, None))
+        else:
+            defects.append(Defect("missing-image", where, f"there is no image called {name!r} in {folder}", None))
+    return images, defects
+
+
+@dataclass(frozen=True)
+class AnnotatedImages:
+    """Images of a dataset whose annotations are files of the same names.
+
+    Attributes:
+        folder: of the annotation files.
+        names: image → its name, relative to its folder and without ending.
+        defects: of names that no image, or more than one, belongs to.
+    """
+
+    folder: Path
+    names: Mapping[Path, str]
+    defects: Sequence[Defect]
+
+
+def find_annotated(images: Path, annotations: Path, ending: str, folder_name: str) -> AnnotatedImages:
+    """The images that have an annotation file, or that a list names.
+
+    Args:
+        images: their folder.
+        annotations: folder of the annotation files, or a list file.
+        ending: of the annotation files, with its dot.
+        folder_name: of the folder where they lie if `annotations` is a list: beside `images`, or up to three folders
+            above the list.
+
+    Raises:
+        DataError: the list cannot be read or names nothing, or that folder is not there.
+    """
+    if annotations.is_dir():
+        folder = annotations
+        files = sorted(path for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
+        where = {name: f"{name}{ending}" for name in by_name(files, folder)}
+    elif annotations.suffix.lower() == ending:
+        raise DataError(f"{annotations} is the annotation of one image; give the folder of these files, or a list file")
+    else:
+        folder = _folder_beside(images, annotations, folder_name)
+        where = dict.fromkeys(read_names(annotations), str(annotations))
+    names, defects = images_of(where, by_name(find_images(images), images), images)
+    return AnnotatedImages(folder, names, defects)
+
+
+def _folder_beside(images: Path, names: Path, folder_name: str) -> Path:
+    for parent in (images.resolve().parent, *names.resolve().parents[:3]):
+        if (parent / folder_name).is_dir():
+            return parent / folder_name
+    raise DataError(f"no folder {folder_name} beside {images} or above {names}; put the annotations there, or give it")
+
+
+def read_names(path: Path) -> list[str]:
+    """The images that a list file names, one a line; a flag behind the name, as in Pascal VOC's, is passed over.
+
+    Raises:
+        DataError: it cannot be read or names nothing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text; give a list with the name of an image on each line") from None
+    names = [_FLAG.sub("", line.strip()) for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"{path}: the list is empty; expected the name of an image on each line")
+    return names
 
 
 def read_per_image(
@@ -63,6 +183,7 @@ def read_per_image(
     *,
     categories: Categories | None,
     needs_masks: bool,
+    usual: Categories | None = None,
     defects: Iterable[Defect] = (),
     pictures: Callable[[Path], SegmentPicture | None] = lambda path: None,
     segment_classes: SegmentClasses | None = None,
@@ -71,10 +192,12 @@ def read_per_image(
 
     Args:
         images: the files, in the order of their numbers.
-        read_objects: what is in an image. May be called in several threads.
+        read_objects: what is in an image. May be called in several threads; a `DataError` that it raises spoils the
+            image.
         source: of the annotations, for messages.
         categories: the classes; None: those that occur, by name.
         needs_masks: an object without a mask is a defect.
+        usual: without `categories`, the classes as long as no others occur.
         defects: found before.
         pictures: where the segments of an image lie, where it has any.
         segment_classes: what these segments are.
@@ -83,19 +206,22 @@ def read_per_image(
         found = list(pool.map(partial(_read_image, read_objects), images))
     if categories is None:
         names = {thing.category for _, things in found for thing in things if isinstance(thing, FoundObject)}
-        categories = Categories.of(sorted(names) or ["object"])
+        categories = (
+            usual if usual is not None and names.issubset(usual) else Categories.of(sorted(names) or ["object"])
+        )
+    ids = dict(zip(categories.names, categories.ids, strict=True))
     records, all_defects = [], list(defects)
     next_id = 1
     for image_id, (path, (size, things)) in enumerate(zip(images, found, strict=True), start=1):
         annotations: list[Mapping[str, Any]] = []
         is_usable = size is not None
         for thing in things:
-            flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, categories, needs_masks)
+            flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, ids, needs_masks)
             if flaw is not None:
                 all_defects.append(Defect(flaw.problem.kind, flaw.where, flaw.problem.message, image_id))
                 is_usable = is_usable and not flaw.spoils_image
             elif size is not None and isinstance(thing, FoundObject):
-                annotations.append(_annotation(thing, size, categories, image_id, next_id))
+                annotations.append(_annotation(thing, size, ids, image_id, next_id))
                 next_id += 1
         if size is not None and is_usable:
             records.append(ImageRecord(image_id, path, size, tuple(annotations), segments=pictures(path)))
@@ -104,24 +230,33 @@ def read_per_image(
 
 def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] | None, Sequence[FoundObject | Flaw]]:
     """(height, width), None where the file cannot be opened, and what was found."""
+    if not path.is_file():
+        return None, [_spoiling(path, "missing-image", f"there is no such file in {path.parent}")]
     try:
         size = image_size(path)
     except DataError as error:
-        return None, [Flaw(f"image {path.name!r}", Problem("unreadable-image", str(error)), spoils_image=True)]
-    return size, list(read_objects(path, size))
+        return None, [_spoiling(path, "unreadable-image", str(error))]
+    try:
+        return size, list(read_objects(path, size))
+    except DataError as error:
+        return size, [_spoiling(path, "bad-annotation", str(error))]
 
 
-def _flaw(found: FoundObject, size: tuple[int, int] | None, categories: Categories, needs_masks: bool) -> Flaw | None:
+def _spoiling(path: Path, kind: str, message: str) -> Flaw:
+    return Flaw(f"image {path.name!r}", Problem(kind, message), spoils_image=True)
+
+
+def _flaw(found: FoundObject, size: tuple[int, int] | None, ids: Mapping[str, int], needs_masks: bool) -> Flaw | None:
     """What makes an object unusable, if anything."""
-    problem = next(_problems(found, size, categories, needs_masks), None) if size is not None else None
+    problem = next(_problems(found, size, ids, needs_masks), None) if size is not None else None
     return None if problem is None else Flaw(found.where, problem)
 
 
 def _problems(
-    found: FoundObject, size: tuple[int, int], categories: Categories, needs_masks: bool
+    found: FoundObject, size: tuple[int, int], ids: Mapping[str, int], needs_masks: bool
 ) -> Iterator[Problem]:
-    if found.category not in categories.names:
-        known = ", ".join(categories.names[:10])
+    if found.category not in ids:
+        known = ", ".join(list(ids)[:10])
         yield Problem("unknown-category", f"there is no class {found.category!r} among {known}")
     has_mask = bool(found.segmentation) or needs_masks
     if found.box_xywh is not None or not has_mask:
@@ -135,14 +270,14 @@ def _problems(
 
 
 def _annotation(
-    found: FoundObject, size: tuple[int, int], categories: Categories, image_id: int, annotation_id: int
+    found: FoundObject, size: tuple[int, int], ids: Mapping[str, int], image_id: int, annotation_id: int
 ) -> dict[str, Any]:
     box = found.box_xywh if found.box_xywh is not None else box_around(found.segmentation, size)
     mask = {"segmentation": found.segmentation} if found.segmentation else {}
     return {
         "id": annotation_id,
         "image_id": image_id,
-        "category_id": categories.ids[categories.names.index(found.category)],
+        "category_id": ids[found.category],
         "bbox": list(box),
         **mask,
         "iscrowd": 0,

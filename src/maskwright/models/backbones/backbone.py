@@ -11,7 +11,7 @@ from maskwright.models.backbones.norms import freeze_batch_norms
 
 
 class Backbone(nn.Module, ABC):
-    """From pixels (B, 3, H, W) to the feature maps C2, C3, C4, C5; `forward` gives them in this order.
+    """From pixels (B, C, H, W) to the feature maps C2, C3, C4, C5; `forward` gives them in this order.
 
     Each is (B, C, ⌈H / stride⌉, ⌈W / stride⌉), for images of any size.
 

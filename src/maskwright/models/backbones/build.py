@@ -29,24 +29,25 @@ from maskwright.models.backbones.timm_features import TimmFeatures
 _RES5 = 5
 
 
-def build_backbone(config: BackboneConfig, num_stages: int = 4) -> Backbone:
+def build_backbone(config: BackboneConfig, num_stages: int = 4, in_channels: int = 3) -> Backbone:
     """The backbone, randomly initialised, its first stages frozen as the table says.
 
     Args:
         config: its table.
         num_stages: how many of C2, C3, C4 and C5 it gives; a C4 model's RoIs take the last in their head.
+        in_channels: of the images.
 
     Raises:
         ConfigError: the table's numbers do not go together, or a network other than a ResNet is to end early.
     """
     if isinstance(config, ResNetConfig):
-        backbone = _resnet(config, num_stages)
+        backbone = _resnet(config, num_stages, in_channels)
     elif num_stages != len(Backbone.strides_px):
         raise ConfigError(f"backbone.kind: only a resnet can end before C5, which a {config.kind} cannot; use resnet")
     elif isinstance(config, DarkNetConfig):
-        backbone = _darknet(config)
+        backbone = _darknet(config, in_channels)
     else:
-        backbone = _timm(config)
+        backbone = _timm(config, in_channels)
     backbone.freeze(config.frozen_stages)
     return backbone
 
@@ -68,7 +69,7 @@ def resnet_channels(config: ResNetConfig, stage: int) -> int:
     return _doubled(config.width, stage) * (EXPANSION if _has_bottlenecks(config) else 1)
 
 
-def _resnet(config: ResNetConfig, num_stages: int) -> Backbone:
+def _resnet(config: ResNetConfig, num_stages: int, in_channels: int) -> Backbone:
     _refuse_unfitting(config)
     numbers = range(2, 2 + num_stages)
     strides_px, stride_px = [], STEM_STRIDE_PX
@@ -76,7 +77,7 @@ def _resnet(config: ResNetConfig, num_stages: int) -> Backbone:
         stride_px *= _stride(config, stage)
         strides_px.append(stride_px)
     return ResNet(
-        stem=_stem(config),
+        stem=_stem(config, in_channels),
         pooling=SamePooling() if config.stem_pool_padding == "end" else nn.MaxPool2d(3, stride=2, padding=1),
         stages=[_stage(config, stage) for stage in numbers],
         channels=[resnet_channels(config, stage) for stage in numbers],
@@ -84,13 +85,15 @@ def _resnet(config: ResNetConfig, num_stages: int) -> Backbone:
     )
 
 
-def _stem(config: ResNetConfig) -> nn.Module:
+def _stem(config: ResNetConfig, in_channels: int) -> nn.Module:
     channels = resnet_channels(config, 1)
     convolution = partial(ReluConvNorm, norm=config.norm, norm_eps=config.norm_eps, has_bias=config.has_biases)
     if config.stem == "basic":
-        return convolution(3, channels, 7, stride=2)
+        return convolution(in_channels, channels, 7, stride=2)
     half = channels // 2
-    return nn.Sequential(convolution(3, half, 3, stride=2), convolution(half, half, 3), convolution(half, channels, 3))
+    return nn.Sequential(
+        convolution(in_channels, half, 3, stride=2), convolution(half, half, 3), convolution(half, channels, 3)
+    )
 
 
 def _stage(config: ResNetConfig, stage: int) -> nn.Sequential:
@@ -195,9 +198,9 @@ def _refuse_bottleneck_fields(config: ResNetConfig) -> None:
         )
 
 
-def _darknet(config: DarkNetConfig) -> Backbone:
-    return DarkNet53(width=config.width, norm=config.norm, norm_eps=config.norm_eps)
+def _darknet(config: DarkNetConfig, in_channels: int) -> Backbone:
+    return DarkNet53(in_channels=in_channels, width=config.width, norm=config.norm, norm_eps=config.norm_eps)
 
 
-def _timm(config: TimmConfig) -> Backbone:
-    return TimmFeatures(name=config.name)
+def _timm(config: TimmConfig, in_channels: int) -> Backbone:
+    return TimmFeatures(name=config.name, in_channels=in_channels)

@@ -38,14 +38,15 @@ class DarkNet53(Backbone):
     """Stem and five stages, each a convolution with stride 2 and its blocks; the last four stages give C2–C5.
 
     Args:
+        in_channels: of the images.
         width: channels of the stem; each stage has twice those before it.
         norm: name of the normalisation after each convolution.
         norm_eps: added to its variance.
     """
 
-    def __init__(self, *, width: int, norm: str, norm_eps: float) -> None:
+    def __init__(self, *, in_channels: int, width: int, norm: str, norm_eps: float) -> None:
         super().__init__()
-        self.stem = LeakyConvNorm(3, width, 3, norm=norm, norm_eps=norm_eps)
+        self.stem = LeakyConvNorm(in_channels, width, 3, norm=norm, norm_eps=norm_eps)
         self.stages = nn.ModuleList()
         for stage, count in enumerate(_BLOCKS):
             channels = width * 2 ** (stage + 1)
@@ -65,7 +66,7 @@ class DarkNet53(Backbone):
         return [self.stem, *self.stages]
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → C2, C3, C4, C5 at strides 4, 8, 16, 32."""
+        """(B, C, H, W) → C2, C3, C4, C5 at strides 4, 8, 16, 32."""
         features = self.stem(pixels)
         outputs = []
         for stage in self.stages:

@@ -136,7 +136,7 @@ class ResNet(Backbone):
         return [self.stem, *self.stages]
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → C2, C3, C4, C5 at `strides_px`, or fewer."""
+        """(B, C, H, W) → C2, C3, C4, C5 at `strides_px`, or fewer."""
         features = self.pooling(self.stem(pixels))
         outputs = []
         for stage in self.stages:

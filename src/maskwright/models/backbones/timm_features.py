@@ -25,16 +25,17 @@ class TimmFeatures(Backbone):
 
     Args:
         name: what timm calls it. Its weights are drawn from torch's global generator; nothing is downloaded.
+        in_channels: of the images.
 
     Raises:
         MissingDependency: timm is not installed.
         ConfigError: timm has no such network, or it gives no such feature maps.
     """
 
-    def __init__(self, *, name: str) -> None:
+    def __init__(self, *, name: str, in_channels: int) -> None:
         super().__init__()
         timm = _timm()
-        self.network = _create(timm, name, out_indices=_indices(timm, name))
+        self.network = _create(timm, name, in_channels, out_indices=_indices(timm, name, in_channels))
         self.channels = tuple(self.network.feature_info.channels())
 
     def parts(self) -> Sequence[nn.Module]:
@@ -42,7 +43,7 @@ class TimmFeatures(Backbone):
         return [self.network]
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → C2, C3, C4, C5 at strides 4, 8, 16, 32, each (B, C, ⌈H / stride⌉, ⌈W / stride⌉)."""
+        """(B, C, H, W) → C2, C3, C4, C5 at strides 4, 8, 16, 32, each (B, channels, ⌈H / stride⌉, ⌈W / stride⌉)."""
         height, width = pixels.shape[-2:]
         coarsest = self.strides_px[-1]
         # where the last cell is not full, networks of patches and windows would round down, or refuse
@@ -61,13 +62,13 @@ def _timm() -> ModuleType:
     return timm
 
 
-def _create(timm: ModuleType, name: str, **settings: Any) -> Any:
+def _create(timm: ModuleType, name: str, in_channels: int, **settings: Any) -> Any:
     """The network without its classifier, of any image size where it can be.
 
     Raises:
         ValueError: timm says that it is made for one size.
     """
-    settings = {"pretrained": False, "features_only": True, **settings}
+    settings = {"pretrained": False, "features_only": True, "in_chans": in_channels, **settings}
     try:
         return timm.create_model(name, strict_img_size=False, **settings)  # frees Swin from its one size
     except TypeError:  # the others do not know the setting
@@ -83,12 +84,12 @@ def _channels_first(network: Any, pixels: Tensor) -> list[Tensor]:
     return [stage.permute(0, 3, 1, 2) for stage in stages] if is_channels_last else stages
 
 
-def _indices(timm: ModuleType, name: str) -> tuple[int, ...]:
+def _indices(timm: ModuleType, name: str, in_channels: int) -> tuple[int, ...]:
     """Which of a network's feature maps are C2–C5: the last at each stride."""
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0))
         raise ConfigError(f"backbone.name: timm {timm.__version__} has no network called {name!r}; near it are {near}")
-    info, sizes = _probe(timm, name)
+    info, sizes = _probe(timm, name, in_channels)
     places = {stride: place for place, stride in enumerate(info.reduction())}
     wanted = {stride: (_PROBE_PX[0] // stride, _PROBE_PX[1] // stride) for stride in Backbone.strides_px}
     if any(stride not in places or sizes[places[stride]] != size for stride, size in wanted.items()):
@@ -100,15 +101,15 @@ def _indices(timm: ModuleType, name: str) -> tuple[int, ...]:
     return tuple(info.out_indices[places[stride]] for stride in Backbone.strides_px)
 
 
-def _probe(timm: ModuleType, name: str) -> tuple[Any, list[tuple[int, ...]]]:
+def _probe(timm: ModuleType, name: str, in_channels: int) -> tuple[Any, list[tuple[int, ...]]]:
     """What timm says of a network's feature maps, and their sizes for an image of `_PROBE_PX`.
 
     On torch's `meta` device, which knows shapes and computes nothing.
     """
     try:
         with torch.device("meta"), torch.no_grad():
-            network = _create(timm, name).eval()
-            stages = _channels_first(network, torch.empty((1, 3, *_PROBE_PX)))
+            network = _create(timm, name, in_channels).eval()
+            stages = _channels_first(network, torch.empty((1, in_channels, *_PROBE_PX)))
     except _REFUSALS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(

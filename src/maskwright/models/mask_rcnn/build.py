@@ -33,7 +33,8 @@ Neck = Fpn | LastStage | ConvolvedStage
 
 def build_mask_rcnn(recipe: MaskRcnnRecipe) -> MaskRcnn | SemanticFpn:
     """The network of a resolved recipe, randomly initialised from torch's global generator."""
-    backbone = build_backbone(recipe.backbone, num_stages=3 if recipe.neck == "c4" else 4)
+    num_stages = 3 if recipe.neck == "c4" else 4
+    backbone = build_backbone(recipe.backbone, num_stages, recipe.pixels.channels)
     neck = _neck(recipe, backbone)
     return _mask_rcnn(recipe, backbone, neck) if recipe.rpn.is_on else _semantic_fpn(recipe, backbone, neck)
 

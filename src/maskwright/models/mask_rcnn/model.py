@@ -104,7 +104,7 @@ class MaskRcnn(Segmenter):
             targets: their objects in pixels of the images at network size; crowds are no objects to be found.
         """
         truth = [TrueObjects.of(target) for target in _in_input(targets, batch)]
-        levels = self._levels(batch)
+        levels = self.encode(batch)
         output = self.rpn(levels, batch)
         samples = sample_rois(
             self.rpn.propose(output, batch, self.train_proposals),
@@ -137,13 +137,32 @@ class MaskRcnn(Segmenter):
         Returns:
             The instances of each image, in pixels of the image at network size.
         """
+        levels = self.encode(batch)
+        return self.complete(levels, batch, self.find(levels, batch, score_threshold, max_detections))
+
+    def encode(self, batch: ImageBatch) -> list[Tensor]:
+        """The feature maps of a batch, which `find` and `complete` work on."""
+        levels: list[Tensor] = self.fpn(self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last)))
+        return levels
+
+    def find(
+        self,
+        levels: Sequence[Tensor],
+        batch: ImageBatch,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> list[Selected]:
+        """The boxes of a batch; arguments as for `detect`."""
         rule = self.detection.changed(score_threshold, max_detections)
-        levels = self._levels(batch)
         features = self._features(levels)
         proposals = self.rpn.propose(self.rpn(levels, batch), batch, self.test_proposals)
         classified = self.cascade.classify(self.box_head, features, proposals, batch.windows, self.roi.box_pool_px)
         last = self.cascade.last(self.box_head)
-        selected = [select(image, last, window, rule) for image, window in zip(classified, batch.windows, strict=True)]
+        return [select(image, last, window, rule) for image, window in zip(classified, batch.windows, strict=True)]
+
+    def complete(self, levels: Sequence[Tensor], batch: ImageBatch, selected: Sequence[Selected]) -> list[Instances]:
+        """Masks, keypoints and semantic maps for boxes that `find` or anybody else found in each image."""
+        features = self._features(levels)
         boxes = [found.boxes - shift for found, shift in zip(selected, batch.shifts, strict=True)]
         columns = zip(
             batch.sizes,
@@ -167,10 +186,6 @@ class MaskRcnn(Segmenter):
             )
             for size, image_boxes, found, masks, keypoints, semantic in columns
         ]
-
-    def _levels(self, batch: ImageBatch) -> list[Tensor]:
-        levels: list[Tensor] = self.fpn(self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last)))
-        return levels
 
     def _features(self, levels: Sequence[Tensor]) -> RoiFeatures:
         # P6 serves the RPN alone (FPN, section 4.1)

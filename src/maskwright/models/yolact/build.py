@@ -17,7 +17,8 @@ from maskwright.structures import Categories
 def build_yolact(recipe: YolactRecipe) -> Yolact:
     """The network of a resolved recipe, randomly initialised from torch's global generator."""
     categories = Categories.of([category.model_dump() for category in recipe.categories])
-    backbone, channels, anchors = build_backbone(recipe.backbone), recipe.fpn.channels, recipe.anchors
+    backbone = build_backbone(recipe.backbone, in_channels=recipe.pixels.channels)
+    channels, anchors = recipe.fpn.channels, recipe.anchors
     stages = backbone.channels[1:]
     return Yolact(
         backbone=backbone,

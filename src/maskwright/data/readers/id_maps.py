@@ -1,0 +1,127 @@
+"""One picture per image whose values are numbers of objects, as Cellpose, StarDist and label editors write them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.data.checks import Problem
+from maskwright.data.id_pictures import objects_of, read_id_picture
+from maskwright.data.readers.per_image import (
+    Flaw,
+    FoundObject,
+    by_name,
+    find_images,
+    images_of,
+    read_per_image,
+    refuse_file,
+)
+from maskwright.data.record import Dataset, Defect
+
+# what tools put behind the name of an image
+SUFFIXES = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg")
+
+# objects that would be smaller than this on average, background included, and more than so many, are an image's colours
+_FEW_PX = 16
+_MANY = 1000
+
+# Cellpose writes its session beside its masks: a pickle, which could run code
+_SESSION = "_seg.npy"
+
+
+def read_id_maps(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+    """Read a picture of numbers for every image: 0 is background, each other value an object of the class `object`.
+
+    The picture of `images/a.jpg` is `annotations/a.png`, or `a_masks.png` with any of `SUFFIXES`; it may be a TIFF or
+    NumPy file too, of 8, 16 or 32 bits. Colours count as red + 256 × green + 65536 × blue. With a suffix it may lie in
+    the folder of the images.
+
+    Args:
+        images: folder of the images, which may have folders in it.
+        annotations: folder of the pictures, with the same folders in it.
+        needs_masks: makes no difference, every object has one.
+
+    Raises:
+        DataError: `annotations` is a file.
+    """
+    refuse_file(annotations, "the folder that has a picture of numbers for each image")
+    is_shared = images.resolve() == annotations.resolve()
+    groups = by_name(find_images(images), images)
+    names = {name for name in groups if not (is_shared and _owner(name, groups, is_shared))}
+    maps, strays = _assign(find_images(annotations), annotations, names, is_shared)
+    found, defects = images_of({name: str(images / name) for name in groups if name in names}, groups, images)
+    return read_per_image(
+        list(found),
+        partial(_objects, {path: maps.get(name, ()) for path, name in found.items()}, annotations),
+        str(annotations),
+        categories=None,
+        needs_masks=needs_masks,
+        defects=[*defects, *strays],
+    )
+
+
+def _owner(name: str, images: Collection[str], is_shared: bool) -> str | None:
+    """The name of the image that a picture is about; in the images' own folder it has a suffix."""
+    if name in images and not is_shared:
+        return name
+    stems = (name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix))
+    return next((stem for stem in stems if stem in images), None)
+
+
+def _assign(
+    files: Sequence[Path], folder: Path, images: set[str], is_shared: bool
+) -> tuple[dict[str, list[Path]], list[Defect]]:
+    """Name of an image → its pictures, and a defect for each picture that belongs to none."""
+    maps: dict[str, list[Path]] = {}
+    defects: list[Defect] = []
+    for path in files:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        owner = _owner(name, images, is_shared)
+        if owner is not None:
+            maps.setdefault(owner, []).append(path)
+        elif not is_shared:
+            defects.append(Defect("missing-image", str(path), "there is no image for this picture of objects", None))
+    return maps, defects
+
+
+def _objects(
+    maps: Mapping[Path, Sequence[Path]], folder: Path, image: Path, size: tuple[int, int]
+) -> Iterator[FoundObject | Flaw]:
+    """The objects of an image, by their number."""
+    found = maps[image]
+    if len(found) > 1:
+        found = [path for path in found if not path.name.endswith(_SESSION)]
+    if len(found) != 1:
+        yield Flaw(f"image {image.name!r}", _not_one(image, found, folder), spoils_image=True)
+        return
+    path = found[0]
+    ids = read_id_picture(path)
+    if ids.shape != size:
+        sizes = f"{ids.shape[0]} × {ids.shape[1]} pixels (height × width), its image {size[0]} × {size[1]}"
+        yield Flaw(path.name, Problem("wrong-size", f"{path} is {sizes}"), spoils_image=True)
+        return
+    if _is_photograph(ids):
+        message = f"{path} has so many values that it looks like an image; give the pictures that number its objects"
+        yield Flaw(path.name, Problem("bad-map", message), spoils_image=True)
+        return
+    for id_, rle in objects_of(ids).items():
+        yield FoundObject(f"{path.name}, value {id_}", "object", rle)
+
+
+def _is_photograph(ids: npt.NDArray[np.int32]) -> bool:
+    """Whether a picture has over a thousand values, none of them on more than a few pixels."""
+    if ids.max() < _MANY:
+        return False
+    num_values = len(np.unique(ids))
+    return num_values > _MANY and ids.size < _FEW_PX * num_values
+
+
+def _not_one(image: Path, found: Sequence[Path], folder: Path) -> Problem:
+    if found:
+        return Problem("ambiguous-map", f"{', '.join(path.name for path in found)} are all about it; keep one of them")
+    example = f"{image.stem}.png or {image.stem}_masks.png"
+    return Problem("missing-map", f"there is no picture of its objects in {folder}, such as {example}")

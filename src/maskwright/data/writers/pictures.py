@@ -1,0 +1,82 @@
+"""Writing masks as pictures: one for each object, or one for each image with the numbers of its objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maskwright.data.readers.masks import ONLY_CLASS
+from maskwright.data.record import Dataset
+from maskwright.data.writers.contents import (
+    Written,
+    crop_of,
+    image_names,
+    names_by_id,
+    paint,
+    singles,
+    tell_unused,
+)
+from maskwright.data.writers.losses import Losses
+from maskwright.errors import DataError
+
+_FOLDER = "masks"
+_LARGEST_8_BIT, _LARGEST_16_BIT = 255, 65535
+
+
+def write_masks(dataset: Dataset, target: Path) -> Written:
+    """Write `masks/IMAGE/CLASS/0001.png`, white on black, as large as the image; a negative image has an empty folder.
+
+    There are no folders of classes if `object` is the only class.
+
+    Raises:
+        DataError: two categories have the same name, or one that no folder can have.
+    """
+    names, files = names_by_id(dataset), image_names(dataset)
+    for name in names.values():
+        if name.startswith(".") or set(name) & set('/\\:*?"<>|'):
+            raise DataError(f"{dataset.source}: category {name!r} cannot be the name of a folder; rename it")
+    has_classes = tuple(dataset.categories) != (ONLY_CLASS,)
+    for record in dataset.records:
+        folder = target / _FOLDER / Path(files[record.id]).with_suffix("")
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, annotation in enumerate(singles(record), start=1):
+            crop = crop_of(annotation, record.size)
+            if crop is None:
+                continue
+            pixels = np.zeros(record.size, dtype=np.uint8)
+            height, width = crop.pixels.shape
+            pixels[crop.top : crop.top + height, crop.left : crop.left + width][crop.pixels] = 255
+            place = folder / names[annotation["category_id"]] if has_classes else folder
+            place.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(place / f"{number:04}.png")
+    losses = Losses.of(dataset)
+    tell_unused(dataset, losses)
+    return Written("images", _FOLDER, losses)
+
+
+def write_id_maps(dataset: Dataset, target: Path) -> Written:
+    """Write `masks/IMAGE.png` with the number of the object at each pixel, 0 for none, in 8 or 16 bits.
+
+    Where objects overlap, the smallest lies on top.
+
+    Raises:
+        DataError: an image has over 65535 objects.
+    """
+    losses, files = Losses.of(dataset), image_names(dataset)
+    for record in dataset.records:
+        crops = [crop for annotation in singles(record) if (crop := crop_of(annotation, record.size)) is not None]
+        painting = paint(crops, record.size)
+        painting.tell(losses)
+        if len(crops) > _LARGEST_16_BIT:
+            raise DataError(
+                f"image {record.path} has {len(crops)} objects, 16 bits number {_LARGEST_16_BIT}; write coco"
+            )
+        depth = np.uint8 if len(crops) <= _LARGEST_8_BIT else np.uint16
+        path = (target / _FOLDER / files[record.id]).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(painting.ids.astype(depth)).save(path)
+        if tuple(dataset.categories) != (ONLY_CLASS,):
+            losses.add(f"objects' classes, left out; they read as {ONLY_CLASS!r}", len(crops))
+    return Written("images", _FOLDER, losses)

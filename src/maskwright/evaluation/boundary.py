@@ -1,0 +1,204 @@
+"""Boundary AP: COCO's average precision of masks, asking in addition that their boundaries agree.
+
+In the IoU of two large masks the interior outvotes the outline. Boundary IoU compares only the pixels within d of the
+outline, and two masks agree as well as the worse of both numbers says; everything else is COCO's.
+
+Source: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021, and
+bowenc0221/boundary-iou-api. As there, d is a share of the image's diagonal, at least one pixel; what lies outside the
+image is background; and detections on a crowd are compared with it as masks alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hotcoco.mask
+import numpy as np
+
+from maskwright.errors import ConfigError, DataError
+from maskwright.evaluation.coco import Curves, category_names, summary_of
+from maskwright.evaluation.coco_format import (
+    Dataset,
+    Result,
+    comparable_kinds,
+    is_federated,
+    name_of,
+    read_dataset,
+    read_results,
+    scores_of,
+)
+from maskwright.evaluation.matching import IOU_THRESHOLDS, Bools, Detections, Floats, Ints, Objects, Pairs, match
+from maskwright.evaluation.metrics import Metrics
+from maskwright.structures.rle import Bitmap, Crop, Rle, any_to_rle, rle_to_crop
+
+
+def evaluate_boundary(
+    results: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
+    annotations: str | os.PathLike[str] | Mapping[str, Any],
+    max_detections: int = 100,
+    dilation_share: float = 0.02,
+) -> Metrics:
+    """Compare the masks of a COCO results list with COCO annotations, outlines included.
+
+    Args:
+        results: a results file, or its list of detections. Where an entry has a `mask_score`, that ranks it.
+        annotations: an annotation file, or its dict.
+        max_detections: the highest-scoring detections of each class that count in an image.
+        dilation_share: how wide a boundary is, as a share of the image's diagonal; the paper takes 0.02 for COCO.
+
+    Returns:
+        `boundary` with AP, AP50, AP75, APs, APm, APl and AR; the same in `per_category` by name; `images`,
+        `max_detections` and `truncated_images` as in `evaluate_results`.
+
+    Raises:
+        DataError: a file that cannot be read or does not fit, masks missing on either side, or LVIS's annotations,
+            in which not every class was looked for in every image.
+        ConfigError: `max_detections` below one, or `dilation_share` not above zero.
+    """
+    if max_detections < 1:
+        raise ConfigError(f"max_detections is {max_detections}; at least 1 detection per image is needed")
+    if not (dilation_share > 0 and math.isfinite(dilation_share)):
+        raise ConfigError(f"dilation_share is {dilation_share}; a boundary needs a width above 0, in the paper 0.02")
+    dataset = read_dataset(annotations)
+    names = name_of(results, "results"), name_of(annotations, "annotations")
+    if is_federated(dataset):
+        raise DataError(
+            f"{names[1]}: its images have 'neg_category_ids' (LVIS), but Boundary AP follows COCO's rules; remove "
+            "them to have every class count in every image"
+        )
+    found = read_results(results, dataset)
+    if "mask" not in comparable_kinds(found, names[0], dataset, names[1]):
+        raise DataError(f"{names[0]} or {names[1]} has no masks ('segmentation'), and boundaries are those of masks")
+    order, ranks = _ranked(found)
+    is_kept = ranks < max_detections
+    truncated = {found[place]["image_id"] for place in order[~is_kept]}
+    curves = _match([found[place] for place in order[is_kept]], ranks[is_kept], dataset, dilation_share)
+    return Metrics(
+        {
+            "boundary": summary_of("boundary", curves),
+            "per_category": _per_category(curves, dataset),
+            "images": len(dataset["images"]),
+            "max_detections": max_detections,
+            "truncated_images": len(truncated),
+        }
+    )
+
+
+def _per_category(curves: Curves, dataset: Dataset) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        name: {"boundary": summary_of("boundary", Curves(curves.precision[:, :, [place]], curves.recall[:, [place]]))}
+        for place, name in enumerate(category_names(dataset).values())
+    }
+
+
+def _ranked(found: Sequence[Result]) -> tuple[Ints, Ints]:
+    """Places of the D results in COCO's order, and for each how many of its image and class come before it."""
+    images = np.array([result["image_id"] for result in found], dtype=np.int64)
+    order = np.lexsort((images, -np.array(scores_of(found, "mask"))))
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    ranks = np.zeros(len(found), dtype=np.int64)
+    for place, result in enumerate(found[index] for index in order):
+        group = result["image_id"], result["category_id"]
+        ranks[place] = counts[group]
+        counts[group] += 1
+    return order, ranks
+
+
+def _match(found: Sequence[Result], ranks: Ints, dataset: Dataset, dilation_share: float) -> Curves:
+    sizes = {image["id"]: (image.get("height", 0), image.get("width", 0)) for image in dataset["images"]}
+    sides = found, dataset["annotations"]
+    rles, groups = [], []
+    for entries in sides:
+        rles.append([any_to_rle(entry.get("segmentation"), sizes[entry["image_id"]]) for entry in entries])
+        groups.append(_grouped(entries))
+    is_crowd = np.array([bool(annotation.get("iscrowd")) for annotation in dataset["annotations"]], dtype=bool)
+    parts = [Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))]
+    for group in groups[0].keys() & groups[1].keys():
+        rows, columns = groups[0][group], groups[1][group]
+        few = [rles[0][row] for row in rows], [rles[1][column] for column in columns]
+        pairs = _agreeing(*few, is_crowd[columns], boundary_width(sizes[group[0]], dilation_share))
+        parts.append(Pairs(rows[pairs.detections], columns[pairs.objects], pairs.ious))
+    place_of = {id_: place for place, id_ in enumerate(sorted(category["id"] for category in dataset["categories"]))}
+    classes = [np.array([place_of[entry["category_id"]] for entry in entries], dtype=np.int64) for entries in sides]
+    areas = np.array([annotation.get("area", 0.0) for annotation in dataset["annotations"]], dtype=np.float64)
+    return match(
+        Detections(classes[0], ranks, np.asarray(hotcoco.mask.area(rles[0]), dtype=np.float64)),
+        Objects(classes[1], areas, is_crowd),
+        Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True))),
+        len(place_of),
+    )
+
+
+def _grouped(entries: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], Ints]:
+    places: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, entry in enumerate(entries):
+        places[entry["image_id"], entry["category_id"]].append(place)
+    return {group: np.array(some, dtype=np.int64) for group, some in places.items()}
+
+
+def _agreeing(found: list[Rle], objects: list[Rle], is_crowd: Bools, width: int) -> Pairs:
+    """Which masks of an image agree enough to match, with the smaller of mask IoU and boundary IoU."""
+    mask_ious: Floats = np.asarray(hotcoco.mask.iou(found, objects, is_crowd.tolist()))
+    rows, columns = np.nonzero(mask_ious >= IOU_THRESHOLDS[0])  # the smaller of two cannot be more
+    ious = mask_ious[rows, columns]
+    # two masks without an interior are boundary all over, so that both IoUs are one number
+    has_interior = _reach_inside(found, width)[rows] | _reach_inside(objects, width)[columns]
+    compared = np.flatnonzero(has_interior & ~is_crowd[columns])
+    found_boundaries = {row: boundary_of(rle_to_crop(found[row]), width) for row in set(rows[compared].tolist())}
+    boundaries = {
+        column: boundary_of(rle_to_crop(objects[column]), width) for column in set(columns[compared].tolist())
+    }
+    for pair in compared:
+        iou = iou_of_crops(found_boundaries[int(rows[pair])], boundaries[int(columns[pair])])
+        ious[pair] = min(ious[pair], iou)
+    return Pairs(rows, columns, ious)
+
+
+def _reach_inside(rles: list[Rle], width: int) -> Bools:
+    """(N,) whether a mask is large enough for pixels that are not boundary."""
+    boxes = np.asarray(hotcoco.mask.to_bbox(rles)).reshape(-1, 4)
+    return np.asarray(boxes[:, 2:].min(axis=1) > 2 * width)
+
+
+def boundary_width(size: tuple[int, int], dilation_share: float) -> int:
+    """How many pixels wide a boundary is in an image of (height, width).
+
+    >>> boundary_width((480, 640), 0.02), boundary_width((20, 20), 0.02)
+    (16, 1)
+    """
+    return max(1, round(dilation_share * math.sqrt(size[0] ** 2 + size[1] ** 2)))
+
+
+def boundary_of(mask: Crop, width: int) -> Crop:
+    """The pixels of a mask that have background, or the image's border, within `width` pixels, diagonals included."""
+    if min(mask.pixels.shape) <= 2 * width:
+        return mask
+    window = 2 * width + 1
+    inside = _all_in_windows(_all_in_windows(mask.pixels, window).T, window).T
+    pixels = mask.pixels.copy()
+    pixels[width:-width, width:-width] &= ~inside
+    return mask._replace(pixels=pixels)
+
+
+def _all_in_windows(pixels: Bitmap, length: int) -> Bitmap:
+    """(H − length + 1, W) whether the `length` pixels from each one downwards are all foreground."""
+    reached = 1
+    while reached < length:
+        step = min(reached, length - reached)
+        pixels = pixels[:-step] & pixels[step:]
+        reached += step
+    return pixels
+
+
+def iou_of_crops(first: Crop, second: Crop) -> float:
+    """Common pixels of two masks of an image as a share of all their pixels; 0 where there are none."""
+    top, left = max(first.top, second.top), max(first.left, second.left)
+    parts = [crop.pixels[top - crop.top :, left - crop.left :] for crop in (first, second)]
+    height, width = (min(sides) for sides in zip(*(part.shape for part in parts), strict=True))
+    num_common = np.count_nonzero(parts[0][:height, :width] & parts[1][:height, :width])
+    num_either = np.count_nonzero(first.pixels) + np.count_nonzero(second.pixels) - num_common
+    return num_common / num_either if num_either else 0.0

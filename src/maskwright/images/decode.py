@@ -1,0 +1,291 @@
+"""From an image file of any format to the values that it stores, channels first, nothing scaled or converted yet.
+
+Pillow decodes what it can hold; of the rest, NPY is numpy's, and TIFF with other than one or three channels, or with
+colour of more than 8 bits, is tifffile's. torchvision's decoders give the same pixels as Pillow, JPEG in half the time,
+but they are deprecated, and the one for PNG kills the process when a file is damaged.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from maskwright.errors import DataError, MissingDependency
+
+# (C, H, W), of whatever type the file has
+Stored = npt.NDArray[Any]
+
+_NPY = b"\x93NUMPY"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big end first, classic and BigTIFF
+_PALETTES = ("P", "PA")
+# what tifffile ends in where a file is damaged
+_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError)
+_MODE_NAMES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with alpha",
+    "P": "palette",
+    "RGBA": "RGB with alpha",
+    "I": "32-bit grey",
+    "F": "float grey",
+}
+
+
+def decode(data: bytes, name: str, channels: int | None = None, keeps_depth: bool = True) -> Stored:
+    """Decode the bytes of an image file.
+
+    Args:
+        data: of the file.
+        name: what to call it in errors.
+        channels: wanted; decides between a first page and all pages as channels, and whether alpha is one. None: as
+            many as the file has.
+        keeps_depth: more than 8 bits of a colour channel are wanted; otherwise its upper 8 may be all there is.
+
+    Returns:
+        (C, H, W) of the file's own type; C need not be `channels`.
+
+    Raises:
+        DataError: the file is empty, broken, cut off or no image.
+        MissingDependency: it needs tifffile.
+    """
+    if not data:
+        raise DataError(f"{name} is empty (0 bytes); restore or remove it")
+    with blaming(name):
+        if data.startswith(_NPY):
+            return channels_first(_npy_array(data), channels)
+        if data.startswith(_TIFF) and not _pillow_holds(data, channels, keeps_depth):
+            return _decode_tiff(data, name, channels)
+        with Image.open(BytesIO(data)) as image:
+            if keeps_depth and _is_deep_png(image):
+                return _decode_deep_png(data, channels)
+            return decode_pillow(image, channels)
+
+
+def decode_pillow(image: Image.Image, channels: int | None = None) -> Stored:
+    """The values of a PIL image.
+
+    Alpha is dropped, unless it is the last of as many channels as are wanted; colours other than RGB become RGB.
+    """
+    if image.mode.startswith("I") or image.mode in ("F", "L", "RGB"):
+        return _to_front(np.asarray(image))
+    if image.mode not in (*_PALETTES, "1") and len(image.getbands()) == channels != len("RGB"):
+        return _to_front(np.asarray(image))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of the direct way
+    return _to_front(np.asarray(image.convert("RGB")))
+
+
+def channels_first(array: npt.NDArray[Any], channels: int | None) -> Stored:
+    """An array of an image as (C, H, W): one of (H, W), (H, W, C) or (C, H, W).
+
+    Of the first and last axis, the one as long as `channels` counts the channels; else the shorter one; else the last.
+
+    Raises:
+        ValueError: it has another number of axes, or no pixels.
+
+    >>> [channels_first(np.zeros(shape), 5).shape for shape in [(5, 64, 80), (64, 80, 5), (64, 80)]]
+    [(5, 64, 80), (5, 64, 80), (1, 64, 80)]
+    """
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise ValueError(f"an array of shape {array.shape}; expected (H, W), (H, W, C) or (C, H, W)")
+    if array.ndim == 2:
+        return array[None]
+    first, last = array.shape[0], array.shape[-1]
+    is_first = last != channels and (first == channels or first < last)
+    return array if is_first else _to_front(array)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file, from its header alone: the pixels may still turn out broken.
+
+    Raises:
+        DataError: the file is missing or no image.
+        MissingDependency: it needs tifffile.
+    """
+    with blaming(f"image {path}"), path.open("rb") as file:
+        start = file.read(len(_NPY))
+        file.seek(0)
+        if start == _NPY:
+            shape = _npy_header(file).shape
+            _, height, width = channels_first(np.broadcast_to(0, shape), None).shape
+            return height, width
+        try:
+            with Image.open(file) as image:
+                return image.height, image.width
+        except UnidentifiedImageError:
+            if not start.startswith(_TIFF):
+                raise
+        return _tiff_size(path)
+
+
+def kind_of_pixels(path: Path) -> str:
+    """What the pixels of an image file that can be decoded are, in words: "grey", "16-bit grey", "5 × uint16", …."""
+    try:
+        with Image.open(path) as image:
+            if _is_deep_png(image):
+                return f"16-bit {'RGB with alpha' if image.mode == 'RGBA' else image.mode}"
+            if not _has_more_pages(image):
+                return "16-bit grey" if image.mode.startswith("I;16") else _MODE_NAMES.get(image.mode, image.mode)
+    except UnidentifiedImageError:
+        pass
+    stored = decode(path.read_bytes(), f"image {path}")
+    return f"{len(stored)} × {stored.dtype.newbyteorder('=')}"
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Turn what file systems and decoders raise into a `DataError` about the image `name`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{name} does not exist; check the path") from None
+    except IsADirectoryError:
+        raise DataError(f"{name} is a folder; name an image file in it") from None
+    except PermissionError:
+        raise DataError(f"{name} may not be read; check its permissions") from None
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{name} is not an image that can be read; convert it to PNG, JPEG, TIFF or, of many channels, NPY"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name} is too large to decode at once ({error}); cut it into tiles") from None
+    except (OSError, EOFError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
+        raise DataError(f"{name} is broken or cut off and cannot be decoded; restore or remove it") from error
+
+
+def _to_front(array: npt.NDArray[Any]) -> Stored:
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+# NPY
+
+
+class _NpyHeader(NamedTuple):
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[Any]
+    length: int  # of the header in bytes
+
+
+def _npy_header(file: IO[bytes]) -> _NpyHeader:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return _NpyHeader(*read(file), file.tell())
+    except (TokenError, TypeError) as error:
+        raise ValueError(str(error)) from error  # what a damaged header ends in
+
+
+def _npy_array(data: bytes) -> npt.NDArray[Any]:
+    """Without numpy's own reader, which asks for memory before it knows that the file has so many values."""
+    header = _npy_header(BytesIO(data))
+    count = math.prod(header.shape)
+    if not 0 < count * header.dtype.itemsize <= len(data) - header.length:
+        raise ValueError("its values are not all there")
+    values = np.frombuffer(data, header.dtype, count, header.length)
+    return values.reshape(header.shape, order="F" if header.is_fortran else "C")
+
+
+# PNG
+
+
+def _is_deep_png(image: ImageFile.ImageFile) -> bool:
+    return image.format == "PNG" and any(str(tile.args) in ("RGB;16B", "RGBA;16B") for tile in image.tile)
+
+
+def _decode_deep_png(data: bytes, channels: int | None) -> Stored:
+    """Colour of 16 bits, of which Pillow gives the upper byte, or the lower one when told that it comes first."""
+    halves = []
+    for order in ("16B", "16L"):
+        with Image.open(BytesIO(data)) as image:
+            image.tile = [tile._replace(args=tile.args.replace("16B", order)) for tile in image.tile]
+            halves.append(np.asarray(image).astype(np.uint16))
+    whole = _to_front(halves[0] << 8 | halves[1])
+    return whole if channels == len(whole) else whole[: len("RGB")]
+
+
+# TIFF
+
+
+def _pillow_holds(data: bytes, channels: int | None, keeps_depth: bool) -> bool:
+    """Whether Pillow gives all that is wanted of a TIFF: its first page, of at most 8 bits or grey."""
+    try:
+        with Image.open(BytesIO(data)) as image:
+            bands = len(image.getbands())
+            if channels is None and bands == 1 and _has_more_pages(image) and find_spec("tifffile") is not None:
+                return False
+            is_whole = not keeps_depth or bands == 1 or max(_bits_of(image)) <= 8
+            return is_whole and (channels in (None, 1, len("RGB")) or channels == bands)
+    except UnidentifiedImageError:
+        return False
+
+
+def _bits_of(image: ImageFile.ImageFile) -> tuple[int, ...]:
+    """Bits of each sample, as the header has them."""
+    return tuple(getattr(image, "tag_v2", {}).get(258, (8,)))
+
+
+def _has_more_pages(image: ImageFile.ImageFile) -> bool:
+    return image.format == "TIFF" and getattr(image, "n_frames", 1) > 1
+
+
+def _decode_tiff(data: bytes, name: str, channels: int | None) -> Stored:
+    tifffile = _tifffile()
+    try:
+        with tifffile.TiffFile(BytesIO(data)) as file:
+            series = file.series[0]
+            array, axes = series.asarray(), series.axes
+            has_alpha = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB and series.keyframe.extrasamples
+    except (tifffile.TiffFileError, *_FAILURES) as error:
+        raise ValueError(str(error)) from error
+    except ValueError as error:
+        if "imagecodecs" in str(error):  # tifffile decompresses little by itself
+            raise MissingDependency("imagecodecs", "tiff") from error
+        raise
+    stored = _one_image(array, axes, name)
+    return stored[: len("RGB")] if has_alpha and channels == len("RGB") else stored
+
+
+def _one_image(array: npt.NDArray[Any], axes: str, name: str) -> Stored:
+    """(C, H, W) of a stack whose axes tifffile names by letters: whatever lies beside Y and X is channels."""
+    others = [axis for axis, length in zip(axes, array.shape, strict=True) if axis not in "YX" and length > 1]
+    if len(others) > 1:
+        lengths = " × ".join(f"{axis} {length}" for axis, length in zip(axes, array.shape, strict=True))
+        raise DataError(
+            f"{name} is a stack of images with the axes {lengths}; save each image as a file of its own, with at most "
+            "one axis beside its height and width"
+        )
+    kept = "".join(others) + "YX"
+    lone = tuple(place for place, axis in enumerate(axes) if axis not in kept)
+    left = [axis for axis in axes if axis in kept]
+    stored: Stored = array.squeeze(lone).transpose([left.index(axis) for axis in kept])
+    return stored if others else stored[None]
+
+
+def _tiff_size(path: Path) -> tuple[int, int]:
+    tifffile = _tifffile()
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.series[0].keyframe
+            return int(page.imagelength), int(page.imagewidth)
+    except (tifffile.TiffFileError, *_FAILURES) as error:
+        raise ValueError(str(error)) from error
+
+
+def _tifffile() -> Any:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingDependency("tifffile", "tiff") from error
+    return tifffile

@@ -1,0 +1,227 @@
+"""Test-time augmentation: an image is looked at in several sizes, also mirrored, and what was seen is joined.
+
+As in detectron2: the detections of all views are carried back to the image and suppress each other once. Models whose
+masks can be had for any box (Mask R-CNN) then look at each box that is left in every view and average the
+probabilities; a mask of other models (YOLACT) is that of the view whose detection was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.run import Recipe
+from maskwright.errors import ConfigError
+from maskwright.models.mask_rcnn.detections import Selected
+from maskwright.ops.boxes import clip_boxes
+from maskwright.ops.nms import suppress
+from maskwright.predict.views import Look, View, in_image, in_view, views_of
+from maskwright.predict.whole import WholeImages
+from maskwright.structures import CropMasks, ImageBatch, Instances, Masks, RoiMasks
+
+Size = tuple[int, int]
+
+# detections of all views together need a score above this (detectron2)
+_LEAST_SCORE = 1e-8
+
+# what the first look at the views leaves for the second; beyond that it is computed again
+_KEPT_BYTES = 2**30
+
+
+@runtime_checkable
+class TwoStages(Protocol):
+    """A network that finds boxes first and can then look at any boxes; see `models.mask_rcnn.model.MaskRcnn`."""
+
+    def encode(self, batch: ImageBatch) -> list[Tensor]: ...
+
+    def find(
+        self,
+        levels: Sequence[Tensor],
+        batch: ImageBatch,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> list[Selected]: ...
+
+    def complete(
+        self, levels: Sequence[Tensor], batch: ImageBatch, selected: Sequence[Selected]
+    ) -> list[Instances]: ...
+
+
+class AugmentedViews:
+    """A detector that looks at each image in several views.
+
+    Args:
+        whole: the network and its preprocessing.
+        recipe: whose `augmented` table says which views, and `detect` how detections suppress each other.
+
+    Raises:
+        ConfigError: the model finds keypoints, or no objects at all: nobody has said how such views are joined.
+    """
+
+    def __init__(self, whole: WholeImages, recipe: Recipe) -> None:
+        if "keypoints" in recipe.measured or not recipe.finds_objects:
+            what = "keypoints" if recipe.finds_objects else "no objects"
+            raise ConfigError(
+                f"recipe {recipe.name} finds {what}, for which views of an image cannot be joined; predict without "
+                "test-time augmentation"
+            )
+        self.whole, self.config = whole, recipe.augmented
+        self.has_semantic = isinstance(recipe, MaskRcnnRecipe) and recipe.semantic_head.is_on
+        self.nms_iou, self.max_detections = recipe.detect.nms_iou, recipe.detect.max_detections
+
+    def detect(
+        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
+    ) -> list[Instances]:
+        """See `predict.whole.Detector`; images go one by one, their views a few at a time.
+
+        `score_threshold` and `max_detections` hold for each view and for what is left of all. A semantic map is that of
+        the whole image in the recipe's own size.
+        """
+        found = []
+        model = self.whole.model
+        with self.whole.running():
+            for image in images:
+                pixels = image.to(self.whole.device)
+                if isinstance(model, TwoStages):
+                    merged = self._of_two_stages(model, pixels, score_threshold, max_detections)
+                else:
+                    merged = self._of_one_stage(pixels, score_threshold, max_detections)
+                found.append(self.whole.preprocess.restore(merged, merged.size).to("cpu"))
+        return self._with_semantic(images, found)
+
+    def views(self, size: Size) -> list[View]:
+        """How an image of (height, width) is looked at, in detectron2's order."""
+        return views_of(size, self.whole.preprocess.resize, self.config)
+
+    def looks(self, image: Tensor) -> list[Look]:
+        """The views of an image (C, H, W), in the groups that go through the network together."""
+        views = iter(self.views(_size(image)))
+        groups = []
+        while group := tuple(islice(views, self.config.views_at_once)):
+            groups.append(Look(image, group))
+        return groups
+
+    def _of_two_stages(
+        self, model: TwoStages, image: Tensor, score_threshold: float | None, max_detections: int | None
+    ) -> Instances:
+        size, looks, kept = _size(image), self.looks(image), _Kept(_KEPT_BYTES)
+        parts: list[Selected] = []
+        for look in looks:
+            batch = look.batch(self.whole.preprocess)
+            levels = model.encode(batch)
+            kept.add(batch, levels)
+            found = model.find(levels, batch, score_threshold, max_detections)
+            parts += [
+                some._replace(boxes=in_image(some.boxes - shift, view, size))
+                for some, shift, view in zip(found, batch.shifts, look.views, strict=True)
+            ]
+        union = joined(parts)
+        best = self._best(union, size, max_detections)
+        boxes = clip_boxes(union.boxes, size)[best]
+        labels, scores, masks = union.labels[best], union.scores[best], []
+        for place, look in enumerate(looks):
+            batch, levels = kept[place] or _encoded(model, look.batch(self.whole.preprocess))
+            asked = [
+                Selected(in_view(boxes, view, size) + shift, labels, scores)
+                for shift, view in zip(batch.shifts, look.views, strict=True)
+            ]
+            masks += [found.masks for found in model.complete(levels, batch, asked)]
+        averaged = _averaged(masks, self.views(size), boxes, size)
+        return Instances(size, boxes, labels, scores, averaged, self.whole.model.categories)
+
+    def _of_one_stage(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:
+        size, views = _size(image), self.views(_size(image))
+        found: list[Instances] = []
+        for look in self.looks(image):
+            found += self.whole.model.detect(look.batch(self.whole.preprocess), score_threshold, max_detections)
+        union = joined(
+            [
+                Selected(in_image(some.boxes, view, size), some.labels, some.scores)
+                for some, view in zip(found, views, strict=True)
+            ]
+        )
+        best = self._best(union, size, max_detections)
+        mask_scores = [some.mask_scores for some in found if some.mask_scores is not None]
+        return Instances(
+            size,
+            clip_boxes(union.boxes, size)[best],
+            union.labels[best],
+            union.scores[best],
+            _picked(found, views, best, size),
+            self.whole.model.categories,
+            mask_scores=torch.cat(mask_scores)[best] if mask_scores else None,
+        )
+
+    def _best(self, union: Selected, size: Size, max_detections: int | None) -> Tensor:
+        """(M,) int64 which detections of all views are left, best first."""
+        boxes, is_scored = clip_boxes(union.boxes, size), union.scores > _LEAST_SCORE
+        places = torch.nonzero(is_scored).flatten()
+        limit = self.max_detections if max_detections is None else max_detections
+        return places[suppress(boxes[places], union.scores[places], union.labels[places], self.nms_iou, limit)]
+
+    def _with_semantic(self, images: Sequence[Tensor], found: list[Instances]) -> list[Instances]:
+        if not self.has_semantic:
+            return found
+        whole = self.whole.detect(images, None, None)
+        return [replace(some, semantic=other.semantic) for some, other in zip(found, whole, strict=True)]
+
+
+class _Kept:
+    """Batches with their feature maps, as many of the first as fit into a number of bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._room, self._items = most_bytes, list[tuple[ImageBatch, list[Tensor]]]()
+
+    def add(self, batch: ImageBatch, levels: list[Tensor]) -> None:
+        """Keep them, unless something before did not fit."""
+        self._room -= sum(part.numel() * part.element_size() for part in (batch.pixels, *levels))
+        if self._room >= 0:
+            self._items.append((batch, levels))
+
+    def __getitem__(self, place: int) -> tuple[ImageBatch, list[Tensor]] | None:
+        return self._items[place] if place < len(self._items) else None
+
+
+def joined(parts: Sequence[Selected]) -> Selected:
+    """The detections of several views behind each other, in the order of the views."""
+    return Selected(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _encoded(model: TwoStages, batch: ImageBatch) -> tuple[ImageBatch, list[Tensor]]:
+    return batch, model.encode(batch)
+
+
+def _averaged(masks: Sequence[Masks | None], views: Sequence[View], boxes: Tensor, size: Size) -> Masks | None:
+    """The mean of what all views say about each box; None of a model without masks."""
+    seen = [some for some in masks if isinstance(some, RoiMasks)]
+    if not seen:
+        return None
+    turned = [
+        some.probabilities.flip(-1) if view.is_mirrored else some.probabilities
+        for some, view in zip(seen, views, strict=True)
+    ]
+    return replace(seen[0], size=size, boxes=boxes, probabilities=torch.stack(turned).mean(dim=0))
+
+
+def _picked(found: Sequence[Instances], views: Sequence[View], places: Tensor, size: Size) -> Masks | None:
+    """The masks of some of all detections, counted through; each is that of the view it was found in."""
+    masks = [some.masks.restored(size, some.boxes) for some in found if some.masks is not None]
+    if not masks:
+        return None
+    lasts = torch.tensor([len(some) for some in found]).cumsum(0)
+    crops = []
+    for place in places.tolist():
+        number = int(torch.searchsorted(lasts, place, right=True))
+        crop = masks[number].crop(place - int(lasts[number]) + len(masks[number]))
+        crops.append(crop.mirrored(size[1]) if views[number].is_mirrored else crop)
+    return CropMasks.from_crops(crops, size)
+
+
+def _size(image: Tensor) -> Size:
+    return image.shape[-2], image.shape[-1]

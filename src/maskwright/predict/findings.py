@@ -1,0 +1,77 @@
+"""What a predictor found in a dataset, or in one process's share of it, as far as measures need it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from maskwright.config.run import Recipe
+from maskwright.data.record import Dataset, ImageRecord
+from maskwright.evaluation import collect_results
+from maskwright.predict.predictor import Predictor
+from maskwright.predict.segment_tallies import SegmentTallies
+from maskwright.structures import Instances
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Detections as run lengths and sums over pixels: no bitmaps, so that processes can exchange it.
+
+    Attributes:
+        results: a COCO results list with the dataset's image and category ids.
+        segments: sums over semantic and panoptic maps; None where the model or the dataset has none.
+        seconds: that prediction took.
+    """
+
+    results: list[dict[str, Any]]
+    segments: SegmentTallies | None
+    seconds: float
+
+    @property
+    def most_per_image(self) -> int:
+        """Detections of the image with the most."""
+        return max(Counter(result["image_id"] for result in self.results).values(), default=0)
+
+
+def find_in(
+    predictor: Predictor, dataset: Dataset, max_detections: int | None, progress: Callable[[int], None] | None = None
+) -> Findings:
+    """Predict all images of a dataset.
+
+    Args:
+        predictor: which predicts.
+        dataset: whose ids the results have.
+        max_detections: per image; None: the recipe's.
+        progress: hears how many more images are done.
+    """
+    start = perf_counter()
+    tallies = SegmentTallies.of(predictor.recipe, dataset)
+    stream = predictor.stream([record.path for record in dataset.records], max_detections=max_detections)
+
+    def look(records: Sequence[ImageRecord]) -> list[Instances]:
+        found = [next(stream) for _ in records]
+        for record, instances in zip(records, found, strict=True):
+            if tallies is not None:
+                tallies.add(record, instances)
+        return found if predictor.recipe.finds_objects else [instances[:0] for instances in found]
+
+    images = ([(record.id, record)] for record in dataset.records)
+    results = collect_results(look, images, dataset.categories, progress)
+    return Findings(results, tallies, perf_counter() - start)
+
+
+def nothing_found(recipe: Recipe, dataset: Dataset) -> Findings:
+    """What a model finds that finds nothing; it tells which metrics there are, before any work is done."""
+    return Findings([], SegmentTallies.of(recipe, dataset), 0.0)
+
+
+def joined(shares: Sequence[Findings]) -> Findings:
+    """What several processes found in their shares of a dataset, as if one had found it; they worked side by side."""
+    first, *others = shares
+    if first.segments is not None:
+        first.segments.merge(share.segments for share in others if share.segments is not None)
+    results = [entry for share in shares for entry in share.results]
+    return replace(first, results=results, seconds=max(share.seconds for share in shares))

@@ -1,0 +1,104 @@
+"""`report.html`: an evaluation to look at; how good, how sure, wrong in which way, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskwright.data.record import Dataset
+from maskwright.evaluation.coco import curves_of
+from maskwright.evaluation.metrics import Metrics
+from maskwright.evaluation.table import KINDS
+from maskwright.report.findings import Finding, find_out
+from maskwright.report.gallery import choose_sections
+from maskwright.report.page import count, percent, share, write_page
+from maskwright.report.plots import SQUARE
+from maskwright.report.tables import headline_table, other_facts, other_tables
+
+# the kind by which images are judged: the first of these that was measured
+_PREFERRED = ("mask", "keypoints", "box")
+
+
+def write_report(
+    path: Path,
+    dataset: Dataset,
+    results: Sequence[Mapping[str, Any]],
+    metrics: Metrics,
+    *,
+    title: str,
+    max_detections: int,
+) -> None:
+    """Write an evaluation as one HTML file that loads nothing, for a phone as for a desktop.
+
+    Of the images only some two dozen are opened. One that cannot be used is named instead of shown.
+
+    Args:
+        path: the file to write; its folder is made.
+        dataset: what was evaluated on.
+        results: a COCO results list for it.
+        metrics: of the results. Groups beside COCO's become tables.
+        title: of the page: which model on which data.
+        max_detections: as the metrics were computed with.
+
+    Raises:
+        DataError: results do not fit the dataset.
+        OutputError: the file cannot be written.
+    """
+    coco = dataset.to_coco()
+    all_curves = curves_of(results, coco, max_detections)
+    findings = [
+        find_out(kind, all_curves[kind], dataset, results, coco, max_detections)
+        for kind in sorted(KINDS, key=_PREFERRED.index)
+        if kind in metrics and kind in all_curves
+    ]
+    sections = choose_sections(findings[0], dataset, results) if findings else []
+    write_page(
+        path,
+        "report.html",
+        title=title,
+        facts=_facts(dataset, metrics, len(results), max_detections),
+        tiles=_tiles(metrics, findings),
+        headline=headline_table(metrics),
+        tables=other_tables(metrics),
+        findings=findings,
+        sections=sections,
+        frame=SQUARE,
+    )
+
+
+def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections: int) -> list[tuple[str, str]]:
+    num_objects = sum(len(record.annotations) for record in dataset.records)
+    facts = [
+        ("annotations", dataset.source),
+        ("images", count(len(dataset.records))),
+        ("categories", count(len(dataset.categories))),
+        ("objects", count(num_objects)),
+        ("detections", f"{count(num_results)}, at most {count(max_detections)} counted per image"),
+    ]
+    if truncated := metrics.get("truncated_images"):
+        facts.append(("images with more", f"{count(truncated)}; a higher limit would count more"))
+    if "seconds" in metrics:
+        facts.append(("seconds", f"{metrics['seconds']:.1f}"))
+    if dataset.defects:
+        facts.append(("left out", f"{count(len(dataset.defects))} defects of the dataset"))
+    return facts + other_facts(metrics)
+
+
+def _tiles(metrics: Metrics, findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
+    """The few numbers that a reader looks for first: value, name, what it means."""
+    if not findings:
+        return []
+    first = findings[0]
+    group, counts = metrics[first.kind], first.counts
+    recall, precision = _ratio(counts.correct, counts.missed), _ratio(counts.correct, counts.false)
+    return [
+        (share(group["AP"]), f"{first.kind} AP", "mean over IoU 0.50 … 0.95"),
+        (share(group["AP50"]), f"{first.kind} AP50", "IoU 0.50 is enough"),
+        (percent(recall), "of the objects found", f"{count(counts.missed)} missed at score ≥ {first.threshold:.2f}"),
+        (percent(precision), "of the detections correct", f"{count(counts.false)} false at the same score"),
+    ]
+
+
+def _ratio(part: int, rest: int) -> float:
+    return part / (part + rest) if part + rest else float("nan")

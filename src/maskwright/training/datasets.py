@@ -1,0 +1,143 @@
+"""The recipe's datasets, fitted to its model: which classes, which images, and how often each is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Literal
+
+from maskwright.config.mask_rcnn import keypoints_of
+from maskwright.config.roi_heads import KeypointHeadConfig
+from maskwright.config.run import Recipe
+from maskwright.data.opening import open_datasets
+from maskwright.data.record import Dataset, ImageRecord
+from maskwright.data.samplers import StepSampler, aspect_groups, repeat_factors
+from maskwright.errors import ConfigError, DataError
+from maskwright.structures import Categories
+
+Part = Literal["train", "val"]
+
+
+def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Training and validation data, each joined from several datasets where the recipe lists them.
+
+    Raises:
+        ConfigError: a dataset is named in part only, there is none to train on, or those listed do not go together.
+        DataError: a dataset cannot be used.
+    """
+    if incomplete := _incomplete(recipe, "train"):
+        raise ConfigError(f"training needs {incomplete[0]}.images=FOLDER and {incomplete[0]}.annotations=FILE")
+    has_validation = any(table.images or table.annotations for table in recipe.data.tables("val"))
+    if has_validation and (incomplete := _incomplete(recipe, "val")):
+        raise ConfigError(
+            f"validation needs both {incomplete[0]}.images=FOLDER and {incomplete[0]}.annotations=FILE, or neither"
+        )
+    needs_masks = "mask" in recipe.measured
+    validation = open_datasets(recipe.data.tables("val"), needs_masks=needs_masks) if has_validation else None
+    return open_datasets(recipe.data.tables("train"), needs_masks=needs_masks), validation
+
+
+def _incomplete(recipe: Recipe, part: Part) -> list[str]:
+    """Keys of the tables that do not say where their images and their annotations are."""
+    tables = recipe.data.tables(part)
+    is_list = not isinstance(getattr(recipe.data, part), type(tables[0]))
+    return [
+        f"data.{part}.{place}" if is_list else f"data.{part}"
+        for place, table in enumerate(tables)
+        if table.images is None or table.annotations is None
+    ]
+
+
+def with_categories(recipe: Recipe, categories: Categories) -> Recipe:
+    """The recipe with the classes of the training data, where it has none of its own.
+
+    Raises:
+        ConfigError: it has other ones.
+    """
+    if recipe.categories:
+        ids_of_dataset(categories_of(recipe), categories, "train")
+        return recipe
+    return type(recipe).model_validate({**recipe.model_dump(), "categories": categories.to_coco()})
+
+
+def categories_of(recipe: Recipe) -> Categories:
+    """The recipe's classes, in the order of the network's outputs."""
+    return Categories.of([category.model_dump() for category in recipe.categories])
+
+
+def ids_of_dataset(own: Categories, dataset: Categories, part: Part) -> Categories:
+    """The recipe's classes, each with the id that a dataset's annotations have for the class of that name.
+
+    A class that the dataset lacks gets an id that no annotation has.
+
+    Raises:
+        ConfigError: the dataset has classes that the recipe has not; `part` says which dataset.
+
+    >>> ids_of_dataset(Categories(("cat", "dog"), (1, 2)), Categories(("dog", "cat"), (1, 5)), "train").ids
+    (5, 1)
+    """
+    if own == dataset:
+        return own
+    if unknown := [name for name in dataset.names if name not in own.names]:
+        name, take = ("training", "set categories=[] to take them, or ") if part == "train" else ("validation", "")
+        raise ConfigError(
+            f"the {name} annotations have categories that the recipe has not: {', '.join(unknown[:5])}; {take}choose "
+            f"or rename them by data.{part}.only and data.{part}.rename"
+        )
+    ids = dict(zip(dataset.names, dataset.ids, strict=True))
+    unused = count(min(dataset.ids, default=0) - 1, -1)
+    return Categories(own.names, tuple(ids[name] if name in ids else next(unused) for name in own.names))
+
+
+def records_to_train_on(recipe: Recipe, dataset: Dataset) -> list[ImageRecord]:
+    """The images that the recipe wants to learn from.
+
+    Raises:
+        ConfigError: the model has other keypoints than the data.
+        DataError: there is none.
+    """
+    records = [record for record in dataset.records if recipe.data.uses_empty_images or record.annotations]
+    if not records:
+        raise DataError(
+            f"{dataset.source}: no image has an object, and data.uses_empty_images is off: nothing to train on"
+        )
+    keypoints = keypoints_of(recipe)
+    return records if keypoints is None else _with_keypoints(records, dataset, keypoints)
+
+
+def _with_keypoints(records: list[ImageRecord], dataset: Dataset, keypoints: KeypointHeadConfig) -> list[ImageRecord]:
+    """The images that have enough keypoints to learn from.
+
+    Raises:
+        ConfigError: the model has other keypoints than the data.
+        DataError: no image has enough.
+    """
+    if dataset.keypoint_names not in ((), keypoints.names):
+        raise ConfigError(
+            f"keypoint_head.names are {', '.join(keypoints.names)}, but those of {dataset.source} are "
+            f"{', '.join(dataset.keypoint_names)}; set keypoint_head.names to these"
+        )
+    kept = [record for record in records if record.count_keypoints() >= keypoints.min_keypoints]
+    if not any(record.count_keypoints() for record in kept):
+        raise DataError(
+            f"{dataset.source}: no image has {max(1, keypoints.min_keypoints)} labelled keypoints; annotate "
+            "'keypoints' as in COCO's person_keypoints files, or set keypoint_head.is_on=false"
+        )
+    return kept
+
+
+def sampler_of(recipe: Recipe, records: Sequence[ImageRecord]) -> StepSampler:
+    """Which of the images each step sees."""
+    sizes = [record.size for record in records]
+    groups = aspect_groups(sizes) if recipe.data.groups_by_aspect else (0,) * len(records)
+    return StepSampler(groups, recipe.train.batch_size, recipe.train.seed, _factors(recipe, records))
+
+
+def _factors(recipe: Recipe, records: Sequence[ImageRecord]) -> tuple[float, ...] | None:
+    """How often each image is drawn in an epoch; None where all are drawn once."""
+    factors = tuple(record.repeats for record in records)
+    threshold = recipe.data.repeat_threshold
+    if threshold is not None:
+        of_rare = repeat_factors([record.category_ids() for record in records], threshold)
+        factors = tuple(own * rare for own, rare in zip(factors, of_rare, strict=True))
+    return None if all(factor == 1 for factor in factors) else factors

@@ -1,0 +1,156 @@
+"""Pictures whose values number the objects of an image become masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hotcoco.mask as coco_mask
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskwright.data.readers import read_dataset, read_with_defects
+from maskwright.data.readers.id_maps import SUFFIXES
+from maskwright.data.record import Dataset
+from maskwright.errors import DataError
+
+SIZE = (6, 8)
+IDS = np.zeros(SIZE, dtype=np.uint16)
+IDS[0:2, 0:3], IDS[3:6, 4:8], IDS[5, 0] = 7, 300, 7
+
+
+def save(path: Path, values: np.ndarray = IDS) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """One image, `images/a.jpg`, and an empty folder `maps`."""
+    save(tmp_path / "images" / "a.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
+    (tmp_path / "maps").mkdir()
+    return tmp_path
+
+
+def read(root: Path, maps: str = "maps") -> Dataset:
+    return read_with_defects(root / "images", root / maps, "id_maps")
+
+
+def has_both_objects(dataset: Dataset) -> bool:
+    assert dataset.defects == ()
+    assert dataset.categories.names == ("object",)
+    (record,) = dataset.records
+    return [coco_mask.decode(found["segmentation"]).tolist() for found in record.annotations] == [
+        (id_ == IDS).astype(int).tolist() for id_ in (7, 300)
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["", *SUFFIXES])
+@pytest.mark.parametrize("ending", [".png", ".tif", ".npy"])
+def test_every_value_above_zero_is_an_object(root: Path, suffix: str, ending: str) -> None:
+    save(root / "maps" / f"a{suffix}{ending}")
+    assert has_both_objects(read(root))
+
+
+def test_colours_are_ids(root: Path) -> None:
+    save(root / "maps" / "a.png", np.dstack([IDS & 255, IDS >> 8, IDS & 0]).astype(np.uint8))
+    assert has_both_objects(read(root))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_with_a_suffix_maps_may_lie_among_the_images(root: Path, suffix: str) -> None:
+    save(root / "images" / f"a{suffix}.png")
+    assert has_both_objects(read(root, "images"))
+
+
+def test_cellposes_session_file_beside_its_masks_is_passed_over(root: Path) -> None:
+    save(root / "images" / "a_cp_masks.png")
+    np.save(root / "images" / "a_seg.npy", np.array({"masks": IDS}, dtype=object))
+    assert has_both_objects(read(root, "images"))
+    (root / "images" / "a_cp_masks.png").unlink()
+    (defect,) = read(root, "images").defects
+    assert "a_seg.npy cannot be read as an array of numbers" in str(defect)
+
+
+def test_an_image_whose_own_name_ends_like_a_map_is_an_image(root: Path) -> None:
+    save(root / "images" / "a_mask.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
+    save(root / "maps" / "a_labels.png")
+    save(root / "maps" / "a_mask.png", IDS * 0)
+    dataset = read(root)
+    assert dataset.defects == ()
+    assert [(record.path.name, len(record.annotations)) for record in dataset.records] == [
+        ("a.jpg", 2),
+        ("a_mask.jpg", 0),  # a picture of zeros makes a negative example
+    ]
+
+
+def test_images_in_folders_have_their_maps_in_folders_alike(root: Path) -> None:
+    (root / "images" / "day").mkdir()
+    (root / "images" / "a.jpg").rename(root / "images" / "day" / "a.jpg")
+    save(root / "maps" / "day" / "a_mask.png")
+    assert has_both_objects(read(root))
+
+
+def test_what_has_no_partner_or_two_is_told(root: Path) -> None:
+    for name in ("b", "c"):
+        save(root / "images" / f"{name}.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
+    save(root / "maps" / "a.png")
+    save(root / "maps" / "b.png")
+    save(root / "maps" / "b_mask.tif")
+    save(root / "maps" / "d.png")
+    dataset = read(root)
+    assert [record.path.name for record in dataset.records] == ["a.jpg"]
+    assert [(found.kind, found.where, found.image_id) for found in dataset.defects] == [
+        ("missing-image", str(root / "maps" / "d.png"), None),
+        ("ambiguous-map", "image 'b.jpg'", 2),
+        ("missing-map", "image 'c.jpg'", 3),
+    ]
+    assert "b.png, b_mask.tif" in str(dataset.defects[1])
+    assert "c.png or c_masks.png" in str(dataset.defects[2])
+
+
+def test_a_map_that_cannot_be_used_spoils_its_image(root: Path) -> None:
+    path = save(root / "maps" / "a.png", IDS[:, :7])
+    (defect,) = read(root).defects
+    assert (defect.kind, defect.where) == ("wrong-size", "a.png")
+    assert "is 6 × 7 pixels (height × width), its image 6 × 8" in str(defect)
+    path.write_bytes(save(path).read_bytes()[:60])
+    (defect,) = read(root).defects
+    assert f"{path} is broken or cut off" in str(defect)
+    assert read(root).records == ()
+
+
+def test_a_photograph_in_place_of_a_map_is_told_and_not_cut_into_pixels(root: Path) -> None:
+    photograph = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    save(root / "images" / "a.jpg", photograph)
+    save(root / "maps" / "a.png", photograph)
+    (defect,) = read(root).defects
+    assert (defect.kind, defect.where) == ("bad-map", "a.png")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match=r"maps\.png is a file; give the folder"):
+        read(save(root / "maps.png").parent, "maps.png")
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".npy"])
+def test_real_nuclei_come_back_exactly(tmp_path: Path, shared: Path, ending: str) -> None:
+    images = shared / "data" / "nuclei" / "val"
+    expected = []
+    for record in read_dataset(images, shared / "data" / "nuclei" / "val.json").records[:12]:
+        numbers = np.zeros(record.size, dtype=np.uint16)
+        for number, annotation in enumerate(record.annotations, start=1):
+            numbers[coco_mask.decode(annotation["segmentation"]) > 0] = number  # one pixel of all belongs to two
+        save(tmp_path / "maps" / f"{record.path.stem}_masks{ending}", numbers)
+        save(tmp_path / "images" / record.path.name, np.asarray(Image.open(record.path)))
+        expected.append((record.path.name, numbers, len(record.annotations)))
+    found = read(tmp_path)
+    assert found.defects == ()
+    for record, (name, numbers, count) in zip(found.records, expected, strict=True):
+        assert (record.path.name, len(record.annotations)) == (name, count)
+        for number, annotation in enumerate(record.annotations, start=1):
+            assert (coco_mask.decode(annotation["segmentation"]) == (numbers == number)).all()
