@@ -4,9 +4,15 @@ from __future__ import annotations
 
 
 class MaskwrightError(Exception):
-    """Base of all our errors: the command line prints the message alone and exits with `exit_status`."""
+    """Base of all our errors: the command line prints the message alone and exits with `exit_status`.
+
+    Attributes:
+        exit_status: of a command that ends with it.
+        is_told_elsewhere: another process, which met it too, prints it.
+    """
 
     exit_status = 2
+    is_told_elsewhere = False
 
 
 class ConfigError(MaskwrightError):
@@ -44,3 +50,8 @@ class MissingDependency(MaskwrightError):
         super().__init__(
             f"this needs the optional library {library!r}; install it with: pip install 'maskwright[{extra}]'"
         )
+        self._named = library, extra
+
+    def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str]]:
+        """Errors go from process to process, and this one is not made from its message."""
+        return type(self), self._named

@@ -24,7 +24,7 @@ def test_yolacts_table_is_printed_and_written_when_asked_for(here, tiny, words, 
     outcome = here(*words, "--table", "yolact", "--output", tmp_path / "out")
     assert outcome.status == 0, outcome.err
     assert "AP50" in outcome.out
-    assert "by YOLACT's rules" in outcome.out
+    assert "YOLACT's table" in outcome.out
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["yolact"].keys() == {"box", "mask"}
     assert Metrics(metrics["yolact"]) == yolact_table(tmp_path / "out" / "results.json", tiny.annotations)

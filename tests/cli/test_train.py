@@ -31,10 +31,12 @@ def test_folder_of_another_run_is_refused(here, tiny, trained):
     assert "train.iterations" in changed.err
 
 
-def test_finished_run_can_be_resumed_and_does_nothing(here, tiny, trained):
+def test_finished_run_can_be_resumed_and_is_measured_again(here, tiny, trained):
     outcome = here("train", tiny.recipe, *tiny.overrides, "--resume", "--output", trained[0])
     assert outcome.status == 0, outcome.err
-    assert outcome.out.startswith("2 steps done\n")
+    assert "2 steps done\n" in outcome.out
+    assert "AP50" in outcome.out
+    assert "step 1/2" not in outcome.out
 
 
 def test_inspect_tells_what_a_run_left(here, trained):

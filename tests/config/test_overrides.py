@@ -113,3 +113,12 @@ def test_misspelt_key_is_answered_with_the_nearest_right_one(wrong: str, right: 
 
 def test_key_like_no_other_gets_no_guess() -> None:
     assert nearest_names("qqqqqq", list(dotted_keys(MaskRcnnRecipe))) == []
+
+
+def test_an_empty_table_empties_and_others_are_laid_over() -> None:
+    base = {"expected": {"mask.AP": "0.3 ± 0.1", "box.AP": "0.4 ± 0.1"}}
+    assert merge(base, {"expected": {}}) == {"expected": {}}
+    assert merge(base, nest_overrides({"expected.mask.AP": "0 ± 1"}))["expected"] == {
+        "mask.AP": "0 ± 1",
+        "box.AP": "0.4 ± 0.1",
+    }

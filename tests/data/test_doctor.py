@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskwright.data.doctor import Report, check_dataset
+from maskwright.data.doctor import Report, _look_at, check_dataset
+from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError
+from maskwright.images.read import read_image
 
 HEIGHT, WIDTH = 40, 60
 
@@ -197,3 +201,25 @@ def test_real_photographs_are_healthy(shared: Path) -> None:
     report = check_dataset(shared / "data/coco128/val2017", shared / "data/coco128/instances_val2017.json")
     assert report.is_clean
     assert report.num_crowds == 5
+
+
+@pytest.mark.parametrize("is_progressive", [False, True])
+def test_a_jpeg_is_broken_for_the_check_where_it_is_for_training(tmp_path: Path, is_progressive: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels).save(path, quality=60, progressive=is_progressive)
+    whole = path.read_bytes()
+    for length in [*range(1, len(whole), 37), len(whole) - 2, len(whole) - 1, len(whole)]:
+        path.write_bytes(whole[:length])
+        try:
+            read_image(path)
+            is_sound = True
+        except DataError:
+            is_sound = False
+        look = _look_at(ImageRecord(1, path, (40, 48), ()))
+        assert (look.problem is None) == is_sound, length
+
+
+def test_checking_a_dataset_needs_no_torch() -> None:
+    code = "import sys, maskwright.data.doctor; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,14 +10,13 @@ import pytest
 from PIL import Image
 
 from maskwright.data.checks import Problem
+from maskwright.data.readers.annotated import find_annotated, read_names
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
     by_name,
-    find_annotated,
     find_images,
     images_of,
-    read_names,
     read_per_image,
 )
 from maskwright.data.record import Dataset

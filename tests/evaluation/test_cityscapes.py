@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from maskwright.errors import DataError
-from maskwright.evaluation import evaluate_cityscapes, evaluate_cityscapes_semantic
+from maskwright.evaluation import CityscapesTally, evaluate_cityscapes, evaluate_cityscapes_semantic
 
 RECORDED = json.loads((Path(__file__).parent / "cases" / "cityscapes" / "recorded.json").read_text())
 SIZE = (40, 60)
@@ -192,10 +193,66 @@ def test_mix_ups_within_a_category_are_errors_of_classes_only(draw):
     ("maps", "message"),
     [
         ({}, "image 1 has no map of labels"),
-        ({1: np.zeros((3, 4), dtype=np.uint8)}, r"image 1: \[3, 4\] values are compared with a picture of \[40, 60\]"),
-        ({1: np.full(SIZE, 255, dtype=np.uint8)}, "map of image 1 has values that are no label"),
+        (
+            {1: np.zeros((3, 4), dtype=np.uint8)},
+            r"image 1: the true labels are \[40, 60\] pixels .* found labels \[3, 4\]",
+        ),
+        ({1: np.full(SIZE, 255, dtype=np.uint8)}, "image 1: the found labels have values that are no label"),
     ],
 )
 def test_maps_of_labels_that_do_not_fit_are_refused(draw, maps, message):
     with pytest.raises(DataError, match=message):
         evaluate_cityscapes_semantic(maps, draw())
+
+
+# true labels, found labels and objects of two images
+SCENES = [
+    (np.full((2, 6), ROAD), np.full((2, 6), ROAD), np.full((2, 6), ROAD)),
+    (np.full((2, 6), CAR), np.array([[CAR, CAR, CAR, BUS, ROAD, VOID]] * 2), np.array([[26000] * 6, [26001] * 6])),
+]
+
+
+def tally_of(scenes: list[tuple[np.ndarray, ...]]) -> CityscapesTally:
+    tally = CityscapesTally()
+    for scene in scenes:
+        tally.add(*scene)
+    return pickle.loads(pickle.dumps(tally))
+
+
+def test_tallies_of_two_processes_merge_to_that_of_one():
+    whole, first, second = tally_of(SCENES), tally_of(SCENES[:1]), tally_of(SCENES[1:])
+    first.merge(second)
+    assert first.metrics() == whole.metrics()
+    assert len(pickle.dumps(whole)) == len(pickle.dumps(CityscapesTally()))  # whatever was added
+
+
+def test_objects_weigh_the_same_whatever_their_size():
+    true, found = np.full((1, 10), CAR), np.array([[CAR, CAR, *[ROAD] * 8]])
+    objects = np.array([[26000, 26000, *[26001] * 8]])
+    tally = tally_of([(true, found, objects)])
+    assert tally.metrics().lookup("per_category.car.IoU") == pytest.approx(0.2)
+    assert tally.metrics().lookup("per_category.car.iIoU") == pytest.approx(0.5)
+
+
+def test_without_the_objects_of_every_image_there_is_no_iiou():
+    tally = tally_of(SCENES)
+    assert "iIoU" in tally.metrics()
+    tally.add(*SCENES[0][:2])
+    assert {"iIoU", "category_iIoU"}.isdisjoint(tally.metrics())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"true": np.full((2, 6), 34)}, "true labels have values that are no label"),
+        ({"found": np.full((2, 6), -1)}, "found labels have values that are no label"),
+        ({"found": np.full((2, 6), 7.0)}, "found labels have values that are no label"),
+        ({"objects": np.full((2, 6), 34000)}, "objects have values of no label"),
+        ({"objects": np.full((3, 6), 26000)}, r"the objects \[3, 6\]"),
+    ],
+)
+def test_a_tally_counts_nothing_of_an_image_that_it_refuses(changed, message):
+    tally = CityscapesTally()
+    with pytest.raises(DataError, match=message):
+        tally.add(**{"true": SCENES[0][0], "found": SCENES[0][1], "objects": SCENES[0][2], **changed})
+    assert (tally.counts.sum(), tally.num_images, tally.num_with_objects) == (0, 0, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maskwright.errors import DataError
+from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import evaluate_results
 
 RLE = {"size": [3, 4], "counts": [0, 12]}
@@ -49,6 +49,14 @@ def test_the_entries_that_these_tests_break_are_sound():
         ({**RESULT, "segmentation": [[0, 0, 4, 0, 4, 3]]}, "entry 1, 'segmentation': Input should be"),
         ({**RESULT, "segmentation": {"size": [4, 3], "counts": [0, 12]}}, r"size \[4, 3\], but image 1 is \[3, 4\]"),
         ({**RESULT, "segmentation": {"size": [3, 4], "counts": [0, 99]}}, "entry 1: 'segmentation': invalid RLE"),
+        ({**RESULT, "segmentation": {"size": [3, 4], "counts": [0, 9]}}, "cover 9 pixels, but 3 x 4 are 12"),
+        (
+            {**RESULT, "segmentation": {"size": [3, 4], "counts": []}},
+            "entry 1: 'segmentation': the run lengths cover 0",
+        ),
+        ({**RESULT, "segmentation": {"size": [3, 4], "counts": "09"}}, "cover 9 pixels, but 3 x 4 are 12"),
+        ({**RESULT, "segmentation": {"size": [3, 4], "counts": [4, -2, 10]}}, "entry 1: .* a run length is negative"),
+        ({**RESULT, "image_id": 2**63}, "entry 1, 'image_id': Input should be less than"),
         ("not a dict", "entry 1: Input should be a valid dictionary"),
     ],
 )
@@ -126,3 +134,26 @@ def test_an_annotation_file_is_named(tmp_path):
     path.write_text(json.dumps({**DATASET, "annotations": [without(ANNOTATION, "bbox")]}))
     with pytest.raises(DataError, match=r"annotations\.json: 'annotations', entry 0, 'bbox': is missing"):
         evaluate_results([RESULT], path)
+
+
+def test_a_broken_polygon_is_named_as_one():
+    broken = {**DATASET, "annotations": [{**ANNOTATION, "segmentation": [[0, 0, 4, 3]]}]}
+    with pytest.raises(DataError, match=r"'segmentation', 'polygons', entry 0: List should have at least 6 items"):
+        evaluate_results([RESULT], broken)
+
+
+def test_an_image_without_extent_is_refused():
+    with pytest.raises(DataError, match="'images', entry 0, 'height': Input should be greater than 0"):
+        evaluate_results([RESULT], {**DATASET, "images": [{"id": 1, "height": 0, "width": 4}]})
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, None, "3"])
+def test_a_limit_that_is_no_number_of_detections_is_refused(limit):
+    with pytest.raises(ConfigError, match="max_detections is "):
+        evaluate_results([RESULT], DATASET, limit)
+
+
+def test_categories_whose_names_repeat_in_any_way_all_keep_their_numbers():
+    names = {5: "cell (7)", 6: "cell", 7: "cell"}
+    dataset = {**DATASET, "categories": [{"id": id_, "name": name} for id_, name in names.items()]}
+    assert list(evaluate_results([RESULT], dataset)["per_category"]) == ["cell (7) (5)", "cell (6)", "cell (7) (7)"]

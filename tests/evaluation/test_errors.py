@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import evaluate_results
 from maskwright.evaluation.errors import Fate, ImageCounts, analyse_errors
 
@@ -171,7 +171,21 @@ def test_perfect_results_cost_nothing() -> None:
     assert set(breakdown.lost_ap.values()) == {0.0}
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("panoptic", 100), ("box", 0)])
-def test_what_cannot_be_analysed_is_refused(kind: str, limit: int) -> None:
-    with pytest.raises(ConfigError, match="box, mask, keypoints"):
+@pytest.mark.parametrize(
+    ("kind", "limit", "message"),
+    [
+        ("panoptic", 100, "box, mask, keypoints"),
+        ("box", 0, "max_detections is 0"),
+        ("box", "9", "max_detections is '9'"),
+    ],
+)
+def test_what_cannot_be_analysed_is_refused(kind: str, limit: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         analyse_errors([], truth(obj(0)), kind, limit)
+
+
+@pytest.mark.parametrize("kind", ["mask", "keypoints"])
+def test_errors_of_what_a_side_lacks_are_refused_not_made_up_from_boxes(kind: str) -> None:
+    boxes = [{key: value for key, value in det(0, 0.9).items() if key != "segmentation"}]
+    with pytest.raises(DataError, match=f"have no {kind}"):
+        analyse_errors(boxes, truth(obj(0)), kind)

@@ -86,3 +86,11 @@ def test_classes_without_a_frequency_have_no_such_numbers():
     for category in truth["categories"]:
         del category["frequency"]
     assert "APr" not in evaluate_results([], truth)["box"]
+
+
+def test_an_ignored_object_need_not_be_found_and_excuses_one_detection():
+    found = [thing(ELSEWHERE, score=0.9), thing(score=0.5)]
+    truth = dataset(thing(), thing(ELSEWHERE, ignore=1))
+    assert evaluate_results(found, truth)["box"]["AP"] == pytest.approx(1)
+    twice = [thing(ELSEWHERE, score=0.95), *found]
+    assert evaluate_results(twice, truth)["box"]["AP"] == pytest.approx(0.5)

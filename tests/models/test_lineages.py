@@ -158,7 +158,7 @@ def test_every_form_detects_and_a_batch_is_its_images(shrunk, batch, form) -> No
 def test_a_c4_networks_heads_share_the_fifth_stage_and_it_halves_what_is_pooled(shrunk, batch) -> None:
     model = shrunk("c4 bottlenecks")
     with torch.inference_mode():
-        levels = model._levels(batch)
+        levels = model.encode(batch)
         assert [tuple(level.shape) for level in levels] == [(2, model.backbone.channels[-1], 4, 6)]
         features = model._features(levels)
         rois = [torch.tensor([[5.0, 5.0, 50.0, 40.0]])] * 2
@@ -172,7 +172,7 @@ def test_a_c4_networks_heads_share_the_fifth_stage_and_it_halves_what_is_pooled(
 def test_a_dilated_network_keeps_its_last_stage_at_half_the_stride(shrunk, batch) -> None:
     model = shrunk("dc5")
     with torch.inference_mode():
-        assert [tuple(level.shape[2:]) for level in model._levels(batch)] == [(4, 6)]
+        assert [tuple(level.shape[2:]) for level in model.encode(batch)] == [(4, 6)]
     assert model.strides_px == (16,) and model.res5 is None
 
 
@@ -180,7 +180,7 @@ def test_a_single_level_of_stride_32_is_two_convolutions_of_the_last_stage(shrun
     model = shrunk("simple")
     with torch.inference_mode():
         stage = model.backbone(batch.pixels)[-1]
-        (level,) = model._levels(batch)
+        (level,) = model.encode(batch)
         assert level.shape == (2, 16, 2, 3)
         wanted = model.fpn.output.conv(model.fpn.lateral.conv(stage))
     torch.testing.assert_close(level, wanted, rtol=1e-4, atol=1e-4)

@@ -42,7 +42,7 @@ def rpn_of(cells: Tensor, strides_px: list[int] | None, *, is_softmax: bool = Fa
 
 def output_of(model, batch) -> RpnOutput:
     with torch.no_grad():
-        return model.rpn(model._levels(batch), batch)
+        return model.rpn(model.encode(batch), batch)
 
 
 def output_with(boxes: list[list[float]], logits: list[float], level_counts: tuple[int, ...]) -> RpnOutput:
@@ -185,6 +185,6 @@ def test_fewer_proposals_are_the_best_of_more(build, batch) -> None:
 
 def test_proposals_carry_no_gradient(build, batch) -> None:
     model = build()
-    output = model.rpn(model._levels(batch), batch)
+    output = model.rpn(model.encode(batch), batch)
     assert output.deltas.requires_grad
     assert not any(boxes.requires_grad for boxes in model.rpn.propose(output, batch, model.train_proposals))

@@ -80,7 +80,7 @@ def detected(run_predictor, proposals, trace) -> mw.Instances:
     model = run_predictor.model
     with (
         torch.inference_mode(),
-        mock.patch.object(model, "_levels", return_value=trace.levels),
+        mock.patch.object(model, "encode", return_value=trace.levels),
         mock.patch.object(model.rpn, "propose", return_value=[proposals]),
     ):
         (found,) = model.detect(trace.batch)

@@ -12,8 +12,9 @@ from torchvision.ops import batched_nms
 import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.errors import ConfigError
+from maskwright.images import preprocess
 from maskwright.predict import augmented
-from maskwright.predict.views import View, in_image, in_view, views_of
+from maskwright.predict.views import Look, View, in_image, in_view, views_of
 
 SIZE = (50, 90)
 
@@ -56,6 +57,39 @@ def test_views_of_square_models_are_squares():
     assert (550, 550) in sizes
     assert len(sizes) == 9
     assert all(height == width for height, width in sizes)
+
+
+def test_views_of_models_that_never_shrink_images_have_their_sizes_all_the_same():
+    recipe = load_recipe("matterport/mask_rcnn_r50")
+    views = views_of((1600, 2000), recipe.resize, recipe.augmented.model_copy(update={"short_sides": (400, 2000)}))
+    assert [view.size for view in views[::2]] == [(400, 500), (2000, 2500)]
+
+
+@pytest.mark.parametrize(
+    "base", ["detectron2/mask_rcnn_r50_fpn", "torchvision/mask_rcnn_r50_fpn", "matterport/mask_rcnn_r50", "yolact/r50"]
+)
+def test_views_that_look_together_are_those_that_look_alone(pixels, base):
+    ready = preprocess.Preprocess.of(load_recipe(base))
+    image = ready.read(pixels)
+    views = tuple(View(size, is_mirrored) for size in ((40, 72), (64, 115)) for is_mirrored in (False, True))
+    together = Look(image, views).batch(ready)
+    corners = together.corners or ((0, 0),) * len(views)
+    for seen, view, (top, left) in zip(together.pixels, views, corners, strict=True):
+        alone = ready.batch([image], [view.size])
+        first, start = alone.corners[0] if alone.corners else (0, 0)
+        expected = alone.pixels[0, :, first : first + view.size[0], start : start + view.size[1]]
+        window = seen[:, top : top + view.size[0], left : left + view.size[1]]
+        assert torch.equal(window, expected.flip(-1) if view.is_mirrored else expected)
+    assert together.sizes == tuple(view.size for view in views)
+
+
+def test_a_size_is_made_once_for_the_views_that_share_it(pixels, monkeypatch):
+    ready, made = preprocess.Preprocess.of(load_recipe("detectron2/mask_rcnn_r50_fpn")), []
+    resize = preprocess._resized_by_pillow
+    monkeypatch.setattr(preprocess, "_resized_by_pillow", lambda image, size: made.append(size) or resize(image, size))
+    views = (View((40, 72), False), View((40, 72), True), View((64, 115), False))
+    Look(ready.read(pixels), views).batch(ready)
+    assert made == [(40, 72), (64, 115)]
 
 
 def test_boxes_go_to_a_view_and_back():
@@ -158,6 +192,31 @@ def test_one_view_of_yolacts_own_size_is_a_plain_prediction(tiny_yolact, pixels)
     assert found.masks.rle() == expected.masks.rle()
 
 
+@pytest.mark.parametrize("family", ["two-stage", "one-stage"])
+def test_the_union_of_all_views_holds_what_is_left(tiny_network, tiny_yolact, pixels, family):
+    if family == "two-stage":
+        predictor = spread(loaded(tiny_network)).augmented()
+    else:
+        predictor = loaded(tiny_yolact, "yolact", **{"detect.score_threshold": 0.0}).augmented()
+    image = predictor.preprocess.read(pixels)
+    union, found = predictor.detector.union(image, max_detections=9), predictor(pixels, max_detections=9)
+    assert 9 <= len(union.boxes) <= 18 * 9
+    assert len(found) > 0
+    assert set(found.scores.tolist()) <= set(union.scores.tolist())
+    assert len(predictor.detector.union(image, score_threshold=1.0).boxes) == 0
+    assert len(predictor(pixels, score_threshold=1.0)) == 0
+
+
+def test_half_precision_changes_little(tiny_network, pixels):
+    exact = spread(loaded(tiny_network))
+    rough = mw.Predictor(exact.model, exact.recipe, exact.device, "bf16")
+    expected, found = exact.augmented()(pixels), rough.augmented()(pixels)
+    tensors = (found.boxes, found.scores, found.masks.probabilities)
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    closest = (found.boxes[:, None] - expected.boxes[None]).abs().amax(dim=2).amin(dim=1)
+    assert closest.median() < 0.5
+
+
 def test_what_was_not_kept_is_computed_again(tiny_network, pixels, monkeypatch):
     predictor = spread(loaded(tiny_network)).augmented()
     first = predictor(pixels)
@@ -167,11 +226,16 @@ def test_what_was_not_kept_is_computed_again(tiny_network, pixels, monkeypatch):
     torch.testing.assert_close(first.masks.probabilities, second.masks.probabilities)
 
 
-def test_a_model_without_masks_has_its_boxes_augmented(tiny_network, pixels):
+def test_a_model_without_masks_has_its_boxes_augmented(tiny_network, pixels, monkeypatch):
     network = {**tiny_network, "mask_head.is_on": False}
-    found = spread(loaded(network, "torchvision/mask_rcnn_r50_fpn")).augmented()(pixels)
+    predictor = spread(loaded(network, "torchvision/mask_rcnn_r50_fpn")).augmented()
+    calls = []
+    predictor.model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(augmented, "_KEPT_BYTES", 0)
+    found = predictor(pixels)
     assert found.masks is None
     assert len(found) > 3
+    assert len(calls) == 6  # 18 views by threes, each seen once
 
 
 def test_limits_hold_for_what_is_left(tiny_network, pixels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,6 +107,95 @@ def test_neighbours_of_a_class_that_touch_stay_two():
     picture[10:20, 10:40], picture[10:20, 40:80] = 1, 2
     (found,) = tiles(32, 12).detect([as_image(picture)], None, None)
     assert found.masks.areas().tolist() == [300, 400]
+
+
+@dataclass
+class StopsShort(SeesValues):
+    """An imperfect detector: what reaches a border of its picture it ends a few pixels early; scores are any."""
+
+    most_px: int = 3
+
+    def _detect(self, image: np.ndarray) -> Instances:
+        found = super()._detect(image)
+        rng = np.random.default_rng(zlib.crc32(image.tobytes()))
+        height, width = image.shape
+        crops = []
+        for crop in found.masks.crops():
+            pixels = crop_on(crop, (height, width))
+            reaches = [pixels[0].any(), pixels[-1].any(), pixels[:, 0].any(), pixels[:, -1].any()]
+            top, bottom, left, right = np.where(reaches, rng.integers(0, self.most_px + 1, 4), 0)
+            kept = np.zeros_like(pixels)
+            kept[top : height - bottom, left : width - right] = pixels[top : height - bottom, left : width - right]
+            crops.append(Crop(kept, 0, 0))
+        masks = CropMasks.from_crops(crops, image.shape)
+        is_seen = masks.areas() >= 6
+        found = replace(
+            found, masks=masks, boxes=masks.boxes(), scores=torch.from_numpy(rng.random(len(crops))).float()
+        )
+        return found[is_seen]
+
+
+def crop_on(crop: Crop, size: tuple[int, int]) -> np.ndarray:
+    pixels = np.zeros(size, dtype=bool)
+    pixels[crop.top : crop.top + crop.pixels.shape[0], crop.left : crop.left + crop.pixels.shape[1]] = crop.pixels
+    return pixels
+
+
+@st.composite
+def crowded_pictures(draw) -> np.ndarray:
+    """Discs, bars and slanted lines of one class that may touch, none of them at the image's own border."""
+    height, width = draw(st.integers(60, 110)), draw(st.integers(60, 110))
+    picture = np.zeros((height, width), dtype=np.int64)
+    y, x = np.mgrid[:height, :width]
+    for value in range(1, draw(st.integers(2, 14))):
+        top, left = draw(st.integers(0, height - 4)), draw(st.integers(0, width - 4))
+        shape = draw(st.sampled_from(["disc", "disc", "bar", "line"]))
+        length = draw(st.integers(8, 80))
+        is_in = {
+            "disc": (y - top) ** 2 + (x - left) ** 2 <= draw(st.integers(3, 7)) ** 2,
+            "bar": (y >= top) & (y < top + 8) & (x >= left) & (x < left + length),
+            "line": (abs(y - top - x + left) < 4) & (x >= left) & (x < left + length),
+        }[shape]
+        is_in[[0, -1]], is_in[:, [0, -1]] = False, False
+        if is_in.sum() >= 24 and not (is_in & (picture > 0)).any():
+            picture[is_in] = value
+    return picture
+
+
+@settings(max_examples=60, deadline=None)
+@given(crowded_pictures(), st.integers(0, 3))
+def test_an_imperfect_detector_leaves_neither_pieces_nor_duplicates_and_merges_nothing(picture, most_px):
+    (found,) = tiles(44, 20, StopsShort(most_px=most_px)).detect([as_image(picture)], None, None)
+    truths = np.stack([picture == value for value in np.unique(picture[picture > 0])] or [picture < 0])
+    bitmaps = found.masks.bitmaps().reshape(-1, *picture.shape)
+    common = np.einsum("nhw,ghw->ng", bitmaps.astype(np.int64), truths.astype(np.int64))
+    areas, gt_areas = bitmaps.sum(axis=(1, 2)), truths.sum(axis=(1, 2))
+    assert ((common > gt_areas / 2).sum(axis=1) == 1).all(), "a piece, or two objects in one"
+    assert ((common > gt_areas / 2).sum(axis=0) == (gt_areas > 0)).all(), "an object missed, or found twice"
+    assert (common.max(axis=1, initial=0) > 0.6 * areas).all()
+
+
+def test_thin_parallel_lines_that_cross_windows_aslant_stay_apart():
+    picture = np.zeros((120, 120), dtype=np.int64)
+    y, x = np.mgrid[:120, :120]
+    for value, shift in enumerate((0, 6, 12), start=1):
+        picture[(abs(y - x - shift) < 2) & (x < 100)] = value
+    (found,) = tiles(40, 16).detect([as_image(picture)], None, None)
+    assert sorted(found.masks.areas().tolist()) == sorted((picture == value).sum() for value in (1, 2, 3))
+
+
+def test_what_one_window_saw_apart_is_not_joined_because_another_took_it_for_one():
+    class Blurs(SeesValues):
+        """Takes all for one object where it does not see both from end to end."""
+
+        def _detect(self, image: np.ndarray) -> Instances:
+            both_whole = (image[:, [0, -1]] == 0).all() and {1, 2} <= set(np.unique(image))
+            return super()._detect(image if both_whole else (image > 0).astype(image.dtype))
+
+    picture = np.zeros((30, 76), dtype=np.int64)
+    picture[10:20, 26:36], picture[10:20, 36:46] = 1, 2
+    (found,) = tiles(36, 16, Blurs()).detect([as_image(picture)], None, None)
+    assert found.masks.areas().tolist() == [100, 100]
 
 
 def test_boxes_alone_are_joined_too():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -94,14 +95,88 @@ def test_names_are_text_and_never_markup(make, tmp_path) -> None:
 def test_groups_that_nobody_knows_become_tables(case, tmp_path) -> None:
     more = {
         "panoptic": {"PQ": 0.4321, "things": {"PQ": 0.1234}, "stuff": {"PQ": None}},
-        "voc": {"07": {"mAP": 0.6789}, "per_category": {"deep": {"er": {"AP": 0.2468}}}},
+        "voc": {"07": {"mAP": 0.6789}, "per_category": {"deep": {"er": {"AP": 0.2468}}, "flat": {"AP": 0.1357}}},
         "many": {f"number {place}": place / 100 for place in range(20)},
         "epochs": 12,
         "rule": "07 & 12",
     }
     text = text_of(case.report(tmp_path / "report.html", Metrics({**case.metrics(), **more})))
-    for shown in ("0.432", "0.123", "0.679", "0.247", "number 19", "0.190", "epochs", "07 &amp; 12"):
+    for shown in ("0.432", "0.123", "0.679", "0.247", "0.136", "number 19", "0.190", "epochs", "07 &amp; 12"):
         assert shown in text
+
+
+def others(names: list[str]) -> dict[str, Any]:
+    """The groups of the measures that can stand beside COCO's, each with these categories."""
+    both = {"box": {"AP50": 0.61}, "mask": {"AP50": 0.62, "AP70": 0.63}}
+    counts = {"images": 777, "seconds": 88.875, "max_detections": 999, "truncated_images": 666}
+    return {
+        "voc": {**both, "per_category": dict.fromkeys(names, both), **counts},
+        "boundary": {"AP": 0.64, "per_category": {name: {"AP": 0.65} for name in names}, **counts},
+        "panoptic": {"PQ": 0.66, "PQ_things": 0.67, "per_category": {name: {"PQ": 0.68} for name in names}, **counts},
+        "semantic": {"mIoU": 0.69, "per_category": {name: {"IoU": 0.71} for name in names}, **counts},
+        "augmented": {
+            **both,
+            "semantic": {"mIoU": 0.72, "per_category": {name: {"IoU": 0.73} for name in names}},
+            **counts,
+        },
+    }
+
+
+def test_groups_have_headings_in_words_and_no_bookkeeping(case, tmp_path) -> None:
+    text = text_of(case.report(tmp_path / "report.html", Metrics({**case.metrics(), **others(["cat", "dog"])})))
+    for heading in (
+        "Pascal VOC", "Boundary AP", "Panoptic quality", "Semantic segmentation", "With test-time augmentation",
+        "With test-time augmentation · Semantic segmentation", "Pascal VOC, by category",
+    ):  # fmt: skip
+        assert re.search(rf"\n *{heading} *\n", text), heading
+    assert not any(number in text for number in ("777", "88.875", "999", "666", "truncated", "max detections"))
+    assert all(f"0.{number}0" in text for number in (61, 62, 63, 64, 65, 66, 67, 68, 69, 71, 72, 73))
+
+
+@pytest.mark.parametrize(("num_categories", "folded", "open_"), [(1, 0, 0), (2, 0, 5), (20, 0, 5), (21, 5, 0)])
+def test_categories_of_a_group_are_shown_if_several_and_folded_if_many(
+    case, tmp_path, num_categories, folded, open_
+) -> None:
+    names = [f"class {place}" for place in range(num_categories)]
+    page = case.report(tmp_path / "report.html", Metrics({**case.metrics(), **others(names)}))
+    assert len(re.findall("<summary>.*, by category", page)) == folded
+    assert len(re.findall("<h3>.*, by category", page)) == open_
+
+
+def test_a_row_of_a_category_has_its_kinds_side_by_side(case, browse, tmp_path) -> None:
+    page = case.report(tmp_path / "report.html", Metrics({**case.metrics(), "voc": others(["cat", "dog"])["voc"]}))
+    script = """
+        const table = page.querySelector("table.sortable"), texts = row => [...row.cells].map(cell => cell.textContent);
+        table.tHead.rows[1].cells[0].firstElementChild.click();
+        table.tHead.rows[1].cells[0].firstElementChild.click();
+        return [...table.rows].map(texts);
+    """
+    seen = browse(page, script)
+    assert seen.console == []
+    assert seen.value == [
+        ["", "box", "mask"],
+        ["category", "AP50", "AP50", "AP70"],
+        ["dog", "0.610", "0.620", "0.630"],
+        ["cat", "0.610", "0.620", "0.630"],
+    ]
+
+
+def test_classes_of_pixels_alone_make_a_report(case, tmp_path) -> None:
+    metrics = Metrics({"semantic": others(["cat", "dog"])["semantic"], "images": 4, "seconds": 1.0})
+    write_report(tmp_path / "report.html", case.dataset, [], metrics, title="t", max_detections=100)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert Structure(page).open == []
+    assert "<strong>0.690</strong><span>mIoU</span>" in page
+    assert not any(word in text_of(page) for word in ("COCO's rules", "detections", "Curves"))
+
+
+def test_lvis_numbers_are_told_as_such(case, tmp_path) -> None:
+    metrics = case.metrics()
+    rare = {"mask": {**metrics["mask"], "APr": 0.11, "APc": 0.12, "APf": 0.13}, "federated": True}
+    text = text_of(case.report(tmp_path / "report.html", Metrics({**metrics, **rare})))
+    assert "by LVIS&#39;s rules" in text
+    assert "r, c and f are the rare" in text
+    assert "federated" not in text
 
 
 def test_images_that_cannot_be_opened_are_named(case, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -9,12 +10,16 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the tests here, and for the processes that they start
 
-from tiny_runs import TINY, Arguments, write_dataset
+from tiny_runs import CATEGORIES, TINY, Arguments, write_dataset
+
+STUFF = [{"id": 92, "name": "sky"}, {"id": 95, "name": "grass"}]
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +28,25 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dataset")
     write_dataset(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def panoptic(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Panoptic annotations of the synthetic images: sky above, a brick in the middle, grass below."""
+    folder = tmp_path_factory.mktemp("panoptic")
+    (folder / "pictures").mkdir()
+    annotations = []
+    for image in json.loads((dataset / "annotations.json").read_text())["images"]:
+        pixels = np.zeros((image["height"], image["width"], 3), dtype=np.uint8)
+        pixels[:20, :, 0], pixels[20:30, :, 0], pixels[30:, :, 0] = 1, 2, 3
+        Image.fromarray(pixels).save(folder / "pictures" / image["file_name"])
+        segments = [{"id": id_, "category_id": of} for id_, of in ((1, 92), (2, 3), (3, 95))]
+        annotations.append({"image_id": image["id"], "file_name": image["file_name"], "segments_info": segments})
+    kinds = ((CATEGORIES, 1), (STUFF, 0))
+    categories = [{**entry, "isthing": isthing} for entries, isthing in kinds for entry in entries]
+    document = {"images": [], "annotations": annotations, "categories": categories}
+    (folder / "panoptic.json").write_text(json.dumps(document))
+    return {"annotations": str(folder / "panoptic.json"), "images": str(folder / "pictures")}
 
 
 @pytest.fixture(scope="session")

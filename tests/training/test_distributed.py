@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from tiny_runs import Arguments, are_equal, free_port, log_of, normalise_as_rank
 from torch import Tensor, nn
 
 import maskwright as mw
+from maskwright.config import load_recipe
 from maskwright.data.samplers import StepSampler
 from maskwright.errors import ConfigError
 from maskwright.training.distributed import World
+from maskwright.training.setup import _check_share
 
 Training = Callable[..., Arguments]
 # plain descent in small steps: an adaptive rule divides by the gradient, so it enlarges what rounding left of a zero,
@@ -188,9 +189,7 @@ def test_a_process_alone_is_the_world() -> None:
     assert world.gather("a") == ["a"]
 
 
-def test_a_batch_that_does_not_divide_among_processes_is_refused(
-    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("maskwright.training.run.joined_world", lambda device: nullcontext(World(0, 2, 0)))
+def test_a_batch_that_does_not_divide_among_processes_is_refused(training: Training, tmp_path: Path) -> None:
+    arguments = training(tmp_path / "run", {"train.batch_size": 3})
     with pytest.raises(ConfigError, match=r"train\.batch_size 3 does not divide into 2 processes"):
-        mw.train(**training(tmp_path / "run", {"train.batch_size": 3}))
+        _check_share(load_recipe(arguments["recipe"], arguments["overrides"]), World(0, 2, 0))

@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from tiny_runs import CATEGORIES, log_of
+from tiny_runs import log_of
 
 import maskwright as mw
 from maskwright.config import load_recipe
@@ -17,27 +15,6 @@ from maskwright.data.opening import open_dataset
 from maskwright.data.readers import read_dataset
 from maskwright.errors import ConfigError, DataError
 from maskwright.training.semantic import outputs_of, with_stuff
-
-STUFF = [{"id": 92, "name": "sky"}, {"id": 95, "name": "grass"}]
-
-
-@pytest.fixture(scope="module")
-def panoptic(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Panoptic annotations of the synthetic images: sky above, a brick in the middle, grass below."""
-    folder = tmp_path_factory.mktemp("panoptic")
-    (folder / "pictures").mkdir()
-    annotations = []
-    for image in json.loads((dataset / "annotations.json").read_text())["images"]:
-        pixels = np.zeros((image["height"], image["width"], 3), dtype=np.uint8)
-        pixels[:20, :, 0], pixels[20:30, :, 0], pixels[30:, :, 0] = 1, 2, 3
-        Image.fromarray(pixels).save(folder / "pictures" / image["file_name"])
-        segments = [{"id": id_, "category_id": of} for id_, of in ((1, 92), (2, 3), (3, 95))]
-        annotations.append({"image_id": image["id"], "file_name": image["file_name"], "segments_info": segments})
-    kinds = ((CATEGORIES, 1), (STUFF, 0))
-    categories = [{**entry, "isthing": isthing} for entries, isthing in kinds for entry in entries]
-    document = {"images": [], "annotations": annotations, "categories": categories}
-    (folder / "panoptic.json").write_text(json.dumps(document))
-    return {"annotations": str(folder / "panoptic.json"), "images": str(folder / "pictures")}
 
 
 def files_of(dataset: Path, part: str) -> dict[str, str]:

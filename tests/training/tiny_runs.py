@@ -21,10 +21,13 @@ from torch import Tensor
 
 import maskwright as mw
 from maskwright.checkpoints.native import read_native
+from maskwright.config import load_recipe
+from maskwright.errors import MaskwrightError
 from maskwright.models.backbones.norms import BatchNorm
 from maskwright.training.checkpointing import TrainingState
-from maskwright.training.distributed import joined_world
+from maskwright.training.distributed import World, joined_world
 from maskwright.training.logbook import Logbook
+from maskwright.training.setup import prepare_run
 
 Arguments = dict[str, Any]
 
@@ -179,6 +182,29 @@ def train_as_rank(rank: int, port: int, arguments: Arguments) -> None:
     mw.train(**arguments)
 
 
+def evaluate_as_rank(rank: int, port: int, size: int, arguments: Arguments) -> None:
+    """An evaluation as one of several processes; its metrics and losses, or its error, go to a file."""
+    _become(rank, port, size)
+    folder = Path(arguments["output"])
+    try:
+        with joined_world(torch.device("cpu")) as world:
+            found = evaluation_of(arguments, world)
+    except MaskwrightError as error:
+        found = {"error": str(error), "kind": type(error).__name__, "is_told_elsewhere": error.is_told_elsewhere}
+    folder.with_name(f"{folder.name}.rank{rank}.json").write_text(json.dumps(found))
+
+
+def evaluation_of(arguments: Arguments, world: World) -> dict[str, Any]:
+    """Metrics (None but in the main process) and losses of a run before its first step."""
+    recipe = load_recipe(arguments["recipe"], arguments["overrides"])
+    run = prepare_run(recipe, Path(arguments["output"]), world, torch.device("cpu"), resume=False)
+    assert run.validation is not None
+    predictor = run.predictor()
+    metrics = run.validation.metrics(predictor)
+    numbers = None if metrics is None else {**metrics.to_dict(), "seconds": None}
+    return {"metrics": numbers, "losses": run.validation.losses(predictor)}
+
+
 def normalise_as_rank(rank: int, port: int, folder: Path) -> None:
     """Normalise this process's part of `features.pt`; what comes out goes to a file."""
     _become(rank, port)
@@ -198,8 +224,8 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _become(rank: int, port: int) -> None:
-    names = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+def _become(rank: int, port: int, size: int = 2) -> None:
+    names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()})
 
 

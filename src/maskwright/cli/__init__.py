@@ -20,7 +20,7 @@ def main() -> None:
     try:
         app(prog_name="maskwright")  # also as python -m maskwright
     except MaskwrightError as error:
-        _leave(f"error: {error}", error.exit_status)
+        _leave("" if error.is_told_elsewhere else f"error: {error}", error.exit_status)
     except Interrupted as interruption:
         _leave(f"interrupted: {interruption}", 130)
     except KeyboardInterrupt:
@@ -40,5 +40,6 @@ def _print_anywhere() -> None:
 
 def _leave(message: str, status: int) -> None:
     sys.stdout.flush()
-    print(message, file=sys.stderr)
+    if message:
+        print(message, file=sys.stderr)
     sys.exit(status)

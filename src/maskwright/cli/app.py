@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from maskwright.cli.inspect import inspect
 from maskwright.cli.predict import predict
 from maskwright.cli.recipes import recipes
 from maskwright.cli.train import train
+from maskwright.errors import ConfigError
 
 
 def _version(is_asked: bool) -> None:
@@ -26,12 +28,19 @@ def _version(is_asked: bool) -> None:
 
 
 def _top(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Instance segmentation: train on your own images, see how good the model is, get masks for new images."""
     assert not version  # its callback has left
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and context.invoked_subcommand != "train":
+        raise ConfigError(
+            f"several processes (WORLD_SIZE={os.environ['WORLD_SIZE']}) would each do all of `maskwright "
+            f"{context.invoked_subcommand}` and write the same files; only train shares its work: start this without "
+            "torchrun, or unset WORLD_SIZE"
+        )
 
 
 app = typer.Typer(

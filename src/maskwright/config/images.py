@@ -132,7 +132,7 @@ class ResizePolicy(StrictModel, ABC):
 
     @abstractmethod
     def to_side(self, side_px: int, long_side: int) -> Self:
-        """The same policy with another `side_px`, and another limit on the longer side where it has one."""
+        """The same policy with another `side_px`, which images are made smaller for too, and another limit on sides."""
 
     @abstractmethod
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
@@ -162,7 +162,7 @@ class ShortSideResize(ResizePolicy):
         return self.short_side
 
     def to_side(self, side_px: int, long_side: int) -> Self:
-        return self.model_copy(update={"short_side": side_px, "long_side": max(side_px, long_side)})
+        return self.model_copy(update={"short_side": side_px, "long_side": long_side, "only_enlarges": False})
 
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
         """Each side is rounded by itself.

@@ -68,7 +68,7 @@ def _read_based(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
     if base is None:
         return table
     inherited = _read_based(str(base), (*chain, name))
-    return merge({**inherited, "summary": "", "weights": {}, "default_weights": None}, table)
+    return merge({**inherited, "summary": "", "weights": {}, "default_weights": None, "expected": {}}, table)
 
 
 def _find(name: str) -> Path:

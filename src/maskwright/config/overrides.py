@@ -17,6 +17,8 @@ from maskwright.errors import ConfigError
 # parts of a place in pydantic's errors that say which kind of table was checked, and are no keys
 _KINDS = (*BACKBONE_KINDS, ONE_DATASET, SEVERAL_DATASETS)
 
+# the table whose keys are names of metrics
+_OF_METRICS = "expected."
 
 # of a table `pixels` that does not say how many channels there are
 _RGB = 3
@@ -48,14 +50,16 @@ def _read_scalar(value: str) -> Any:
 
 
 def nest_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested dicts.
+    """Turn dotted keys into nested dicts; names of metrics, which are dotted themselves, stay whole.
 
     >>> nest_overrides({"rpn.nms_iou": 0.6, "rpn.num_convs": 2})
     {'rpn': {'nms_iou': 0.6, 'num_convs': 2}}
+    >>> nest_overrides({"expected.mask.AP": "0.36 ± 0.02"})
+    {'expected': {'mask.AP': '0.36 ± 0.02'}}
     """
     nested: dict[str, Any] = {}
     for key, value in overrides.items():
-        *tables, last = key.split(".")
+        *tables, last = key.split(".", 1 if key.startswith(_OF_METRICS) else -1)
         place = nested
         for table in tables:
             place = place.setdefault(table, {})
@@ -104,7 +108,7 @@ def _changed_list(entries: Sequence[Any], changes: Mapping[str, Any], key: str) 
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, table by table; a value or a list replaces the old one whole.
+    """`base` with `changes` laid over it, table by table; a value, a list or an empty table replaces the old one whole.
 
     So does a table that is of another `kind` than the old one, whose keys it need not have. The mean and std of so many
     `channels` are not laid under those of another number.
@@ -119,7 +123,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     merged = {key: value for key, value in base.items() if not (is_of_others and key in ("mean", "std"))}
     for key, value in changes.items():
         old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and value else value
     return merged
 
 

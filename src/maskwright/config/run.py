@@ -49,8 +49,9 @@ class Recipe(StrictModel):
     train: TrainConfig = TrainConfig()
     expected: dict[str, Expected] = Field(
         {},
-        description="entries of metrics.json, such as mask.AP, and what they should be: 0.36 ± 0.02; augmented.mask.AP "
-        "is that with test-time augmentation. `evaluate` and `train` exit with 1 where they are not",
+        description="entries of metrics.json, such as mask.AP, and what they should be on data.val: 0.36 ± 0.02; "
+        "augmented.mask.AP is that with test-time augmentation. `train` (of the last weights) and `evaluate` exit with "
+        "1 where they are not; {} expects nothing",
     )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -61,19 +62,21 @@ class TilesConfig(StrictModel):
 
 def _read_expected(given: Any) -> Any:
     """`0.36 ± 0.02` (or +- for ±) as the table that it stands for."""
-    if not isinstance(given, str):
+    if isinstance(given, Mapping) and not given.keys() & ExpectedResult.model_fields.keys():
+        raise ValueError("a metric has its whole name in one, as in mask.AP: 0.36 ± 0.02")
+    if isinstance(given, Mapping | ExpectedResult):
         return given
-    found = _EXPECTED.fullmatch(given)
+    found = _EXPECTED.fullmatch(str(given))
     if found is None:
-        raise ValueError(f"{given!r} is no expected result; write it as 0.36 ± 0.02 (or 0.36 +- 0.02)")
+        raise ValueError("this is no expected result; write it with its tolerance: 0.36 ± 0.02 (or 0.36 +- 0.02)")
     return {"value": float(found[1]), "tolerance": float(found[2])}
 
 
 class ExpectedResult(StrictModel):
     """What a metric should be, and how far off it may be."""
 
-    value: float = Field(description="of the metric")
-    tolerance: float = Field(ge=0, description="largest difference, either way")
+    value: float = Field(allow_inf_nan=False, description="of the metric")
+    tolerance: float = Field(ge=0, allow_inf_nan=False, description="largest difference, either way")
 
 
 Expected = Annotated[ExpectedResult, BeforeValidator(_read_expected)]

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from maskwright.data.checks import Problem
 from maskwright.data.readers import read_with_defects
 from maskwright.data.record import Dataset, Defect, ImageRecord, count_kinds
 from maskwright.errors import DataError
-from maskwright.images.decode import kind_of_pixels
-from maskwright.images.read import read_stored
+from maskwright.images.decode import blaming, decode, kind_of_pixels
+
+_JPEG = b"\xff\xd8\xff"
+
+# tasks of a pool have their price, and images can be small
+_IMAGES_AT_ONCE = 16
 
 SIDE_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
@@ -111,9 +116,12 @@ def check_dataset(
         needs_masks: an object without a mask is a defect.
 
     Raises:
-        DataError: there is nothing to check: a path is missing or the annotation file as a whole cannot be read.
+        DataError: there is nothing to check: a path is missing, the annotation file as a whole cannot be read, or it
+            lists no image.
     """
     dataset = read_with_defects(images, annotations, format, needs_masks=needs_masks)
+    if not dataset.defects:
+        dataset.refuse_emptiness()
     looks = list(_look_at_all(dataset.records, progress)) if reads_pixels else []
     return _report(dataset, looks)
 
@@ -126,27 +134,60 @@ class _Look(NamedTuple):
 
 
 def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[_Look]:
+    done = 0
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
-        for done, look in enumerate(pool.map(_look_at, records), start=1):
-            if progress is not None:
-                progress(done, len(records))
-            yield look
+        for looks in pool.map(_look_at_some, _parts(records)):
+            for look in looks:
+                done += 1
+                if progress is not None:
+                    progress(done, len(records))
+                yield look
+
+
+def _parts(records: Sequence[ImageRecord]) -> Iterable[Sequence[ImageRecord]]:
+    return (records[first : first + _IMAGES_AT_ONCE] for first in range(0, len(records), _IMAGES_AT_ONCE))
+
+
+def _look_at_some(records: Sequence[ImageRecord]) -> list[_Look]:
+    return [_look_at(record) for record in records]
 
 
 def _look_at(record: ImageRecord) -> _Look:
     try:
-        height, width = read_stored(record.path).shape[-2:]
+        (height, width), mode = _decode(record.path)
     except DataError as error:
         message = str(error).removeprefix(f"image {record.path} ")
         # a decoder that gave up midway is the cause of the error; what is no image at all has no such cause
         return _Look(None, Problem("truncated-image" if error.__cause__ else "unreadable-image", message))
-    mode = kind_of_pixels(record.path)
     if (height, width) == record.size:
         return _Look(mode, None)
     message = f"the file is {width} wide and {height} high, the annotations say {record.size[1]} and {record.size[0]}"
     if (width, height) == record.size:
         message += "; annotations must refer to the pixels as stored, before any EXIF orientation turns them"
     return _Look(mode, Problem("size-mismatch", message))
+
+
+def _decode(path: Path) -> tuple[tuple[int, int], str]:
+    """(height, width) and kind of pixels of an image that can be decoded as a whole.
+
+    Raises:
+        DataError: it cannot.
+        MissingDependency: it needs tifffile.
+    """
+    name = f"image {path}"
+    with blaming(name), path.open("rb") as file:
+        is_jpeg = file.read(len(_JPEG)) == _JPEG
+        file.seek(0)
+        if is_jpeg:
+            with Image.open(file) as image:
+                size = image.height, image.width
+                image.draft(image.mode, (1, 1))  # every byte is still read, but only every eighth pixel computed
+                image.load()
+                return size, "grey" if image.mode == "L" else image.mode
+        stored = decode(file.read(), name)
+    if stored.dtype.kind not in "uif":
+        raise DataError(f"{name} has {stored.dtype} values; expected integers or floats: convert it")
+    return (stored.shape[1], stored.shape[2]), kind_of_pixels(path)
 
 
 def _report(dataset: Dataset, looks: Sequence[_Look]) -> Report:

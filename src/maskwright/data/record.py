@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
-from maskwright.structures import Categories, Targets
+from maskwright.structures import Categories
+
+if TYPE_CHECKING:
+    from maskwright.structures import Targets
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class ImageRecord:
         Raises:
             DataError: an object's `category_id` is not among `categories`, or the picture of segments cannot be used.
         """
+        from maskwright.structures import Targets  # which brings torch, and a check of a dataset needs none
+
         targets = Targets.from_coco(
             self.annotations, self.size, categories, needs_masks=False
         )  # its reader has checked

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from maskwright.errors import ConfigError, DataError
-from maskwright.images.read import read_image
 from maskwright.structures import Categories
-from maskwright.structures.label_map import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# torch comes with the functions that need it: a check of a dataset does not
 
 
 class SegmentLabel(NamedTuple):
@@ -57,14 +58,15 @@ class SegmentClasses:
                 f"{source} has stuff that semantic_head.categories has not: {', '.join(unknown[:5])}; set "
                 "semantic_head.categories=[] to take the classes of the training annotations"
             )
+        from maskwright.structures.label_map import IGNORED
+
         own = {name: output for output, name in enumerate(stuff, start=int(has_things))}
         things = {id_: 0 if has_things else own.get(name, IGNORED) for name, id_ in _pairs(self.things)}
         return {**things, **{id_: own[name] for name, id_ in _pairs(self.stuff)}}
 
     def to_coco(self) -> list[dict[str, object]]:
         """The `categories` list of a COCO panoptic file."""
-        kinds = ((self.things, 1), (self.stuff, 0))
-        return [{**entry, "isthing": isthing} for classes, isthing in kinds for entry in classes.to_coco()]
+        return [*self.things.to_coco(isthing=1), *self.stuff.to_coco(isthing=0)]
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ class SegmentPicture:
         Raises:
             DataError: see `ids`.
         """
+        import torch
+
+        from maskwright.structures.label_map import IGNORED
+
         ids = self.ids(size)
         if not self.segments:
             return torch.full(ids.shape, IGNORED, dtype=torch.uint8)
@@ -126,6 +132,8 @@ class SegmentPicture:
 
     def _read(self) -> npt.NDArray[np.int32]:
         if self.encoding == "colours":
+            from maskwright.images.read import read_image
+
             red, green, blue = read_image(self.path).numpy().astype(np.int32)
             return np.asarray(red + 256 * green + 65536 * blue)
         try:

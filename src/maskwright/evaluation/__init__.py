@@ -2,7 +2,7 @@
 
 from maskwright.evaluation.boundary import evaluate_boundary
 from maskwright.evaluation.cityscapes import evaluate_cityscapes
-from maskwright.evaluation.cityscapes_semantic import evaluate_cityscapes_semantic
+from maskwright.evaluation.cityscapes_semantic import CityscapesTally, evaluate_cityscapes_semantic
 from maskwright.evaluation.coco import Curves, curves_of, evaluate_results
 from maskwright.evaluation.metrics import Metrics
 from maskwright.evaluation.panoptic import PanopticTally
@@ -14,6 +14,7 @@ from maskwright.evaluation.voc import evaluate_voc
 from maskwright.evaluation.yolact_table import yolact_table
 
 __all__ = [
+    "CityscapesTally",
     "Curves",
     "Metrics",
     "PanopticTally",

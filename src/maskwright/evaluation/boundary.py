@@ -24,6 +24,7 @@ from maskwright.evaluation.coco import Curves, category_names, summary_of
 from maskwright.evaluation.coco_format import (
     Dataset,
     Result,
+    checked_limit,
     comparable_kinds,
     is_federated,
     name_of,
@@ -59,8 +60,7 @@ def evaluate_boundary(
             in which not every class was looked for in every image.
         ConfigError: `max_detections` below one, or `dilation_share` not above zero.
     """
-    if max_detections < 1:
-        raise ConfigError(f"max_detections is {max_detections}; at least 1 detection per image is needed")
+    max_detections = checked_limit(max_detections)
     if not (dilation_share > 0 and math.isfinite(dilation_share)):
         raise ConfigError(f"dilation_share is {dilation_share}; a boundary needs a width above 0, in the paper 0.02")
     dataset = read_dataset(annotations)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from math import isnan
 from statistics import fmean
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import hotcoco.metrics
 import numpy as np
@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from maskwright.config.cityscapes_labels import INSTANCES_PER_CLASS, LABELS, THINGS
 from maskwright.errors import DataError
-from maskwright.evaluation.cityscapes import Ints, Path, label_of, read_id_picture
+from maskwright.evaluation.cityscapes import Floats, Ints, Path, label_of, read_id_picture
 from maskwright.evaluation.metrics import Metrics
 
 T = TypeVar("T")
@@ -55,22 +55,108 @@ MEAN_AREAS_PX = {
     33: 4672.3249222261,
 }
 
-_EVALUATED_IDS = [label.id for label in LABELS if not label.ignored_in_evaluation]
+_EVALUATED = {label.name: [label.id] for label in LABELS if not label.ignored_in_evaluation}
+_EVALUATED_IDS = [id_ for ids in _EVALUATED.values() for id_ in ids]
 _NUM_IDS = max(label.id for label in LABELS) + 1
 
 
-class Tally(NamedTuple):
-    """Pixels of all images, counted.
+class CityscapesTally:
+    """Pixels counted by true and found label: two small tables, whatever the number of images.
+
+    A tally can be pickled, and the tallies of several processes merge to that of all their images.
 
     Attributes:
-        counts: (L, L) of each true label (row) that were found to be of each label (column).
-        object_labels: (M,) of all objects.
-        object_counts: (M, L) of each object that were found to be of each label.
+        counts: (L, L) int64 pixels of each true label (row) that were found to be of each label (column).
+        weighted: (L, L) float64 the same of objects alone, where each has the mean area of its class's objects.
+        num_images: how many were added.
+        num_with_objects: of these, how many told their objects apart.
+
+    >>> tally = CityscapesTally()
+    >>> tally.add(np.array([[7, 7, 23, 0]]), np.array([[7, 23, 23, 23]]))
+    >>> tally.metrics()["mIoU"], tally.metrics().lookup("per_supercategory.flat.IoU")
+    (0.5, 0.5)
     """
 
-    counts: Ints
-    object_labels: Ints
-    object_counts: Ints
+    def __init__(self) -> None:
+        self.counts: Ints = np.zeros((_NUM_IDS, _NUM_IDS), dtype=np.int64)
+        self.weighted: Floats = np.zeros((_NUM_IDS, _NUM_IDS))
+        self.num_images = 0
+        self.num_with_objects = 0
+
+    def add(
+        self,
+        true: npt.NDArray[np.integer],
+        found: npt.NDArray[np.integer],
+        objects: npt.NDArray[np.integer] | None = None,
+    ) -> None:
+        """Count the pixels of an image.
+
+        Args:
+            true: (H, W) id of the label of each pixel (7 road … 33 bicycle; not the train id).
+            found: (H, W) the same, as found.
+            objects: (H, W) as in Cityscapes' pictures of instances: 1000 times the label's id, plus the object's
+                number, where a pixel is of an object.
+
+        Raises:
+            DataError: several sizes, or a value of no label; nothing is counted then.
+        """
+        for what, values in (("found labels", found), ("objects", objects)):
+            if values is not None and values.shape != true.shape:
+                raise DataError(
+                    f"the true labels are {list(true.shape)} pixels (height, width), the {what} {list(values.shape)}; "
+                    "both must have the size of the image"
+                )
+        true, found = _labels(true, "true"), _labels(found, "found")
+        weighted = None if objects is None else _weigh_objects(objects, found)
+        self.counts += hotcoco.metrics.pixel_confusion(true, found, _NUM_IDS).astype(np.int64)
+        self.num_images += 1
+        if weighted is not None:
+            self.weighted += weighted
+            self.num_with_objects += 1
+
+    def merge(self, other: CityscapesTally) -> None:
+        """Add what another process counted."""
+        self.counts += other.counts
+        self.weighted += other.weighted
+        self.num_images += other.num_images
+        self.num_with_objects += other.num_with_objects
+
+    def metrics(self) -> Metrics:
+        """What was counted, as fractions of one.
+
+        Returns:
+            `mIoU` and `iIoU`, the means over classes; `category_mIoU` and `category_iIoU`, over Cityscapes' categories;
+            IoU (and iIoU, of what has objects) by name in `per_category`, which are the classes, and in
+            `per_supercategory`, which are the categories; `images`. NaN where there is nothing to measure. Without iIoU
+            where objects were not told apart in all images.
+        """
+        has_objects = self.num_with_objects == self.num_images
+        classes = self._table(_EVALUATED, {label.name for label in THINGS} if has_objects else ())
+        categories = self._table(CATEGORIES, THING_CATEGORIES if has_objects else ())
+        means = {"mIoU": _mean(classes, "IoU"), "category_mIoU": _mean(categories, "IoU")}
+        if has_objects:
+            means |= {"iIoU": _mean(classes, "iIoU"), "category_iIoU": _mean(categories, "iIoU")}
+        return Metrics({**means, "per_category": classes, "per_supercategory": categories, "images": self.num_images})
+
+    def _table(self, groups: Mapping[str, Sequence[int]], with_objects: Collection[str]) -> dict[str, dict[str, float]]:
+        """IoU, and for the groups named iIoU, of each group of labels."""
+        return {
+            name: {"IoU": self._iou(ids), **({"iIoU": self._instance_iou(ids)} if name in with_objects else {})}
+            for name, ids in groups.items()
+        }
+
+    def _iou(self, ids: Sequence[int]) -> float:
+        own = [id_ for id_ in ids if id_ in _EVALUATED_IDS]
+        return _share(self.counts[np.ix_(own, own)].sum(), self.counts[own].sum() + self._num_false(own))
+
+    def _instance_iou(self, ids: Sequence[int]) -> float:
+        own = self.weighted[list(ids)]
+        return _share(own[:, list(ids)].sum(), own.sum() + self._num_false(ids))
+
+    def _num_false(self, ids: Sequence[int]) -> int:
+        """Pixels of other evaluated labels that were found to be of these."""
+        others = [id_ for id_ in _EVALUATED_IDS if id_ not in ids]
+        return int(self.counts[np.ix_(others, ids)].sum())
 
 
 def evaluate_cityscapes_semantic(
@@ -87,50 +173,24 @@ def evaluate_cityscapes_semantic(
         instance_pictures: image id → its `…_gtFine_instanceIds.png`, for iIoU; without them it is left out.
 
     Returns:
-        `mIoU` and `iIoU`, the means over classes; `category_mIoU` and `category_iIoU`, over Cityscapes' categories; IoU
-        (and iIoU, of what has objects) by name in `per_category`, which are the classes, and in `per_supercategory`,
-        which are the categories; `images`. NaN where there is nothing to measure.
+        What `CityscapesTally.metrics` gives.
 
     Raises:
         DataError: an image without a map, a picture that cannot be read, another size, or a value of no class.
     """
-    counts = np.zeros((_NUM_IDS, _NUM_IDS), dtype=np.int64)
-    instances = [np.zeros((0, _NUM_IDS), dtype=np.int64)]
-    labels = [np.zeros(0, dtype=np.int64)]
+    tally = CityscapesTally()
     for image_id, path in label_pictures.items():
-        true = read_id_picture(path)
-        found = _of_size(_labels(label_maps, image_id), true.shape, image_id)
-        counts += hotcoco.metrics.pixel_confusion(true, found, _NUM_IDS).astype(np.int64)
+        found = _entry(label_maps, image_id, "map of labels")
+        objects = None
         if instance_pictures is not None:
             objects = read_id_picture(_entry(instance_pictures, image_id, "picture of instances"))
-            own_labels, own_counts = _count_instances(_of_size(objects, true.shape, image_id), found)
-            labels.append(own_labels)
-            instances.append(own_counts)
-    tally = Tally(counts, np.concatenate(labels), np.concatenate(instances))
-    classes = {label.name: [label.id] for label in LABELS if not label.ignored_in_evaluation}
-    things = {label.name for label in THINGS} if instance_pictures is not None else set()
-    thing_categories = set(THING_CATEGORIES) if instance_pictures is not None else set()
-    per_class, per_category = _table(tally, classes, things), _table(tally, CATEGORIES, thing_categories)
-    means = {"mIoU": _mean(per_class, "IoU"), "category_mIoU": _mean(per_category, "IoU")}
-    if instance_pictures is not None:
-        means |= {"iIoU": _mean(per_class, "iIoU"), "category_iIoU": _mean(per_category, "iIoU")}
-    return Metrics(
-        {
-            **means,
-            "per_category": per_class,
-            "per_supercategory": per_category,
-            "images": len(label_pictures),
-        }
-    )
-
-
-def _labels(label_maps: Mapping[int, npt.NDArray[np.integer] | Path], image_id: int) -> Ints:
-    found = _entry(label_maps, image_id, "map of labels")
-    if not isinstance(found, np.ndarray):
-        found = read_id_picture(found)
-    if found.dtype.kind not in "ui" or (found.size and not 0 <= found.min() <= found.max() < _NUM_IDS):
-        raise DataError(f"the map of image {image_id} has values that are no label; give ids from 0 to {_NUM_IDS - 1}")
-    return found.astype(np.int64)
+        try:
+            tally.add(
+                read_id_picture(path), found if isinstance(found, np.ndarray) else read_id_picture(found), objects
+            )
+        except DataError as error:
+            raise DataError(f"image {image_id}: {error}") from None
+    return tally.metrics()
 
 
 def _entry(entries: Mapping[int, T], image_id: int, what: str) -> T:
@@ -139,50 +199,24 @@ def _entry(entries: Mapping[int, T], image_id: int, what: str) -> T:
     return entries[image_id]
 
 
-def _of_size(ids: Ints, size: tuple[int, ...], image_id: int) -> Ints:
-    if ids.shape != size:
-        raise DataError(
-            f"image {image_id}: {list(ids.shape)} values are compared with a picture of {list(size)} pixels (height, "
-            "width); both must have the size of the image"
-        )
-    return ids
+def _labels(ids: npt.NDArray[np.integer], side: str) -> Ints:
+    if ids.dtype.kind not in "ui" or (ids.size and not 0 <= ids.min() <= ids.max() < _NUM_IDS):
+        raise DataError(f"the {side} labels have values that are no label; give ids from 0 to {_NUM_IDS - 1}")
+    return ids.astype(np.int64)
 
 
-def _count_instances(ids: Ints, found: Ints) -> tuple[Ints, Ints]:
-    """(M,) label of each object in a picture of instances, and (M, L) how many of its pixels have each found label."""
-    is_object = ids > INSTANCES_PER_CLASS
+def _weigh_objects(ids: npt.NDArray[np.integer], found: Ints) -> Floats:
+    """(L, L) see `CityscapesTally.weighted`, of one image."""
+    if ids.dtype.kind not in "ui" or (ids.size and label_of(ids.max()) >= _NUM_IDS):
+        raise DataError(f"the objects have values of no label; give 1000 × label (up to {_NUM_IDS - 1}) + number")
+    is_object = ids >= INSTANCES_PER_CLASS
     values, places = np.unique(ids[is_object], return_inverse=True)
     counts = np.bincount(places * _NUM_IDS + found[is_object], minlength=len(values) * _NUM_IDS)
-    return label_of(values), counts.reshape(-1, _NUM_IDS)
-
-
-def _table(
-    tally: Tally, groups: Mapping[str, Sequence[int]], with_instances: Collection[str]
-) -> dict[str, dict[str, float]]:
-    """IoU, and for the groups named iIoU, of each group of labels."""
-    return {
-        name: {"IoU": _iou(tally, ids), **({"iIoU": _instance_iou(tally, ids)} if name in with_instances else {})}
-        for name, ids in groups.items()
-    }
-
-
-def _iou(tally: Tally, ids: Sequence[int]) -> float:
-    own = [id_ for id_ in ids if id_ in _EVALUATED_IDS]
-    return _share(tally.counts[np.ix_(own, own)].sum(), tally.counts[own].sum() + _num_false(tally, own))
-
-
-def _instance_iou(tally: Tally, ids: Sequence[int]) -> float:
-    is_own = np.isin(tally.object_labels, [id_ for id_ in ids if id_ in MEAN_AREAS_PX])
-    pixels = tally.object_counts[is_own]
-    true = np.array([MEAN_AREAS_PX[label] for label in tally.object_labels[is_own].tolist()])
-    found = true * pixels[:, list(ids)].sum(axis=1) / pixels.sum(axis=1)
-    return _share(found.sum(), true.sum() + _num_false(tally, ids))
-
-
-def _num_false(tally: Tally, ids: Sequence[int]) -> int:
-    """Pixels of other evaluated labels that were found to be of these."""
-    others = [id_ for id_ in _EVALUATED_IDS if id_ not in ids]
-    return int(tally.counts[np.ix_(others, ids)].sum())
+    counts = counts.reshape(-1, _NUM_IDS)
+    weights = np.array([MEAN_AREAS_PX.get(label, 0.0) for label in label_of(values).tolist()])
+    weighted = np.zeros((_NUM_IDS, _NUM_IDS))
+    np.add.at(weighted, label_of(values), weights[:, None] * counts / counts.sum(axis=1, keepdims=True))
+    return weighted
 
 
 def _share(part: float, whole: float) -> float:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from maskwright.errors import ConfigError
 from maskwright.evaluation.coco_format import (
+    Annotation,
     Category,
     Dataset,
     Result,
+    checked_limit,
     comparable_kinds,
     is_federated,
     name_of,
@@ -24,7 +26,7 @@ from maskwright.evaluation.coco_format import (
     read_results,
     scores_of,
 )
-from maskwright.evaluation.metrics import Metrics
+from maskwright.evaluation.metrics import Metrics, distinct_names
 
 # places in the arrays below: of the IoU thresholds among 0.50, 0.55 … 0.95, and of the ranges of area, which meet at
 # 32² and 96² pixels; COCO has no small objects with keypoints
@@ -32,6 +34,9 @@ IOU_50, IOU_75 = 0, 5
 ALL = 0
 AREAS = {"APs": 1, "APm": 2, "APl": 3}
 KEYPOINT_AREAS = {"APm": 1, "APl": 2}
+
+# an object of this area is outside every range, and so ignored in each
+_BEYOND_ALL_AREAS = 1e12
 
 # LVIS's groups of classes: in fewer than 10 images of its training set, in fewer than 100, in more
 FREQUENCIES = {"APr": "r", "APc": "c", "APf": "f"}
@@ -128,8 +133,7 @@ def _compare(
     max_detections: int,
     keypoint_sigmas: Sequence[float] | None,
 ) -> Comparison:
-    if max_detections < 1:
-        raise ConfigError(f"max_detections is {max_detections}; at least 1 detection per image is needed")
+    max_detections = checked_limit(max_detections)
     dataset = read_dataset(annotations)
     detections = read_results(results, dataset)
     kinds = comparable_kinds(detections, name_of(results, "results"), dataset, name_of(annotations, "annotations"))
@@ -141,7 +145,7 @@ def _match(
     results: list[Result], dataset: Dataset, kinds: list[str], max_detections: int, sigmas: list[float]
 ) -> dict[str, Curves]:
     federated = is_federated(dataset)
-    truth = hotcoco.COCO(cast(dict[str, Any], _without_crowds(dataset) if federated else dataset))
+    truth = hotcoco.COCO(cast(dict[str, Any], _as_lvis_counts(dataset) if federated else dataset))
     detected = truth.load_res(cast(list[dict[str, Any]], results))
     curves = {}
     if "box" in kinds:  # first, while the detections' areas are those of their boxes
@@ -159,9 +163,13 @@ def _match(
     return curves
 
 
-def _without_crowds(dataset: Dataset) -> Dataset:
-    """LVIS knows no crowds: each is an object like all others."""
-    return {**dataset, "annotations": [{**annotation, "iscrowd": 0} for annotation in dataset["annotations"]]}
+def _as_lvis_counts(dataset: Dataset) -> Dataset:
+    """LVIS knows no crowds: each is an object like all others. Unlike COCO it heeds `ignore`."""
+    counted: list[Annotation] = []
+    for annotation in dataset["annotations"]:
+        area = _BEYOND_ALL_AREAS if annotation.get("ignore") else annotation["area"]
+        counted.append({**annotation, "iscrowd": 0, "area": area})
+    return {**dataset, "annotations": counted}
 
 
 def _sigmas(given: Sequence[float] | None, count: int) -> list[float]:
@@ -242,11 +250,7 @@ def _per_category(curves: Mapping[str, Curves], dataset: Dataset) -> dict[str, d
 
 def category_names(dataset: Dataset) -> dict[int, str]:
     """What each category is called in `per_category`, by ascending id; one whose name is not its own has its id too."""
-    repeats = Counter(category["name"] for category in dataset["categories"])
-    return {
-        category["id"]: category["name"] + (f" ({category['id']})" if repeats[category["name"]] > 1 else "")
-        for category in _ordered_categories(dataset)
-    }
+    return distinct_names({category["id"]: category["name"] for category in _ordered_categories(dataset)})
 
 
 def _ordered_categories(dataset: Dataset) -> list[Category]:

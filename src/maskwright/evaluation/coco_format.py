@@ -9,18 +9,21 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from operator import index as as_int
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import hotcoco.mask
-from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from pydantic import Discriminator, FailFast, Field, Tag, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
-from maskwright.errors import DataError
+from maskwright.errors import ConfigError, DataError
+from maskwright.evaluation.coco_masks import refuse_bad_masks
 from maskwright.structures.rle import any_to_rle
 
 T = TypeVar("T")
-Id = Annotated[int, Field(ge=0)]
+Id = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(gt=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 BoxXywh = tuple[Finite, Finite, Finite, Finite]
 Polygon = Annotated[list[Finite], Field(min_length=6)]
@@ -33,6 +36,15 @@ class RunLengths(TypedDict):
     counts: str | list[int]
 
 
+def _form_of(segmentation: object) -> str:
+    return "run lengths" if isinstance(segmentation, Mapping) else "polygons"
+
+
+Segmentation = Annotated[
+    Annotated[RunLengths, Tag("run lengths")] | Annotated[list[Polygon], Tag("polygons")], Discriminator(_form_of)
+]
+
+
 class Image(TypedDict):
     """An image of the dataset; its size in pixels is needed where masks are compared.
 
@@ -41,8 +53,8 @@ class Image(TypedDict):
     """
 
     id: Id
-    height: NotRequired[int]
-    width: NotRequired[int]
+    height: NotRequired[Side]
+    width: NotRequired[Side]
     neg_category_ids: NotRequired[list[Id]]
     not_exhaustive_category_ids: NotRequired[list[Id]]
 
@@ -58,7 +70,7 @@ class Category(TypedDict):
 class Annotation(TypedDict):
     """A ground-truth object; `area` in pixels decides whether it counts as small, medium or large.
 
-    `difficult` is Pascal VOC's mark of an object that need not be found.
+    `difficult` is Pascal VOC's mark of an object that need not be found, `ignore` LVIS's.
     """
 
     image_id: Id
@@ -67,7 +79,8 @@ class Annotation(TypedDict):
     area: NotRequired[Finite]
     iscrowd: NotRequired[int]
     difficult: NotRequired[int]
-    segmentation: NotRequired[RunLengths | list[Polygon] | None]
+    ignore: NotRequired[int]
+    segmentation: NotRequired[Segmentation | None]
     keypoints: NotRequired[list[Finite] | None]
     num_keypoints: NotRequired[int]
 
@@ -183,6 +196,21 @@ def carry(entries: Sequence[Mapping[str, Any]], key: str, where: str) -> bool:
     return all(is_present)
 
 
+def checked_limit(max_detections: int) -> int:
+    """The number of detections that count in an image.
+
+    Raises:
+        ConfigError: it is no whole number above zero.
+    """
+    try:
+        number = as_int(max_detections)
+    except TypeError:
+        raise ConfigError(f"max_detections is {max_detections!r}; give a whole number, COCO's own is 100") from None
+    if number < 1:
+        raise ConfigError(f"max_detections is {number}; at least 1 detection per image is needed")
+    return number
+
+
 def name_of(source: object, otherwise: str) -> str:
     """What messages call the data: its path, or `otherwise` where it was given as values."""
     return os.fspath(source) if isinstance(source, str | os.PathLike) else otherwise
@@ -225,9 +253,7 @@ def _check_entries(entries: Sequence[Mapping[str, Any]], dataset: Dataset, where
     """What holds for annotations and results alike: known images and categories, sound masks."""
     _check_ids(entries, "image_id", {image["id"] for image in dataset["images"]}, where)
     _check_ids(entries, "category_id", {category["id"] for category in dataset["categories"]}, where)
-    masked = {index: entry for index, entry in enumerate(entries) if entry.get("segmentation")}
-    _check_mask_sizes(masked, dataset, where)
-    _refuse_corrupt(masked, where)
+    refuse_bad_masks(entries, sizes_of(dataset), where)
 
 
 def _check_ids(entries: Sequence[Mapping[str, Any]], key: str, known: set[int], where: str) -> None:
@@ -237,35 +263,6 @@ def _check_ids(entries: Sequence[Mapping[str, Any]], key: str, known: set[int], 
             raise DataError(f"{where}: entry {index}: unknown {key} {entry[key]}; the dataset has {some}")
 
 
-def _check_mask_sizes(masked: Mapping[int, Mapping[str, Any]], dataset: Dataset, where: str) -> None:
-    sizes = _sizes(dataset)
-    for index, entry in masked.items():
-        size, segmentation = sizes[entry["image_id"]], entry["segmentation"]
-        if None in size:
-            raise DataError(f"{where}: entry {index}: has a mask, but image {entry['image_id']} no height and width")
-        if isinstance(segmentation, Mapping) and segmentation["size"] != size:
-            raise DataError(
-                f"{where}: entry {index}: 'segmentation' has size {list(segmentation['size'])}, but image "
-                f"{entry['image_id']} is {list(size)} (height, width)"
-            )
-
-
-def _refuse_corrupt(masked: Mapping[int, Mapping[str, Any]], where: str) -> None:
-    rles = {index: entry["segmentation"] for index, entry in masked.items() if "counts" in entry["segmentation"]}
-    if _problem_of(list(rles.values())) is None:  # all at once is fast; one by one only to find the culprit
-        return
-    index, problem = next((index, problem) for index, rle in rles.items() if (problem := _problem_of([rle])))
-    raise DataError(f"{where}: entry {index}: 'segmentation': {problem}")
-
-
-def _problem_of(rles: list[dict[str, Any]]) -> str | None:
-    try:
-        hotcoco.mask.area(rles)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def _refuse_repeated(ids: Sequence[int], where: str) -> None:
     repeated = [id_ for id_, count in Counter(ids).items() if count > 1]
     if repeated:
@@ -273,7 +270,7 @@ def _refuse_repeated(ids: Sequence[int], where: str) -> None:
 
 
 def _completed(dataset: Dataset) -> list[Annotation]:
-    sizes = _sizes(dataset)
+    sizes = sizes_of(dataset)
     completed = []
     length = 3 * num_keypoints(dataset)
     for number, annotation in enumerate(dataset["annotations"], start=1):
@@ -296,5 +293,6 @@ def _area(annotation: Annotation, size: tuple[int, int]) -> float:
     return annotation["bbox"][2] * annotation["bbox"][3]
 
 
-def _sizes(dataset: Dataset) -> dict[int, tuple[int | None, int | None]]:
+def sizes_of(dataset: Dataset) -> dict[int, tuple[int | None, int | None]]:
+    """(height, width) of the images by id, as far as they are known."""
     return {image["id"]: (image.get("height"), image.get("width")) for image in dataset["images"]}

@@ -14,10 +14,12 @@ import hotcoco
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation.coco_format import (
     Dataset,
     Result,
+    checked_limit,
+    comparable_kinds,
     is_federated,
     num_keypoints,
     read_dataset,
@@ -27,6 +29,7 @@ from maskwright.evaluation.coco_format import (
 
 IOU = 0.5
 IOU_TYPES = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
+_WORDS = {"box": "boxes", "mask": "masks", "keypoints": "keypoints"}
 # kinds of error of TIDE (Bolya et al. 2020, section 2.2), by hotcoco's names
 ERRORS = {"Cls": "class", "Loc": "location", "Both": "both", "Dupe": "duplicate", "Bkg": "background", "Miss": "missed"}
 _ALL_AREAS = [0.0, 1e10]
@@ -181,12 +184,13 @@ def analyse_errors(
         ConfigError: there is no such kind, or `max_detections` is below one.
         DataError: results or annotations do not fit; see `coco_format`.
     """
-    if kind not in IOU_TYPES or max_detections < 1:
-        raise ConfigError(
-            f"errors of {kind!r} at {max_detections} detections; take {', '.join(IOU_TYPES)} and 1 or more"
-        )
+    max_detections = checked_limit(max_detections)
+    if kind not in IOU_TYPES:
+        raise ConfigError(f"there are no errors of {kind!r}; take {', '.join(IOU_TYPES)}")
     dataset = read_dataset(annotations)
     detections = read_results(results, dataset)
+    if kind not in comparable_kinds(detections, "results", dataset, "annotations"):
+        raise DataError(f"results or annotations have no {_WORDS[kind]}, so there are no errors in them to look at")
     scores = scores_of(detections, kind)
     evaluation = _evaluate(dataset, detections, scores, kind, max_detections)
     matches = _matches(dataset, detections, scores, evaluation.eval_imgs)

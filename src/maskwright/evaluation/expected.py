@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from maskwright.config.testing import ExpectedResult
-from maskwright.errors import ResultError
+from maskwright.errors import ConfigError, ResultError
 from maskwright.evaluation.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,6 +37,25 @@ def check_expected(metrics: Metrics, expected: Mapping[str, ExpectedResult]) -> 
         ConfigError: a name that no metric has; the message names the nearest ones.
     """
     return [Check(name, result.value, result.tolerance, metrics.lookup(name)) for name, result in expected.items()]
+
+
+def refuse_unknown(expected: Mapping[str, ExpectedResult], metrics: Metrics, hint: str) -> None:
+    """Go on only if there is a metric for every name; asked before the work, not after.
+
+    Args:
+        expected: of a recipe.
+        metrics: any that have all the names; their numbers do not matter.
+        hint: what may be missing where a name's group is, as `augmented` or a table that was not asked for.
+
+    Raises:
+        ConfigError: a name that no metric has; the message names the nearest ones.
+    """
+    for name in expected:
+        try:
+            metrics.lookup(name)
+        except ConfigError as error:
+            is_of_group = name.partition(".")[0] in metrics
+            raise ConfigError(f"expected: {error}" + ("" if is_of_group else f"; {hint}")) from error
 
 
 def refuse_missed(checks: Sequence[Check]) -> None:

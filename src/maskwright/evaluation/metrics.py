@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -70,6 +71,18 @@ class Metrics(Mapping[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dicts for `metrics.json`, NaN as None."""
         return {name: _to_plain(value) for name, value in self.entries.items()}
+
+
+def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
+    """What each id is called in `per_category`: its name, followed by the id where others are called so, too.
+
+    >>> distinct_names({1: "cat", 2: "cat", 3: "dog"}), distinct_names({5: "cat (7)", 6: "cat", 7: "cat"})
+    ({1: 'cat (1)', 2: 'cat (2)', 3: 'dog'}, {5: 'cat (7) (5)', 6: 'cat (6)', 7: 'cat (7) (7)'})
+    """
+    distinct = dict(names)
+    while repeated := {name for name, count in Counter(distinct.values()).items() if count > 1}:
+        distinct = {id_: f"{name} ({id_})" if name in repeated else name for id_, name in distinct.items()}
+    return distinct
 
 
 def _from_plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.errors import DataError
-from maskwright.evaluation.metrics import Metrics
+from maskwright.evaluation.metrics import Metrics, distinct_names
 
 SegmentIds = npt.NDArray[np.integer[Any]]
 # pixels by (true id, found id)
@@ -58,11 +58,7 @@ class PanopticTally:
         ids = Counter(entry["id"] for entry in categories)
         if repeated := [id_ for id_, count in ids.items() if count > 1]:
             raise DataError(f"categories: id {repeated[0]} occurs twice; every category needs an id of its own")
-        shared = Counter(str(entry["name"]) for entry in categories)
-        self.names: dict[int, str] = {
-            entry["id"]: f"{entry['name']} ({entry['id']})" if shared[str(entry["name"])] > 1 else str(entry["name"])
-            for entry in categories
-        }
+        self.names: dict[int, str] = distinct_names({entry["id"]: str(entry["name"]) for entry in categories})
         self.things = frozenset(entry["id"] for entry in categories if entry["isthing"])
         self.counts = {id_: np.zeros(4) for id_ in self.names}
         self.num_images = 0

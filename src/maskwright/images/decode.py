@@ -72,6 +72,14 @@ def decode(data: bytes, name: str, channels: int | None = None, keeps_depth: boo
             return decode_pillow(image, channels)
 
 
+def allow_large_images() -> None:
+    """Lift Pillow's guard against pictures that are small files and huge images, for this process.
+
+    Who predicts in tiles has such images and knows it; others keep the guard, whose error names the tiles.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+
+
 def decode_pillow(image: Image.Image, channels: int | None = None) -> Stored:
     """The values of a PIL image.
 
@@ -159,7 +167,7 @@ def blaming(name: str) -> Iterator[None]:
             f"{name} is not an image that can be read; convert it to PNG, JPEG, TIFF or, of many channels, NPY"
         ) from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{name} is too large to decode at once ({error}); cut it into tiles") from None
+        raise DataError(f"{name} is too large for one pass ({error}); predict it in tiles (--tile 1024)") from None
     except (OSError, EOFError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
         raise DataError(f"{name} is broken or cut off and cannot be decoded; restore or remove it") from error
 

@@ -24,14 +24,16 @@ from maskwright.ops.nms import suppress
 from maskwright.predict.views import Look, View, in_image, in_view, views_of
 from maskwright.predict.whole import WholeImages
 from maskwright.structures import CropMasks, ImageBatch, Instances, Masks, RoiMasks
+from maskwright.structures.rle import Crop
 
 Size = tuple[int, int]
 
 # detections of all views together need a score above this (detectron2)
 _LEAST_SCORE = 1e-8
 
-# what the first look at the views leaves for the second; beyond that it is computed again
-_KEPT_BYTES = 2**30
+# what the first look at the views leaves for the second, beyond which it is computed again; enough for detectron2's
+# 18 views of a photograph of 640 × 480 and a pyramid of 256 channels
+_KEPT_BYTES = 2**31
 
 
 @runtime_checkable
@@ -48,9 +50,23 @@ class TwoStages(Protocol):
         max_detections: int | None = None,
     ) -> list[Selected]: ...
 
-    def complete(
+    def segment(
         self, levels: Sequence[Tensor], batch: ImageBatch, selected: Sequence[Selected]
-    ) -> list[Instances]: ...
+    ) -> Sequence[Masks | None]: ...
+
+
+def refuse_unjoinable(recipe: Recipe) -> None:
+    """Go on only if what a model finds in several views of an image can be joined.
+
+    Raises:
+        ConfigError: it finds keypoints, or no objects at all: nobody has said how.
+    """
+    if "keypoints" in recipe.measured or not recipe.finds_objects:
+        what = "keypoints" if recipe.finds_objects else "no objects"
+        raise ConfigError(
+            f"recipe {recipe.name} finds {what}, for which views of an image cannot be joined; predict without "
+            "test-time augmentation"
+        )
 
 
 class AugmentedViews:
@@ -65,13 +81,9 @@ class AugmentedViews:
     """
 
     def __init__(self, whole: WholeImages, recipe: Recipe) -> None:
-        if "keypoints" in recipe.measured or not recipe.finds_objects:
-            what = "keypoints" if recipe.finds_objects else "no objects"
-            raise ConfigError(
-                f"recipe {recipe.name} finds {what}, for which views of an image cannot be joined; predict without "
-                "test-time augmentation"
-            )
+        refuse_unjoinable(recipe)
         self.whole, self.config = whole, recipe.augmented
+        self.has_masks = "mask" in recipe.measured
         self.has_semantic = isinstance(recipe, MaskRcnnRecipe) and recipe.semantic_head.is_on
         self.nms_iou, self.max_detections = recipe.detect.nms_iou, recipe.detect.max_detections
 
@@ -107,45 +119,61 @@ class AugmentedViews:
             groups.append(Look(image, group))
         return groups
 
+    def union(self, image: Tensor, score_threshold: float | None = None, max_detections: int | None = None) -> Selected:
+        """What all views of an image (C, H, W) show, view after view, before detections suppress each other.
+
+        Args:
+            image: as `Preprocess.read` gives it.
+            score_threshold, max_detections: of each view; None: the recipe's.
+
+        Returns:
+            Boxes in pixels of the image, which may reach over its border.
+        """
+        pixels, model = image.to(self.whole.device), self.whole.model
+        with self.whole.running():
+            if isinstance(model, TwoStages):
+                return self._found(model, pixels, _Kept(0), score_threshold, max_detections)
+            return _joined(self._detected(pixels, score_threshold, max_detections), self.views(_size(image)), image)
+
     def _of_two_stages(
         self, model: TwoStages, image: Tensor, score_threshold: float | None, max_detections: int | None
     ) -> Instances:
-        size, looks, kept = _size(image), self.looks(image), _Kept(_KEPT_BYTES)
-        parts: list[Selected] = []
-        for look in looks:
+        size, kept = _size(image), _Kept(_KEPT_BYTES if self.has_masks else 0)
+        union = self._found(model, image, kept, score_threshold, max_detections)
+        best = self._best(union, size, max_detections)
+        merged = Selected(clip_boxes(union.boxes, size)[best], union.labels[best], union.scores[best])
+        masks = self._masks(model, image, kept, merged) if self.has_masks else None
+        return Instances(size, *merged, masks, self.whole.model.categories)
+
+    def _found(
+        self, model: TwoStages, image: Tensor, kept: _Kept, score_threshold: float | None, max_detections: int | None
+    ) -> Selected:
+        """`union` of a two-stage network, whose feature maps are kept."""
+        found: list[Selected] = []
+        for look in self.looks(image):
             batch = look.batch(self.whole.preprocess)
             levels = model.encode(batch)
             kept.add(batch, levels)
-            found = model.find(levels, batch, score_threshold, max_detections)
-            parts += [
-                some._replace(boxes=in_image(some.boxes - shift, view, size))
-                for some, shift, view in zip(found, batch.shifts, look.views, strict=True)
-            ]
-        union = joined(parts)
-        best = self._best(union, size, max_detections)
-        boxes = clip_boxes(union.boxes, size)[best]
-        labels, scores, masks = union.labels[best], union.scores[best], []
-        for place, look in enumerate(looks):
+            seen = model.find(levels, batch, score_threshold, max_detections)
+            found += [some._replace(boxes=some.boxes - shift) for some, shift in zip(seen, batch.shifts, strict=True)]
+        return _joined(found, self.views(_size(image)), image)
+
+    def _masks(self, model: TwoStages, image: Tensor, kept: _Kept, merged: Selected) -> Masks | None:
+        """The mean of what all views say about each box; it is not clipped to them."""
+        size, masks = _size(image), list[Masks | None]()
+        for place, look in enumerate(self.looks(image)):
             batch, levels = kept[place] or _encoded(model, look.batch(self.whole.preprocess))
             asked = [
-                Selected(in_view(boxes, view, size) + shift, labels, scores)
+                merged._replace(boxes=in_view(merged.boxes, view, size) + shift)
                 for shift, view in zip(batch.shifts, look.views, strict=True)
             ]
-            masks += [found.masks for found in model.complete(levels, batch, asked)]
-        averaged = _averaged(masks, self.views(size), boxes, size)
-        return Instances(size, boxes, labels, scores, averaged, self.whole.model.categories)
+            masks += model.segment(levels, batch, asked)
+        return _averaged(masks, self.views(size), merged.boxes, size)
 
     def _of_one_stage(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:
         size, views = _size(image), self.views(_size(image))
-        found: list[Instances] = []
-        for look in self.looks(image):
-            found += self.whole.model.detect(look.batch(self.whole.preprocess), score_threshold, max_detections)
-        union = joined(
-            [
-                Selected(in_image(some.boxes, view, size), some.labels, some.scores)
-                for some, view in zip(found, views, strict=True)
-            ]
-        )
+        found = self._detected(image, score_threshold, max_detections)
+        union = _joined(found, views, image)
         best = self._best(union, size, max_detections)
         mask_scores = [some.mask_scores for some in found if some.mask_scores is not None]
         return Instances(
@@ -157,6 +185,11 @@ class AugmentedViews:
             self.whole.model.categories,
             mask_scores=torch.cat(mask_scores)[best] if mask_scores else None,
         )
+
+    def _detected(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> list[Instances]:
+        """What a one-stage network sees in each view, in pixels of the view."""
+        batches = (look.batch(self.whole.preprocess) for look in self.looks(image))
+        return [some for batch in batches for some in self.whole.model.detect(batch, score_threshold, max_detections)]
 
     def _best(self, union: Selected, size: Size, max_detections: int | None) -> Tensor:
         """(M,) int64 which detections of all views are left, best first."""
@@ -188,9 +221,13 @@ class _Kept:
         return self._items[place] if place < len(self._items) else None
 
 
-def joined(parts: Sequence[Selected]) -> Selected:
-    """The detections of several views behind each other, in the order of the views."""
-    return Selected(*(torch.cat(column) for column in zip(*parts, strict=True)))
+def _joined(found: Sequence[Selected | Instances], views: Sequence[View], image: Tensor) -> Selected:
+    """Detections in pixels of the views behind each other, in pixels of the image."""
+    return Selected(
+        torch.cat([in_image(some.boxes, view, _size(image)) for some, view in zip(found, views, strict=True)]),
+        torch.cat([some.labels for some in found]),
+        torch.cat([some.scores for some in found]),
+    )
 
 
 def _encoded(model: TwoStages, batch: ImageBatch) -> tuple[ImageBatch, list[Tensor]]:
@@ -203,7 +240,7 @@ def _averaged(masks: Sequence[Masks | None], views: Sequence[View], boxes: Tenso
     if not seen:
         return None
     turned = [
-        some.probabilities.flip(-1) if view.is_mirrored else some.probabilities
+        some.probabilities.float().flip(-1) if view.is_mirrored else some.probabilities.float()
         for some, view in zip(seen, views, strict=True)
     ]
     return replace(seen[0], size=size, boxes=boxes, probabilities=torch.stack(turned).mean(dim=0))
@@ -211,16 +248,17 @@ def _averaged(masks: Sequence[Masks | None], views: Sequence[View], boxes: Tenso
 
 def _picked(found: Sequence[Instances], views: Sequence[View], places: Tensor, size: Size) -> Masks | None:
     """The masks of some of all detections, counted through; each is that of the view it was found in."""
-    masks = [some.masks.restored(size, some.boxes) for some in found if some.masks is not None]
-    if not masks:
-        return None
-    lasts = torch.tensor([len(some) for some in found]).cumsum(0)
-    crops = []
-    for place in places.tolist():
-        number = int(torch.searchsorted(lasts, place, right=True))
-        crop = masks[number].crop(place - int(lasts[number]) + len(masks[number]))
-        crops.append(crop.mirrored(size[1]) if views[number].is_mirrored else crop)
-    return CropMasks.from_crops(crops, size)
+    crops: dict[int, Crop] = {}
+    first = 0
+    for some, view in zip(found, views, strict=True):
+        if some.masks is None:
+            return None
+        chosen = places[(places >= first) & (places < first + len(some))]
+        masks = some.masks[chosen - first].restored(size, some.boxes[chosen - first])
+        turned = (crop.mirrored(size[1]) if view.is_mirrored else crop for crop in masks.crops())
+        crops.update(zip(chosen.tolist(), turned, strict=True))
+        first += len(some)
+    return CropMasks.from_crops([crops[place] for place in places.tolist()], size)
 
 
 def _size(image: Tensor) -> Size:

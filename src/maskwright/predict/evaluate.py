@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from maskwright.config.run import Recipe
@@ -13,13 +14,11 @@ from maskwright.data.readers import read_dataset
 from maskwright.data.record import Dataset
 from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics, evaluate_detections
-from maskwright.evaluation.expected import Check, check_expected
+from maskwright.evaluation.expected import Check, check_expected, refuse_unknown
+from maskwright.evaluation.table import AUGMENTED
 from maskwright.predict.findings import Findings, find_in, nothing_found
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.tables import TABLES
-
-# results with test-time augmentation, in the names of expected ones
-_AUGMENTED = "augmented."
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +28,7 @@ class Evaluation:
     Attributes:
         metrics: of the results.
         results: a COCO results list with the dataset's image and category ids.
-        checks: of what the recipe expects.
+        checks: of what is expected of them.
     """
 
     metrics: Metrics
@@ -74,12 +73,16 @@ def evaluate_dataset(
     max_detections: int | None = None,
     progress: Callable[[int], None] | None = None,
     tables: Sequence[str] = (),
+    expected: Mapping[str, ExpectedResult] = MappingProxyType({}),
 ) -> Evaluation:
-    """As `evaluate`, on a dataset that was read before; `progress` hears how many more images are done."""
-    refuse_unmeasurable(predictor, dataset, tables)
+    """As `evaluate`, on a dataset that was read before.
+
+    `progress` hears how many more images are done, and what is `expected` is checked; see `expected_of`.
+    """
+    refuse_unmeasurable(predictor, dataset, tables, expected)
     findings = find_in(predictor, dataset, max_detections, progress)
     metrics = measure(findings, predictor.recipe, dataset, max_detections, tables)
-    return Evaluation(metrics, findings.results, check_expected(metrics, _expected_of(predictor)))
+    return Evaluation(metrics, findings.results, check_expected(metrics, expected))
 
 
 def measure(
@@ -100,12 +103,23 @@ def measure(
     return Metrics({**coco, **groups, **further})
 
 
-def refuse_unmeasurable(predictor: Predictor, dataset: Dataset, tables: Sequence[str]) -> None:
+def known_metrics(recipe: Recipe, dataset: Dataset, tables: Sequence[str] = ()) -> Metrics:
+    """Metrics that have all the names of those which a model of the recipe will get on a dataset, at once."""
+    metrics = measure(nothing_found(recipe, dataset), recipe, dataset)
+    one = next((record for record in dataset.records if record.annotations), dataset.records[0])
+    one_image = replace(dataset, records=(one,))
+    return Metrics({**metrics, **{name: TABLES[name]([], one_image, 1) for name in tables}})
+
+
+def refuse_unmeasurable(
+    predictor: Predictor, dataset: Dataset, tables: Sequence[str], expected: Mapping[str, ExpectedResult]
+) -> None:
     """Go on only if there is something to measure.
 
     Raises:
-        ConfigError: an unknown table, a model without objects and a dataset without segments, or an expected result
-            that no metric is called by.
+        ConfigError: an unknown table, a model without objects and a dataset without segments or a table of objects, or
+            an expected result that no metric is called by.
+        DataError: a table cannot be made from this dataset.
     """
     if unknown := [name for name in tables if name not in TABLES]:
         raise ConfigError(f"there is no table {unknown[0]!r}; choose of {', '.join(TABLES)}")
@@ -114,13 +128,24 @@ def refuse_unmeasurable(predictor: Predictor, dataset: Dataset, tables: Sequence
             f"recipe {predictor.recipe.name} finds no objects, only a class for every pixel, and {dataset.source} has "
             "no segments to compare these with; give panoptic annotations (--format coco_panoptic) or Cityscapes"
         )
-    expected = {name: value for name, value in _expected_of(predictor).items() if name.partition(".")[0] not in tables}
-    check_expected(measure(nothing_found(predictor.recipe, dataset), predictor.recipe, dataset), expected)
+    if tables and not predictor.recipe.finds_objects:
+        raise ConfigError(
+            f"table {tables[0]!r} is of objects, but recipe {predictor.recipe.name} finds none; leave it out"
+        )
+    if expected or tables:  # what a table lacks in the data shows in one image
+        known = known_metrics(predictor.recipe, dataset, tables)
+        refuse_unknown(expected, known, f"a further table needs --table NAME, one of {', '.join(TABLES)}")
 
 
-def _expected_of(predictor: Predictor) -> dict[str, ExpectedResult]:
+def expected_of(predictor: Predictor) -> dict[str, ExpectedResult]:
     """What the recipe expects of this way of looking: `augmented.mask.AP` with several views, else `mask.AP`."""
-    expected = predictor.recipe.expected
+    expected, prefix = predictor.recipe.expected, f"{AUGMENTED}."
     if predictor.is_augmented:
-        return {name.removeprefix(_AUGMENTED): value for name, value in expected.items() if name.startswith(_AUGMENTED)}
-    return {name: value for name, value in expected.items() if not name.startswith(_AUGMENTED)}
+        return {name.removeprefix(prefix): value for name, value in expected.items() if name.startswith(prefix)}
+    return {name: value for name, value in expected.items() if not name.startswith(prefix)}
+
+
+def is_own_data(recipe: Recipe, annotations: str | Path) -> bool:
+    """Whether a recipe's expected results are of these annotations: its `data.val`, or any where it names none."""
+    named = [table.annotations for table in recipe.data.tables("val") if table.annotations is not None]
+    return not named or [Path(name).resolve() for name in named] == [Path(annotations).resolve()]

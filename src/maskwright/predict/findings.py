@@ -68,10 +68,15 @@ def nothing_found(recipe: Recipe, dataset: Dataset) -> Findings:
     return Findings([], SegmentTallies.of(recipe, dataset), 0.0)
 
 
-def joined(shares: Sequence[Findings]) -> Findings:
-    """What several processes found in their shares of a dataset, as if one had found it; they worked side by side."""
+def joined(shares: Sequence[Findings], dataset: Dataset) -> Findings:
+    """What several processes found in their shares of a dataset, as if one had found it; they worked side by side.
+
+    Results are in the order of the dataset's images: where scores are equal, the order of results counts.
+    """
     first, *others = shares
+    places = {record.id: place for place, record in enumerate(dataset.records)}
     if first.segments is not None:
         first.segments.merge(share.segments for share in others if share.segments is not None)
-    results = [entry for share in shares for entry in share.results]
+    entries = (entry for share in shares for entry in share.results)
+    results = sorted(entries, key=lambda entry: places[entry["image_id"]])
     return replace(first, results=results, seconds=max(share.seconds for share in shares))

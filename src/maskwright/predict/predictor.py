@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError, DataError
+from maskwright.images.decode import allow_large_images
 from maskwright.images.preprocess import Preprocess
 from maskwright.images.read import ImageSource, read_ahead
 from maskwright.models.segmenter import Segmenter
@@ -56,8 +57,9 @@ class Predictor:
 
     @property
     def is_augmented(self) -> bool:
-        """Whether it looks at an image in several views."""
-        return isinstance(self.detector, AugmentedViews)
+        """Whether it looks at an image, or at each tile of it, in several views."""
+        inner = self.detector.inner if isinstance(self.detector, Tiles) else self.detector
+        return isinstance(inner, AugmentedViews)
 
     def augmented(self) -> Predictor:
         """The same model with test-time augmentation, as the recipe's table `augmented` says.
@@ -73,6 +75,8 @@ class Predictor:
     def tiled(self, size_px: int | None = None, overlap_px: int | None = None) -> Predictor:
         """The same model for images too large for one pass: windows with overlap, their objects joined.
 
+        Pillow's guard against images above 179 million pixels is lifted for this process.
+
         Args:
             size_px: side of a window; by default as the recipe's table `tiles` says.
             overlap_px: that neighbouring windows share; likewise.
@@ -80,6 +84,7 @@ class Predictor:
         Raises:
             ConfigError: the overlap is not smaller than the window, or the model finds no objects.
         """
+        allow_large_images()
         return self._looking(Tiles(self.detector, self.recipe, size_px, overlap_px))
 
     def _looking(self, detector: Detector) -> Predictor:

@@ -13,7 +13,9 @@ Results = Sequence[Mapping[str, Any]]
 
 
 def _boundary(results: Results, dataset: Dataset, max_detections: int) -> Metrics:
-    return evaluate_boundary(results, dataset.to_coco(), max_detections)
+    found = evaluate_boundary(results, dataset.to_coco(), max_detections)
+    per_category = {name: group["boundary"] for name, group in found["per_category"].items()}
+    return Metrics({**found["boundary"], "per_category": per_category})
 
 
 def _voc(results: Results, dataset: Dataset, max_detections: int) -> Metrics:  # noqa: ARG001 - VOC counts all

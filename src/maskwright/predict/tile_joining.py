@@ -2,9 +2,13 @@
 
 1. An object that its window cuts off is dropped where another window sees all of that piece without cutting it: that
    one has seen the object whole, and judged it better.
-2. Two detections of a class are the same object where their masks agree in the pixels that both windows see.
-3. Of the detections of an object, the best one that no window cuts is it; where all are cut, it is larger than the
-   overlap, and they are put together.
+2. Two detections of a class are the same object where their masks agree in the pixels that both windows see, the best
+   agreement first. What one window saw apart stays apart, unless it cuts both off: those may be arms of one object.
+3. A window cuts an object off where its detection reaches the window's border, or where a detection of the same object
+   goes on beyond it: networks often stop short of a border. Of the detections of an object, the best one that no
+   window cuts is it; where all are cut, it is larger than the overlap, and they are put together.
+4. What is left and lies for the most part in an object that its own windows could not see whole is a piece of that,
+   unless one window saw both; and of two objects whose masks agree after all the better one stays.
 """
 
 from __future__ import annotations
@@ -12,91 +16,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from maskwright.ops.boxes import clip_to_windows
-from maskwright.structures.rle import Crop
-
-# a box that ends this near to the border of its window may go on beyond it
-_BORDER_PX = 2.0
-
-
-class Window(NamedTuple):
-    """A part of an image in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def bottom(self) -> int:
-        return self.top + self.height
-
-    @property
-    def right(self) -> int:
-        return self.left + self.width
-
-    def cut(self, image: Tensor) -> Tensor:
-        """Its pixels of an image (C, H, W)."""
-        return image[:, self.top : self.bottom, self.left : self.right].contiguous()
-
-    def in_image(self, crop: Crop) -> Crop:
-        """A crop of the window as a crop of the image."""
-        return Crop(crop.pixels, crop.top + self.top, crop.left + self.left)
-
-    def shared_with(self, other: Window) -> Window:
-        """What both windows see; no pixel where they do not meet."""
-        top, left = max(self.top, other.top), max(self.left, other.left)
-        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
-        return Window(top, left, max(0, bottom - top), max(0, right - left))
-
-    def clipped(self, boxes: Tensor) -> Tensor:
-        """What the window sees of boxes (N, 4) of the image; no area of those outside."""
-        return clip_to_windows(boxes, boxes.new_tensor([self.left, self.top, self.right, self.bottom]))
-
-    def inside(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """x1 y1 x2 y2 of where no box is cut: as far as a step from those borders that are not the image's own."""
-        return (
-            self.left + _BORDER_PX if self.left > 0 else -np.inf,
-            self.top + _BORDER_PX if self.top > 0 else -np.inf,
-            self.right - _BORDER_PX if self.right < size[1] else np.inf,
-            self.bottom - _BORDER_PX if self.bottom < size[0] else np.inf,
-        )
+from maskwright.predict.sightings import Sighting, Window, agreement, shared_area, united
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
-    """An object as one window saw it, in pixels of the whole image.
+class _Found:
+    """An object, and the windows that saw it."""
 
-    Attributes:
-        window: where it was seen.
-        box: (4,) x1 y1 x2 y2.
-        label: index of its class.
-        score: of the detection.
-        crop: its mask, None where the model has none.
-        mask_score: of the mask, where it is judged apart.
-        keypoints: (K, 3), where the model finds any.
-    """
-
-    window: Window
-    box: Tensor
-    label: int
-    score: float
-    crop: Crop | None = None
-    mask_score: float | None = None
-    keypoints: Tensor | None = None
+    thing: Sighting
+    windows: frozenset[Window]
 
 
 def join_sightings(
     sightings: Sequence[Sighting], windows: Sequence[Window], size: tuple[int, int], joins_from: float
 ) -> list[Sighting]:
-    """Every object once.
+    """Every object once, in no order.
 
     Args:
         sightings: what all windows saw.
@@ -104,30 +44,33 @@ def join_sightings(
         size: (height, width) of the image.
         joins_from: IoU of two masks, in the pixels that both windows see, from which on they are one object's.
     """
-    is_cut, is_seen_whole = _cut(sightings, windows, size)
+    if not sightings:
+        return []
+    boxes = torch.stack([thing.box for thing in sightings])
+    is_cut, is_seen_whole = _cut(sightings, boxes, windows, size)
     places = [place for place in range(len(sightings)) if not (is_cut[place] and is_seen_whole[place])]
-    groups = _Groups(len(sightings))
-    for one, other in _agreeing(sightings, places, windows, joins_from):
+    groups = _Groups([thing.window for thing in sightings], is_cut)
+    agreeing = sorted(_agreeing(sightings, boxes, places, joins_from), key=lambda pair: -pair[0])
+    for _, one, other in agreeing:
         groups.join(one, other)
-    return [
+    objects = [
         _object([sightings[place] for place in members], [is_cut[place] for place in members])
         for members in groups.of(places)
     ]
+    return _once(objects, joins_from)
 
 
 def _cut(
-    sightings: Sequence[Sighting], windows: Sequence[Window], size: tuple[int, int]
+    sightings: Sequence[Sighting], boxes: Tensor, windows: Sequence[Window], size: tuple[int, int]
 ) -> tuple[list[bool], list[bool]]:
     """Of each sighting: whether its own window cuts it off, and whether some window sees all of it without doing so."""
-    if not sightings:
-        return [], []
     insides = {window: torch.tensor(window.inside(size)) for window in windows}
-    boxes = torch.stack([thing.box for thing in sightings])
     own = torch.stack([insides[thing.window] for thing in sightings])
-    is_seen_whole = torch.zeros(len(boxes), dtype=torch.bool)
+    is_cut = ~_within(boxes, own)
+    cut, is_seen_whole = torch.nonzero(is_cut).flatten(), torch.zeros(len(boxes), dtype=torch.bool)
     for inside in insides.values():
-        is_seen_whole |= _within(boxes, inside)
-    return (~_within(boxes, own)).tolist(), is_seen_whole.tolist()
+        is_seen_whole[cut] |= _within(boxes[cut], inside)
+    return is_cut.tolist(), is_seen_whole.tolist()
 
 
 def _within(boxes: Tensor, insides: Tensor) -> Tensor:
@@ -136,20 +79,27 @@ def _within(boxes: Tensor, insides: Tensor) -> Tensor:
 
 
 def _agreeing(
-    sightings: Sequence[Sighting], places: Iterable[int], windows: Sequence[Window], joins_from: float
-) -> Iterator[tuple[int, int]]:
-    """Places of pairs that are the same object."""
+    sightings: Sequence[Sighting], boxes: Tensor, places: Iterable[int], joins_from: float
+) -> Iterator[tuple[float, int, int]]:
+    """How well two agree, and their places, for all that agree well enough to be the same object.
+
+    Networks often stop short of the border of a window, each on its own side, so that two pieces of a long object may
+    agree in the middle of what both see and nowhere else; then that counts.
+    """
     by_window: dict[Window, list[int]] = defaultdict(list)
     for place in places:
         by_window[sightings[place].window].append(place)
-    for one, other, shared in _neighbours([window for window in windows if by_window[window]]):
+    own_boxes = {window: boxes[own] for window, own in by_window.items()}
+    for one, other, shared in _neighbours(list(by_window)):
         firsts, seconds = by_window[one], by_window[other]
-        boxes = [shared.clipped(torch.stack([sightings[place].box for place in side])) for side in (firsts, seconds)]
-        ious = box_iou(*boxes)
+        ious = box_iou(shared.clipped(own_boxes[one]), shared.clipped(own_boxes[other]))
         for first, second in torch.nonzero(ious > 0).tolist():
             a, b = sightings[firsts[first]], sightings[seconds[second]]
-            if a.label == b.label and _agreement(a, b, shared, float(ious[first, second])) >= joins_from:
-                yield firsts[first], seconds[second]
+            if a.label == b.label:
+                zones = (shared, shared.inner())
+                shares = (agreement(a, b, zone, float(ious[first, second])) for zone in zones)
+                if share := next((share for share in shares if share >= joins_from), 0.0):
+                    yield share, firsts[first], seconds[second]
 
 
 def _neighbours(windows: Sequence[Window]) -> Iterator[tuple[Window, Window, Window]]:
@@ -165,58 +115,93 @@ def _neighbours(windows: Sequence[Window]) -> Iterator[tuple[Window, Window, Win
             yield window, other, window.shared_with(other)
 
 
-def _agreement(one: Sighting, other: Sighting, shared: Window, box_iou: float) -> float:
-    """IoU in the pixels that both windows see: of the masks, or of the boxes where there are none."""
-    if one.crop is None or other.crop is None:
-        return box_iou
-    first, second = _part(one.crop, shared), _part(other.crop, shared)
-    common = Window(first.top, first.left, *first.pixels.shape).shared_with(
-        Window(second.top, second.left, *second.pixels.shape)
-    )
-    overlap = int((_part(first, common).pixels & _part(second, common).pixels).sum())
-    union = int(first.pixels.sum()) + int(second.pixels.sum()) - overlap
-    return overlap / union if union else 0.0
-
-
-def _part(crop: Crop, window: Window) -> Crop:
-    """What of a crop lies in a window; perhaps nothing."""
-    seen = Window(crop.top, crop.left, *crop.pixels.shape).shared_with(window)
-    rows = slice(seen.top - crop.top, seen.bottom - crop.top)
-    return Crop(crop.pixels[rows, seen.left - crop.left : seen.right - crop.left], seen.top, seen.left)
-
-
-def _object(sightings: Sequence[Sighting], is_cut: Sequence[bool]) -> Sighting:
+def _object(sightings: Sequence[Sighting], is_cut: Sequence[bool]) -> _Found:
     """The best of those that are whole, or all pieces together with the score of the best."""
-    whole = [thing for thing, cut in zip(sightings, is_cut, strict=True) if not cut]
+    windows = frozenset(thing.window for thing in sightings)
+    if len(sightings) == 1:
+        return _Found(sightings[0], windows)
+    whole = [
+        thing
+        for thing, cut in zip(sightings, is_cut, strict=True)
+        if not cut and all(thing.window.holds(other.box) for other in sightings)
+    ]
     best = max(whole or sightings, key=lambda thing: thing.score)
-    if whole or len(sightings) == 1:
-        return best
+    if whole:
+        return _Found(best, windows)
     boxes = torch.stack([thing.box for thing in sightings])
     box = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
     crops = [thing.crop for thing in sightings if thing.crop is not None]
-    return replace(best, box=box, crop=_united(crops) if crops else None)
+    return _Found(replace(best, box=box, crop=united(crops) if crops else None), windows)
 
 
-def _united(crops: Sequence[Crop]) -> Crop:
-    """All pixels of some crops."""
-    top, left = min(crop.top for crop in crops), min(crop.left for crop in crops)
-    bottom = max(crop.top + crop.pixels.shape[0] for crop in crops)
-    right = max(crop.left + crop.pixels.shape[1] for crop in crops)
-    pixels = np.zeros((bottom - top, right - left), dtype=bool)
-    for crop in crops:
-        height, width = crop.pixels.shape
-        pixels[crop.top - top : crop.top - top + height, crop.left - left : crop.left - left + width] |= crop.pixels
-    return Crop(pixels, top, left)
+def _once(objects: Sequence[_Found], joins_from: float) -> list[Sighting]:
+    """Without pieces of others and without what is there twice."""
+    is_left = [True] * len(objects)
+    for one, other in sorted(_meeting(objects), key=lambda pair: -max(objects[place].thing.score for place in pair)):
+        if is_left[one] and is_left[other]:
+            loser = _loser(objects[one], objects[other], joins_from)
+            if loser is not None:
+                is_left[one if loser is objects[one] else other] = False
+    return [found.thing for found, stays in zip(objects, is_left, strict=True) if stays]
+
+
+def _meeting(objects: Sequence[_Found]) -> Iterator[tuple[int, int]]:
+    """Places of two objects of a class whose boxes overlap; memory does not grow with the square of their number."""
+    boxes = np.stack([found.thing.box.numpy() for found in objects])
+    labels = np.array([found.thing.label for found in objects])
+    order = np.argsort(boxes[:, 1], kind="stable")
+    boxes, labels = boxes[order], labels[order]
+    ends = np.searchsorted(boxes[:, 1], boxes[:, 3])  # those from there on begin below it
+    for place, end in enumerate(ends.tolist()):
+        own, later = boxes[place], boxes[place + 1 : end]
+        is_met = (later[:, 0] < own[2]) & (later[:, 2] > own[0]) & (later[:, 3] > own[1])
+        is_met &= labels[place + 1 : end] == labels[place]
+        for step in np.flatnonzero(is_met).tolist():
+            yield int(order[place]), int(order[place + 1 + step])
+
+
+def _loser(one: _Found, other: _Found, joins_from: float) -> _Found | None:
+    """Which of two is a piece of the other, or the same but worse; None where they are two."""
+    are_apart = bool(one.windows & other.windows)
+    if are_apart and one.thing.crop is None:
+        return None
+    areas, common = shared_area(one.thing, other.thing)
+    pieces = [
+        (area, place)
+        for place, (small, big, area) in enumerate(((one, other, areas[0]), (other, one, areas[1])))
+        if not are_apart
+        and common >= joins_from * area
+        and not any(window.holds(big.thing.box) for window in small.windows)
+    ]
+    if pieces:
+        return (one, other)[min(pieces)[1]]
+    if common >= joins_from * (sum(areas) - common):
+        return min(one, other, key=lambda found: found.thing.score)
+    return None
 
 
 class _Groups:
-    """Which of `count` things are one (a disjoint-set forest)."""
+    """Which sightings are one object (a disjoint-set forest), but never two that one window saw apart.
 
-    def __init__(self, count: int) -> None:
-        self._parents = list(range(count))
+    Args:
+        windows: of each sighting.
+        is_cut: whether its window cuts it off; two that theirs cuts off may be one object all the same.
+    """
+
+    def __init__(self, windows: Sequence[Window], is_cut: Sequence[bool]) -> None:
+        self._parents = list(range(len(windows)))
+        self._windows = [{window} for window in windows]
+        self._whole_in = [set() if cut else {window} for window, cut in zip(windows, is_cut, strict=True)]
 
     def join(self, one: int, other: int) -> None:
-        self._parents[self._root(one)] = self._root(other)
+        one, other = self._root(one), self._root(other)
+        if one == other:
+            return
+        if self._whole_in[one] & self._windows[other] or self._whole_in[other] & self._windows[one]:
+            return
+        self._parents[one] = other
+        self._windows[other] |= self._windows[one]
+        self._whole_in[other] |= self._whole_in[one]
 
     def _root(self, place: int) -> int:
         while self._parents[place] != place:

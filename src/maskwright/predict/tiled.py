@@ -16,8 +16,8 @@ from torch import Tensor
 
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError
-from maskwright.ops.nms import suppress
-from maskwright.predict.tile_joining import Sighting, Window, join_sightings
+from maskwright.predict.sightings import Sighting, Window
+from maskwright.predict.tile_joining import join_sightings
 from maskwright.predict.whole import Detector
 from maskwright.structures import CropMasks, Instances
 from maskwright.structures.rle import Crop
@@ -31,7 +31,7 @@ class Tiles:
 
     Args:
         inner: what looks at each window.
-        recipe: its table `tiles`, and how detections suppress each other.
+        recipe: its table `tiles`.
         size_px: side of a window; None: as the recipe says.
         overlap_px: that neighbours share; None: as the recipe says.
 
@@ -43,7 +43,7 @@ class Tiles:
         if not recipe.finds_objects:
             raise ConfigError(f"recipe {recipe.name} finds no objects, and only objects are joined over tiles")
         config = recipe.tiles
-        self.inner, self.nms_iou = inner, recipe.detect.nms_iou
+        self.inner = inner
         self.size_px = size_px or config.size_px or recipe.resize.side_px
         given = overlap_px if overlap_px is not None else config.overlap_px
         self.overlap_px = round(_OVERLAP_SHARE * self.size_px) if given is None else given
@@ -85,22 +85,18 @@ class Tiles:
         return self._best(joined, empty, max_detections)
 
     def _best(self, joined: Sequence[Sighting], empty: Instances, max_detections: int | None) -> Instances:
-        """The objects as `Instances` of the whole image, best first, once each."""
-        if not joined:
+        """The objects as `Instances` of the whole image, best first."""
+        best = sorted(joined, key=lambda thing: -thing.score)[:max_detections]
+        if not best:
             return replace(empty, masks=_packed([], empty), semantic=None)
-        boxes = torch.stack([thing.box for thing in joined])
-        labels = torch.tensor([thing.label for thing in joined])
-        scores = torch.tensor([thing.score for thing in joined])
-        places = suppress(boxes, scores, labels, self.nms_iou, max_detections or len(joined))
-        best = [joined[place] for place in places.tolist()]
         crops = [thing.crop for thing in best if thing.crop is not None]
         mask_scores = [thing.mask_score for thing in best if thing.mask_score is not None]
         keypoints = [thing.keypoints for thing in best if thing.keypoints is not None]
         return replace(
             empty,
-            boxes=boxes[places],
-            labels=labels[places],
-            scores=scores[places],
+            boxes=torch.stack([thing.box for thing in best]),
+            labels=torch.tensor([thing.label for thing in best]),
+            scores=torch.tensor([thing.score for thing in best]),
             masks=_packed(crops, empty),
             keypoints=torch.stack(keypoints) if keypoints else empty.keypoints,
             mask_scores=torch.tensor(mask_scores) if mask_scores else empty.mask_scores,

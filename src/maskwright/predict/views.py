@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,14 +43,26 @@ class Look:
     views: tuple[View, ...]
 
     def batch(self, preprocess: Preprocess) -> ImageBatch:
-        """The views as network input, mirrored after they were resized."""
-        batch = preprocess.batch([self.image] * len(self.views), [view.size for view in self.views])
-        corners = batch.corners or ((0, 0),) * len(batch)
-        for pixels, view, (top, left) in zip(batch.pixels, self.views, corners, strict=True):
+        """The views as network input, mirrored after they were resized; a size that several have is made once."""
+        sizes = list(dict.fromkeys(view.size for view in self.views))
+        made = preprocess.batch([self.image] * len(sizes), sizes)
+        batch = _chosen(made, [sizes.index(view.size) for view in self.views])
+        for pixels, view, (top, left) in zip(batch.pixels, self.views, batch.corners, strict=True):
             if view.is_mirrored:
                 window = pixels[:, top : top + view.size[0], left : left + view.size[1]]
                 window.copy_(window.flip(-1))
         return batch
+
+
+def _chosen(batch: ImageBatch, places: Sequence[int]) -> ImageBatch:
+    """Some images of a batch, some of them several times; none of them shares its pixels with another."""
+    corners = batch.corners or ((0, 0),) * len(batch)
+    return ImageBatch(
+        batch.pixels[list(places)],
+        tuple(batch.sizes[place] for place in places),
+        tuple(batch.keys[place] for place in places),
+        tuple(corners[place] for place in places),
+    )
 
 
 def in_image(boxes: Tensor, view: View, size: Size) -> Tensor:

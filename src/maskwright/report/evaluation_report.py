@@ -18,6 +18,11 @@ from maskwright.report.tables import headline_table, other_facts, other_tables
 
 # the kind by which images are judged: the first of these that was measured
 _PREFERRED = ("mask", "keypoints", "box")
+# of measures of pixels the group, the number and what it means
+_PIXEL_TILES = (
+    ("panoptic", "PQ", "quality of things and stuff in one map"),
+    ("semantic", "mIoU", "mean over classes of pixels"),
+)
 
 
 def write_report(
@@ -60,6 +65,7 @@ def write_report(
         facts=_facts(dataset, metrics, len(results), max_detections),
         tiles=_tiles(metrics, findings),
         headline=headline_table(metrics),
+        is_federated="federated" in metrics,
         tables=other_tables(metrics),
         findings=findings,
         sections=sections,
@@ -74,8 +80,9 @@ def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections:
         ("images", count(len(dataset.records))),
         ("categories", count(len(dataset.categories))),
         ("objects", count(num_objects)),
-        ("detections", f"{count(num_results)}, at most {count(max_detections)} counted per image"),
     ]
+    if any(kind in metrics for kind in KINDS):
+        facts.append(("detections", f"{count(num_results)}, at most {count(max_detections)} counted per image"))
     if truncated := metrics.get("truncated_images"):
         facts.append(("images with more", f"{count(truncated)}; a higher limit would count more"))
     if "seconds" in metrics:
@@ -87,16 +94,21 @@ def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections:
 
 def _tiles(metrics: Metrics, findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
     """The few numbers that a reader looks for first: value, name, what it means."""
-    if not findings:
-        return []
-    first = findings[0]
-    group, counts = metrics[first.kind], first.counts
-    recall, precision = _ratio(counts.correct, counts.missed), _ratio(counts.correct, counts.false)
-    return [
-        (share(group["AP"]), f"{first.kind} AP", "mean over IoU 0.50 … 0.95"),
-        (share(group["AP50"]), f"{first.kind} AP50", "IoU 0.50 is enough"),
-        (percent(recall), "of the objects found", f"{count(counts.missed)} missed at score ≥ {first.threshold:.2f}"),
-        (percent(precision), "of the detections correct", f"{count(counts.false)} false at the same score"),
+    tiles = []
+    for first in findings[:1]:
+        group, counts = metrics[first.kind], first.counts
+        recall, precision = _ratio(counts.correct, counts.missed), _ratio(counts.correct, counts.false)
+        threshold = f"{first.threshold:.2f}"
+        tiles = [
+            (share(group["AP"]), f"{first.kind} AP", "mean over IoU 0.50 … 0.95"),
+            (share(group["AP50"]), f"{first.kind} AP50", "IoU 0.50 is enough"),
+            (percent(recall), "of the objects found", f"{count(counts.missed)} missed at score ≥ {threshold}"),
+            (percent(precision), "of the detections correct", f"{count(counts.false)} false at the same score"),
+        ]
+    return tiles + [
+        (share(metrics[group][number]), number, meaning)
+        for group, number, meaning in _PIXEL_TILES
+        if number in metrics.get(group, ())
     ]
 
 

@@ -8,15 +8,11 @@ from math import isnan
 from typing import Any
 
 from maskwright.evaluation.metrics import Metrics
-from maskwright.evaluation.table import COLUMNS, KINDS
+from maskwright.evaluation.table import BOOKKEEPING, KINDS, MOST_COLUMNS, Rows, Section, columns_of, sections, turned
 from maskwright.report.page import count, share
 
-# what stands elsewhere in the report
-_NO_GROUPS = {*KINDS, "per_category", "images", "max_detections", "truncated_images", "seconds"}
 # a table with more rows is folded
-_MOST_ROWS = 12
-# a row of more numbers is written as a column
-_MOST_COLUMNS = 8
+_MOST_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -36,12 +32,16 @@ class Table:
         columns: headings; the first is that of the names.
         rows: a name and the numbers of each.
         is_folded: shown only when asked for.
+        is_sortable: by a click on a heading.
+        groups: headings over the columns after the first, each with the number of its columns; or none.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     is_folded: bool = False
+    is_sortable: bool = False
+    groups: tuple[tuple[str, int], ...] = ()
 
 
 def cell(value: Any) -> Cell:
@@ -53,16 +53,13 @@ def cell(value: Any) -> Cell:
 
 def headline_table(metrics: Metrics) -> Table:
     """AP and AR of boxes, masks and keypoints, and more columns where a group has more (LVIS's APr, APc, APf)."""
-    kinds = [kind for kind in KINDS if kind in metrics]
-    present = list(dict.fromkeys(name for kind in kinds for name in metrics[kind]))
-    columns = [name for name in COLUMNS if name in present] + [name for name in present if name not in COLUMNS]
-    return _table("", columns, {kind: metrics[kind] for kind in kinds})
+    kinds = {kind: metrics[kind] for kind in KINDS if kind in metrics}
+    return _table("", columns_of(kinds), kinds)
 
 
 def other_tables(metrics: Metrics) -> list[Table]:
-    """Every group of numbers that the metrics have beside COCO's, whatever it is."""
-    groups = {name: group for name, group in metrics.items() if name not in _NO_GROUPS and isinstance(group, Mapping)}
-    return [table for name, group in groups.items() for table in _tables(_spoken(name), group)]
+    """Every group of numbers that the metrics have beside COCO's, whatever it is, and the numbers of its categories."""
+    return [table for section in sections(metrics) for table in _tables(section)]
 
 
 def other_facts(metrics: Metrics) -> list[tuple[str, str]]:
@@ -70,31 +67,46 @@ def other_facts(metrics: Metrics) -> list[tuple[str, str]]:
     return [
         (_spoken(name), cell(value).text)
         for name, value in metrics.items()
-        if name not in _NO_GROUPS and not isinstance(value, Mapping)
+        if name not in BOOKKEEPING and not isinstance(value, Mapping)
     ]
 
 
-def _tables(title: str, group: Mapping[str, Any]) -> Iterator[Table]:
-    numbers = {name: value for name, value in group.items() if not isinstance(value, Mapping)}
-    parts = {name: value for name, value in group.items() if isinstance(value, Mapping)}
-    flat = {name: part for name, part in parts.items() if not any(isinstance(v, Mapping) for v in part.values())}
-    if numbers and len(numbers) <= _MOST_COLUMNS:
-        yield _table(title, list(numbers), {"all": numbers})
-    elif numbers:
-        yield _table(title, ["value"], {name: {"value": value} for name, value in numbers.items()})
-    if flat:
-        columns = list(dict.fromkeys(name for part in flat.values() for name in part))
-        yield _table(f"{title}, in parts" if numbers else title, columns, flat)
-    for name, part in parts.items():
-        if name not in flat:
-            yield from _tables(f"{title} · {_spoken(name)}", part)
+def _tables(section: Section) -> Iterator[Table]:
+    columns = columns_of(section.rows)
+    if len(columns) > MOST_COLUMNS:
+        yield _table(section.heading, list(section.rows), turned(section.rows))
+    elif columns:
+        yield _table(section.heading, columns, section.rows)
+    for part, entries in section.parts.items():
+        if len(entries) > 1:
+            yield _part_table(f"{section.heading}, by {part}", part, entries)
 
 
-def _table(title: str, columns: Sequence[str], groups: Mapping[str, Mapping[str, Any]]) -> Table:
-    rows = tuple(
-        (Cell(name), *(cell(group.get(column, float("nan"))) for column in columns)) for name, group in groups.items()
+def _table(title: str, columns: Sequence[str], rows: Rows) -> Table:
+    cells = tuple((Cell(name), *_cells(numbers, columns)) for name, numbers in rows.items())
+    return Table(title, ("", *map(_spoken, columns)), cells, is_folded=len(cells) > _MOST_ROWS)
+
+
+def _part_table(title: str, part: str, entries: Mapping[str, Rows]) -> Table:
+    """A row for each entry; the columns of its kinds side by side, each kind with a heading over its own."""
+    kinds = dict.fromkeys(kind for rows in entries.values() for kind in rows)
+    columns = {kind: columns_of({name: rows.get(kind, {}) for name, rows in entries.items()}) for kind in kinds}
+    cells = tuple(
+        (Cell(name), *(one for kind, names in columns.items() for one in _cells(rows.get(kind, {}), names)))
+        for name, rows in entries.items()
     )
-    return Table(title, ("", *columns), rows, is_folded=len(rows) > _MOST_ROWS)
+    return Table(
+        title,
+        (part, *(_spoken(name) for names in columns.values() for name in names)),
+        cells,
+        is_folded=len(cells) > _MOST_ROWS,
+        is_sortable=True,
+        groups=tuple((kind, len(names)) for kind, names in columns.items()) if len(kinds) > 1 else (),
+    )
+
+
+def _cells(numbers: Mapping[str, Any], columns: Iterable[str]) -> list[Cell]:
+    return [cell(numbers.get(column, float("nan"))) for column in columns]
 
 
 def _spoken(name: str) -> str:
@@ -106,4 +118,4 @@ def category_table(
 ) -> Table:
     """One row for each category, one column for each sequence of numbers."""
     rows = tuple((Cell(name), *map(cell, numbers)) for name, *numbers in zip(names, *columns.values(), strict=True))
-    return Table(title, ("category", *columns), rows)
+    return Table(title, ("category", *columns), rows, is_sortable=True)

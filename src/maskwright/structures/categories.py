@@ -58,9 +58,9 @@ class Categories(Sequence[str]):
             return self
         return Categories(self.names, tuple(range(max(others.ids) + 1, max(others.ids) + 1 + len(self))))
 
-    def to_coco(self) -> list[dict[str, Any]]:
-        """The `categories` list of a COCO file."""
-        return [{"id": id_, "name": name} for id_, name in zip(self.ids, self.names, strict=True)]
+    def to_coco(self, **details: Any) -> list[dict[str, Any]]:
+        """The `categories` list of a COCO file; `details` are further keys of every entry."""
+        return [{"id": id_, "name": name, **details} for id_, name in zip(self.ids, self.names, strict=True)]
 
     @overload
     def __getitem__(self, index: int) -> str: ...

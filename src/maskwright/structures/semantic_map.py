@@ -46,8 +46,7 @@ class PanopticClasses:
 
     def to_coco(self) -> list[dict[str, Any]]:
         """The `categories` list of a COCO panoptic file."""
-        kinds = ((self.things, 1), (self.stuff, 0))
-        return [{**entry, "isthing": isthing} for classes, isthing in kinds for entry in classes.to_coco()]
+        return [*self.things.to_coco(isthing=1), *self.stuff.to_coco(isthing=0)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+from maskwright.errors import MaskwrightError
 
 T = TypeVar("T")
 
@@ -70,6 +72,33 @@ class World:
         boxes: list[T] | None = [value] * self.size if self.is_main else None
         torch.distributed.gather_object(value, boxes)
         return boxes
+
+    def together(self, work: Callable[[], T]) -> T:
+        """This process's result of work that all processes do; none goes on before all are done.
+
+        Raises:
+            MaskwrightError: the first process's that met one, in all of them, so that none waits for one that has
+                ended; the main process tells it.
+        """
+        if self.size == 1:
+            return work()
+        own: MaskwrightError | None = None
+        try:
+            result = work()
+        except MaskwrightError as error:
+            own = error
+        has_failed = torch.tensor(int(own is not None), device=_device_for_messages())
+        if not self.sum(has_failed).item():
+            return result
+        errors = [own] * self.size
+        torch.distributed.all_gather_object(errors, own)
+        first = next(error for error in errors if error is not None)
+        first.is_told_elsewhere = not self.is_main
+        raise first from own
+
+    def in_main(self, work: Callable[[], T]) -> T:
+        """The result, in every process, of work that only the main one does; its error likewise, as in `together`."""
+        return cast(T, self.from_main(self.together(lambda: work() if self.is_main else None)))
 
 
 def _device_for_messages() -> torch.device:

@@ -6,7 +6,7 @@ import math
 from time import perf_counter
 
 from maskwright.evaluation import Metrics
-from maskwright.evaluation.table import MEASURED
+from maskwright.evaluation.table import AUGMENTED, MEASURED
 from maskwright.training.optim import learning_rate, set_learning_rate
 from maskwright.training.setup import Report, Run
 
@@ -66,7 +66,7 @@ def evaluate(run: Run, report: Report) -> Metrics | None:
     if metrics is not None:
         numbers |= _for_log(metrics)
     run.log(run.state.progress.step, numbers, "val", report)
-    if run.state.progress.stale == 0 and metrics is not None:
+    if run.state.progress.stale == 0:
         run.write_best(metrics)
     return metrics
 
@@ -78,14 +78,14 @@ def with_augmented(run: Run, metrics: Metrics | None, report: Report) -> Metrics
     augmented = run.validation.metrics(run.predictor().augmented())
     if metrics is None or augmented is None:
         return None
-    run.log(run.state.progress.step, _for_log(augmented), "augmented", report)
-    return Metrics({**metrics, "augmented": augmented})
+    run.log(run.state.progress.step, _for_log(augmented), AUGMENTED, report)
+    return Metrics({**metrics, AUGMENTED: augmented})
 
 
 def _for_log(metrics: Metrics) -> dict[str, float]:
     """The means over all classes that are known, by their dotted names."""
     means = {
-        group: {name: number for name, number in metrics[group].items() if name != "per_category"}
+        group: {name: number for name, number in metrics[group].items() if not name.startswith("per_")}
         for group in MEASURED
         if group in metrics
     }

@@ -16,7 +16,10 @@ from maskwright.files import claim_folder, replace_file
 _NO_RECIPE = "{} is not the recipe of a run; choose another output folder"
 
 # settings that may change between a kill and a resume without changing the result
-_FREE = ("name", "summary", "data.workers", "train.log_every", "train.checkpoint_every")
+_FREE = (
+    *("name", "summary", "data.workers", "train.log_every", "train.checkpoint_every"),
+    *("augmented", "tiles", "expected", "train.evaluates_augmented"),  # what comes after the last step
+)
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ def claim_run_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:
     """Dotted keys whose values differ, but for those that may."""
+    if key in _FREE:
+        return []
     if isinstance(old, dict) and isinstance(new, dict):
         differences = []
         for name in [*old, *(name for name in new if name not in old)]:
             differences += _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         return differences
-    return [] if old == new or key in _FREE else [key]
+    return [] if old == new else [key]

@@ -83,7 +83,6 @@ def read_initial_weights(recipe: Recipe, world: World) -> InitialWeights | None:
     source = recipe.train.initial_weights
     if source is None:
         return None
-    path = world.from_main(locate_weights(recipe, source) if world.is_main else None)
-    assert path is not None
+    path = world.in_main(lambda: locate_weights(recipe, source))
     pixels = recipe.pixels
     return InitialWeights(path, read_weights(path), pixels.channels, pixels.channel_order == "bgr")

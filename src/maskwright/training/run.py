@@ -71,6 +71,8 @@ def train(
             if run.logbook is not None:
                 run.logbook.close()
         if run.state.progress.best is None:
-            run.write_best(None)
+            run.write_best(metrics)
+        elif run.state.progress.stale == 0:  # the best weights are the last ones, and more may be known of them now
+            run.write_metrics(metrics)
         checks = [] if metrics is None else check_expected(metrics, run.recipe.expected)
         return TrainResult(run.folder.last, run.folder.best, metrics, run.state.progress.step, checks)

@@ -14,17 +14,17 @@ from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.run import Recipe
 from maskwright.config.train import TrainConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
-from maskwright.data.record import Dataset
+from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.samplers import StepSampler
 from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics
-from maskwright.evaluation.expected import check_expected
-from maskwright.evaluation.table import MEASURED
+from maskwright.evaluation.expected import refuse_unknown
+from maskwright.evaluation.table import AUGMENTED, MEASURED
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.backbones.norms import freeze_batch_norms
 from maskwright.models.build import build_model
-from maskwright.predict.evaluate import measure
-from maskwright.predict.findings import nothing_found
+from maskwright.predict.augmented import refuse_unjoinable
+from maskwright.predict.evaluate import known_metrics
 from maskwright.predict.predictor import Predictor
 from maskwright.training.checkpointing import TrainingState
 from maskwright.training.datasets import (
@@ -72,11 +72,17 @@ class Run:
         return is_stale or progress.step >= config.iterations
 
     def samples(self, first: int) -> Iterator[list[TrainingSample]]:
-        """This process's samples of step `first` and all that follow."""
+        """This process's samples of step `first` and all that follow.
+
+        Raises:
+            DataError: one of these, or of another process's, cannot be used.
+        """
         config = self.recipe.train
         share = self.world.share_of(config.batch_size)
         requests = self.sampler.steps(first, config.iterations, share)
-        return load_samples(self.training_set, requests, self.recipe.data.workers)
+        loaded = load_samples(self.training_set, requests, self.recipe.data.workers)
+        while (samples := self.world.together(lambda: next(loaded, None))) is not None:
+            yield samples
 
     def predictor(self) -> Predictor:
         """The weights one would use, as users would use them."""
@@ -92,15 +98,16 @@ class Run:
 
     def write_checkpoint(self) -> None:
         """`last.safetensors`, by the main process."""
-        if self.world.is_main:
-            self.state.write(self.folder.last, self.recipe)
+        self.world.in_main(lambda: self.state.write(self.folder.last, self.recipe))
 
     def write_best(self, metrics: Metrics | None) -> None:
-        """`best.safetensors` and its metrics, by the main process."""
-        if self.world.is_main:
-            self.state.write_weights(self.folder.best, self.recipe)
-            if metrics is not None:
-                self.folder.write_metrics(metrics.to_dict())
+        """`best.safetensors` and its metrics, which the main process has, by that process."""
+        self.world.in_main(lambda: self.state.write_weights(self.folder.best, self.recipe))
+        self.write_metrics(metrics)
+
+    def write_metrics(self, metrics: Metrics | None) -> None:
+        """`metrics.json`, where there are any, by the main process."""
+        self.world.in_main(lambda: None if metrics is None else self.folder.write_metrics(metrics.to_dict()))
 
 
 def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool) -> Run:
@@ -112,19 +119,14 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         OutputError: the folder cannot be used; see `claim_run_folder`.
         CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
-    train_set, val_set = open_data(recipe)
-    recipe = with_stuff(with_categories(recipe, train_set.categories), train_set, val_set)
-    _check_share(recipe, world)
-    records = records_to_train_on(recipe, train_set)
+    recipe, train_set, records, validation = world.together(lambda: _read_data(recipe, world))
     recipe, measured = with_statistics(recipe, records, RunFolder(output) if resume else None, world)
-    validation = _validation(recipe, val_set, world)
     is_resumed = resume and RunFolder(output).last.exists()
     initial = None if is_resumed else read_initial_weights(recipe, world)
     model = build_model(recipe)
     weights = _random_start(recipe) if initial is None else initial.put_into(model)
-    start = None if is_resumed else {**measured, **weights, **_left_out(train_set, val_set)}
-    folder = world.from_main(claim_run_folder(output, recipe, resume=resume) if world.is_main else None)
-    assert folder is not None
+    start = None if is_resumed else {**measured, **weights, **_left_out(train_set, validation)}
+    folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume))
     if _has_small_parts(recipe.train):
         freeze_batch_norms(model)
     model = model.to(device)
@@ -159,15 +161,25 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     )
 
 
+def _read_data(given: Recipe, world: World) -> tuple[Recipe, Dataset, list[ImageRecord], Validation | None]:
+    """The recipe with the classes of its data, the training set, its images to train on, and the validation."""
+    train_set, val_set = open_data(given)
+    recipe = with_stuff(with_categories(given, train_set.categories), train_set, val_set)
+    _check_share(recipe, world)
+    records = records_to_train_on(recipe, train_set)
+    return recipe, train_set, records, _validation(recipe, val_set, world)
+
+
 def _random_start(recipe: Recipe) -> dict[str, Any]:
     """What the log says of a start without initial weights: nothing, unless a part of them will never be learnt."""
     num_stages = recipe.backbone.frozen_stages
     return {"initial_weights": None, "frozen_stages": num_stages} if num_stages else {}
 
 
-def _left_out(*datasets: Dataset | None) -> dict[str, Any]:
+def _left_out(train_set: Dataset, validation: Validation | None) -> dict[str, Any]:
     """What the log says of the data: nothing, unless `skip_bad` left something out."""
-    lines = [line for dataset in datasets if dataset is not None for line in dataset.skipped_lines()]
+    datasets = [train_set] if validation is None else [train_set, validation.dataset]
+    lines = [line for dataset in datasets for line in dataset.skipped_lines()]
     return {"left_out": lines} if lines else {}
 
 
@@ -192,14 +204,14 @@ def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Valida
             raise ConfigError("expected results are of data.val; give data.val.images and data.val.annotations")
         return None
     limit = recipe.train.max_detections or recipe.detect.max_detections
-    _check_metric_names(recipe, dataset, limit)
+    _check_metric_names(recipe, dataset)
     categories = ids_of_dataset(categories_of(recipe), dataset.categories, "val")
     return Validation(dataset, categories, outputs_of(recipe, dataset), limit, world)
 
 
-def _check_metric_names(recipe: Recipe, dataset: Dataset, limit: int) -> None:
-    """Now, not after the first thousand steps."""
-    metrics = measure(nothing_found(recipe, dataset), recipe, dataset, limit)
+def _check_metric_names(recipe: Recipe, dataset: Dataset) -> None:
+    """Now, not after the last step."""
+    metrics = known_metrics(recipe, dataset)
     name, groups = recipe.train.best_metric, [group for group in MEASURED if group in metrics]
     if name.partition(".")[0] not in (*groups, "per_category"):
         raise ConfigError(
@@ -211,8 +223,6 @@ def _check_metric_names(recipe: Recipe, dataset: Dataset, limit: int) -> None:
     except ConfigError as error:
         raise ConfigError(f"train.best_metric: {error}") from error
     if recipe.train.evaluates_augmented:
-        metrics = Metrics({**metrics, "augmented": metrics})
-    try:
-        check_expected(metrics, recipe.expected)
-    except ConfigError as error:
-        raise ConfigError(f"expected: {error}; augmented ones need train.evaluates_augmented=true") from error
+        refuse_unjoinable(recipe)
+        metrics = Metrics({**metrics, AUGMENTED: metrics})
+    refuse_unknown(recipe.expected, metrics, "augmented ones need train.evaluates_augmented=true")

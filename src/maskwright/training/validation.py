@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
+from maskwright.config.run import Recipe
+from maskwright.data.joining import listed
 from maskwright.data.record import Dataset, ImageRecord
+from maskwright.errors import TrainingError
 from maskwright.evaluation import Metrics
 from maskwright.predict.evaluate import measure
-from maskwright.predict.findings import find_in, joined
+from maskwright.predict.findings import Findings, find_in, joined
 from maskwright.predict.losses import loss_sums
 from maskwright.predict.predictor import Predictor
 from maskwright.structures import Categories
@@ -38,30 +43,52 @@ class Validation:
     def metrics(self, predictor: Predictor) -> Metrics | None:
         """The metrics of all processes' findings in the main process, None in the others."""
         share = replace(self.dataset, records=self._share())
-        gathered = self.world.gather(find_in(predictor, share, self.max_detections))
-        if gathered is None:
-            return None
-        return measure(joined(gathered), predictor.recipe, self.dataset, self.max_detections)
+        gathered = self.world.gather(self.world.together(lambda: find_in(predictor, share, self.max_detections)))
+        return self.world.together(lambda: None if gathered is None else self._measured(gathered, predictor.recipe))
+
+    def _measured(self, shares: Sequence[Findings], recipe: Recipe) -> Metrics:
+        return measure(joined(shares, self.dataset), recipe, self.dataset, self.max_detections)
+
+    def losses(self, predictor: Predictor) -> dict[str, float]:
+        """Mean training losses over the set, not augmented, image by image; the same in every process.
+
+        Raises:
+            TrainingError: one is not finite; the message names the images.
+        """
+        own = self.world.together(lambda: [self._sums(predictor, record) for record in self._share()])
+        gathered = self.world.gather(own) or []
+        return self.world.in_main(lambda: _means([sums for share in gathered for sums in share]))
 
     @torch.no_grad()
-    def losses(self, predictor: Predictor) -> dict[str, float]:
-        """Mean training losses over the set, not augmented, image by image; the same in every process."""
-        sums: dict[str, tuple[float, float]] = {}
-        for record in self._share():
-            targets = record.targets(self.categories, self.outputs)
-            for name, loss in loss_sums(predictor, [record.path], [targets]).items():
-                total, count = sums.get(name, (0.0, 0.0))
-                sums[name] = (total + loss.total.item(), count + loss.count.item())
-        return self._joined(sums)
-
-    def _joined(self, sums: dict[str, tuple[float, float]]) -> dict[str, float]:
-        """Means over all processes; one without images of its own knows no names, so the main one answers for all."""
-        means: dict[str, float] = {}
-        shares = self.world.gather(sums) or []
-        for name in dict.fromkeys(name for share in shares for name in share):
-            totals, counts = zip(*(share[name] for share in shares if name in share), strict=True)
-            means[name] = sum(totals) / max(sum(counts), 1.0)
-        return self.world.from_main(means)
+    def _sums(self, predictor: Predictor, record: ImageRecord) -> ImageLosses:
+        targets = record.targets(self.categories, self.outputs)
+        losses = loss_sums(predictor, [record.path], [targets])
+        return ImageLosses(
+            str(record.path), {name: (loss.total.item(), loss.count.item()) for name, loss in losses.items()}
+        )
 
     def _share(self) -> tuple[ImageRecord, ...]:
         return self.dataset.records[self.world.rank :: self.world.size]
+
+
+class ImageLosses(NamedTuple):
+    """An image's file, and for each loss its sum there and what that is divided by."""
+
+    file: str
+    sums: dict[str, tuple[float, float]]
+
+
+def _means(images: Sequence[ImageLosses]) -> dict[str, float]:
+    """Means over images, the same in whatever order these come."""
+    means: dict[str, float] = {}
+    for name in dict.fromkeys(name for image in images for name in image.sums):
+        terms = {image.file: image.sums[name] for image in images if name in image.sums}
+        if broken := [file for file, (total, _) in terms.items() if not math.isfinite(total)]:
+            raise TrainingError(
+                f"validation: loss term {name!r} is {terms[broken[0]][0]} in {listed(broken)}. The last checkpoint is "
+                "from before it. A lower train.learning_rate, a longer train.warmup_iterations or a train.clip_norm "
+                "usually helps; `maskwright data check` finds broken annotations"
+            )
+        totals, counts = zip(*terms.values(), strict=True)
+        means[name] = math.fsum(totals) / max(math.fsum(counts), 1.0)
+    return means

@@ -8,7 +8,10 @@ XML); and an error names the image, not the file and line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from maskwright.data.readers.cityscapes import read_cityscapes
@@ -19,10 +22,11 @@ from maskwright.data.readers.id_maps import read_id_maps
 from maskwright.data.readers.labelme import read_labelme
 from maskwright.data.readers.lvis import read_lvis
 from maskwright.data.readers.masks import read_masks
+from maskwright.data.readers.recognise import other_format
 from maskwright.data.readers.sbd import read_sbd
 from maskwright.data.readers.voc import read_voc
 from maskwright.data.readers.yolo import read_yolo
-from maskwright.data.record import Dataset
+from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 
 # folder, file, whether every object needs a mask → dataset
@@ -77,9 +81,42 @@ def read_with_defects(
     """As `read_dataset`, but a dataset without one usable image is no error, so that its defects can be listed."""
     if format not in READERS:
         raise DataError(f"no annotation format called {format!r}; choose one of {', '.join(sorted(READERS))}")
-    if not Path(images).is_dir():
-        found = "is not a folder" if Path(images).exists() else "does not exist"
+    try:
+        _refuse_missing(Path(images), Path(annotations))
+        with _without_collection():
+            dataset = READERS[format](Path(images), Path(annotations), needs_masks)
+    except OSError as error:
+        raise DataError(f"{annotations}: {error.filename} cannot be read: {error.strerror}") from None
+    except DataError as error:
+        raise DataError(f"{error}{other_format(Path(images), Path(annotations), format)}") from error.__cause__
+    if dataset.defects and not any(record.annotations for record in dataset.records):
+        return _with_other_format(dataset, other_format(Path(images), Path(annotations), format))
+    return dataset
+
+
+def _refuse_missing(images: Path, annotations: Path) -> None:
+    if not images.is_dir():
+        found = "is not a folder" if images.exists() else "does not exist"
         raise DataError(f"image folder {images} {found}; give the folder with the image files")
-    if not Path(annotations).exists():
+    if not annotations.exists():
         raise DataError(f"annotation file or folder {annotations} does not exist; check the path")
-    return READERS[format](Path(images), Path(annotations), needs_masks)
+
+
+def _with_other_format(dataset: Dataset, found: str) -> Dataset:
+    """The dataset with one defect more, the first, where its annotations look like another format's."""
+    if not found:
+        return dataset
+    defect = Defect("other-format", dataset.source, f"no object in it can be used{found}", None)
+    return replace(dataset, defects=(defect, *dataset.defects))
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Python's search for garbage in cycles stopped: readers make millions of objects and no cycles."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()

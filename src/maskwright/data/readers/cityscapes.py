@@ -23,7 +23,7 @@ from maskwright.data.readers.per_image import IMAGE_SUFFIXES, Flaw, FoundObject,
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import DataError
-from maskwright.images.read import image_size
+from maskwright.images.decode import stored_size
 from maskwright.structures import Categories
 from maskwright.structures.rle import Rle
 
@@ -57,18 +57,28 @@ def instance_picture_of(record: ImageRecord) -> Path:
     Raises:
         DataError: there is none.
     """
-    name = record.path.name.partition(f"_{IMAGE}")[0]
-    if record.segments is not None:
-        picture = record.segments.path.with_name(record.segments.path.name.replace(CLASSES, INSTANCES))
-    else:  # by the layout of the official download
-        parts = ["gtFine" if part == IMAGE else part for part in record.path.parent.parts]
-        picture = Path(*parts, f"{name}_gtFine_{INSTANCES}")
-    if not picture.is_file():
+    picture = find_instance_picture(record)
+    if picture is None:
         raise DataError(
-            f"image {record.path.name!r} has no picture of instances {picture}; Cityscapes' evaluation needs it, "
-            "so unpack gtFine beside leftImg8bit"
+            f"image {record.path.name!r} has no picture of instances {_expected_picture(record)}; Cityscapes' "
+            "evaluation needs it, so unpack gtFine beside leftImg8bit"
         )
     return picture
+
+
+def find_instance_picture(record: ImageRecord) -> Path | None:
+    """The same, or None."""
+    picture = _expected_picture(record)
+    return picture if picture.is_file() else None
+
+
+def _expected_picture(record: ImageRecord) -> Path:
+    """Beside the picture of classes; without that, by the layout of the official download."""
+    if record.segments is not None and record.segments.path.name.endswith(CLASSES):
+        return record.segments.path.with_name(record.segments.path.name.replace(CLASSES, INSTANCES))
+    name = record.path.name.partition(f"_{IMAGE}")[0]
+    parts = ["gtFine" if part == IMAGE else part for part in record.path.parent.parts]
+    return Path(*parts, f"{name}_gtFine_{INSTANCES}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ def found_object(where: str, label: CityscapesLabel, mask: Rle, is_group: bool) 
 
 
 def _read_instances(path: Path, size: tuple[int, int]) -> Iterator[FoundObject | Flaw]:
-    flaw = size_flaw(path.name, image_size(path), size)
+    flaw = size_flaw(path.name, stored_size(path), size)
     if flaw is not None:
         yield flaw
         return

@@ -23,6 +23,9 @@ from maskwright.data.readers.coco_document import (
 )
 from maskwright.data.record import Dataset, Defect, ImageRecord
 
+# none is 0, as in LVIS and in the files of many tools
+_CROWD_FLAGS = (0, 1, None)
+
 
 def read_coco(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
     """Read a COCO file and check all that can be known without opening the images.
@@ -118,6 +121,8 @@ def _reference_problems(
         yield Problem("unknown-image", f"image_id {show(annotation.get('image_id'))} is not in 'images'")
     if not is_id(category_id) or category_id not in category_ids:
         yield Problem("unknown-category", f"category_id {show(category_id)} is not in 'categories'")
+    if annotation.get("iscrowd") not in _CROWD_FLAGS:
+        yield Problem("bad-iscrowd", f"iscrowd {show(annotation['iscrowd'])} is neither 0 nor 1")
 
 
 def _shape_problems(

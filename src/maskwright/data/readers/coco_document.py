@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from maskwright.data.checks import Problem, show
 from maskwright.data.record import Defect
 from maskwright.errors import DataError
-from maskwright.images.read import image_size
+from maskwright.images.decode import stored_size
 from maskwright.structures import Categories
 
 # entry of `images` → paths in the image folder where its file may be, the likeliest first; none: it names no file
@@ -92,9 +92,11 @@ def categories_of(entries: list[Any], path: Path) -> Categories:
 
 
 def own_file_name(entry: Mapping[str, Any]) -> Sequence[str]:
-    """COCO's rule: the file is where `file_name` says."""
+    """COCO's rule: the file is where `file_name` says; names written on Windows may have the other slash."""
     name = entry.get("file_name")
-    return [name] if isinstance(name, str) and name else []
+    if not isinstance(name, str) or not name:
+        return []
+    return [name, name.replace("\\", "/")] if "\\" in name else [name]
 
 
 def read_images(
@@ -127,9 +129,9 @@ def _read_image(entry: dict[str, Any], folder: Path, names: Sequence[str]) -> tu
     if not names:
         problem = Problem("bad-image", f"file_name {show(entry.get('file_name'))} is not a file's name")
         return CocoImage(folder, size, False), problem
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    path = next((folder / name for name in names if is_file(folder / name)), None)
     if path is None:
-        problem = Problem("missing-image", f"there is no file {' or '.join(map(repr, names))} in {folder}")
+        problem = Problem("missing-image", f"there is no file {' or '.join(map(show, names))} in {folder}")
         return CocoImage(folder / names[0], size, False), problem
     if size is not None:
         return CocoImage(path, size, True), None
@@ -137,9 +139,17 @@ def _read_image(entry: dict[str, Any], folder: Path, names: Sequence[str]) -> tu
         found = f"height {show(entry.get('height'))} and width {show(entry.get('width'))}"
         return CocoImage(path, None, False), Problem("bad-image", f"has {found}; both must be whole numbers above 0")
     try:
-        return CocoImage(path, image_size(path), True), None
+        return CocoImage(path, stored_size(path), True), None
     except DataError as error:
         return CocoImage(path, None, False), Problem("unreadable-image", f"has no height and width, and {error}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:

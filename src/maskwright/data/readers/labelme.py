@@ -61,7 +61,8 @@ def _listed_labels(folder: Path) -> Categories | None:
     """The classes of the labels.txt that LabelMe is started with; `__ignore__` and `_background_` are none."""
     for file in (folder / "labels.txt", folder.absolute().parent / "labels.txt"):
         if file.is_file():
-            names = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+            text = file.read_text(encoding="utf-8-sig", errors="replace")
+            names = [line.strip() for line in text.splitlines()]
             return Categories.of(list(dict.fromkeys(name for name in names if name and not name.startswith("_"))))
     return None
 

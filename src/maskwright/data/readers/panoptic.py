@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.coco_document import categories_of, is_id, load_document
+from maskwright.data.readers.coco_document import categories_of, is_file, is_id, load_document
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import DataError
@@ -89,7 +89,7 @@ class PanopticAnnotations:
         name, segments = entry.get("file_name"), entry.get("segments_info")
         if not isinstance(name, str) or not isinstance(segments, list):
             return Problem("bad-panoptic", f"{self.source}: its entry needs 'file_name' and 'segments_info'")
-        if not (self.pictures / name).is_file():
+        if not is_file(self.pictures / name):
             return Problem("missing-panoptic", f"there is no segment picture {name!r} in {self.pictures}")
         return self.pictures / name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,12 +13,10 @@ from maskwright.data.checks import Problem, box_around, box_problem, mask_proble
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
-from maskwright.images.read import image_size
+from maskwright.images.decode import stored_size
 from maskwright.structures import Categories
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy")
-# −1, 0 or 1 behind a name: whether the image has objects of the class that the list is about
-_FLAG = re.compile(r"\s+-?[01]$")
 
 
 @dataclass(frozen=True)
@@ -110,72 +107,6 @@ def images_of(
     return images, defects
 
 
-@dataclass(frozen=True)
-class AnnotatedImages:
-    """Images of a dataset whose annotations are files of the same names.
-
-    Attributes:
-        folder: of the annotation files.
-        names: image → its name, relative to its folder and without ending.
-        defects: of names that no image, or more than one, belongs to.
-    """
-
-    folder: Path
-    names: Mapping[Path, str]
-    defects: Sequence[Defect]
-
-
-def find_annotated(images: Path, annotations: Path, ending: str, folder_name: str) -> AnnotatedImages:
-    """The images that have an annotation file, or that a list names.
-
-    Args:
-        images: their folder.
-        annotations: folder of the annotation files, or a list file.
-        ending: of the annotation files, with its dot.
-        folder_name: of the folder where they lie if `annotations` is a list: beside `images`, or up to three folders
-            above the list.
-
-    Raises:
-        DataError: the list cannot be read or names nothing, or that folder is not there.
-    """
-    if annotations.is_dir():
-        folder = annotations
-        files = sorted(path for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
-        where = {name: f"{name}{ending}" for name in by_name(files, folder)}
-    elif annotations.suffix.lower() == ending:
-        raise DataError(f"{annotations} is the annotation of one image; give the folder of these files, or a list file")
-    else:
-        folder = _folder_beside(images, annotations, folder_name)
-        where = dict.fromkeys(read_names(annotations), str(annotations))
-    names, defects = images_of(where, by_name(find_images(images), images), images)
-    return AnnotatedImages(folder, names, defects)
-
-
-def _folder_beside(images: Path, names: Path, folder_name: str) -> Path:
-    for parent in (images.resolve().parent, *names.resolve().parents[:3]):
-        if (parent / folder_name).is_dir():
-            return parent / folder_name
-    raise DataError(f"no folder {folder_name} beside {images} or above {names}; put the annotations there, or give it")
-
-
-def read_names(path: Path) -> list[str]:
-    """The images that a list file names, one a line; a flag behind the name, as in Pascal VOC's, is passed over.
-
-    Raises:
-        DataError: it cannot be read or names nothing.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is no text; give a list with the name of an image on each line") from None
-    names = [_FLAG.sub("", line.strip()) for line in lines if line.strip()]
-    if not names:
-        raise DataError(f"{path}: the list is empty; expected the name of an image on each line")
-    return names
-
-
 def read_per_image(
     images: Sequence[Path],
     read_objects: ReadObjects,
@@ -233,7 +164,7 @@ def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] 
     if not path.is_file():
         return None, [_spoiling(path, "missing-image", f"there is no such file in {path.parent}")]
     try:
-        size = image_size(path)
+        size = stored_size(path)
     except DataError as error:
         return None, [_spoiling(path, "unreadable-image", str(error))]
     try:

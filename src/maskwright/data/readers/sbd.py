@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of
-from maskwright.data.readers.per_image import AnnotatedImages, Flaw, FoundObject, find_annotated, read_per_image
+from maskwright.data.readers.annotated import AnnotatedImages, find_annotated
+from maskwright.data.readers.per_image import Flaw, FoundObject, read_per_image
 from maskwright.data.readers.voc import PASCAL
 from maskwright.data.record import Dataset
 from maskwright.errors import DataError, MissingDependency

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from maskwright.config.categories import named_categories
 from maskwright.data.checks import Problem, show
 from maskwright.data.id_pictures import objects_of, read_id_picture
-from maskwright.data.readers.per_image import Flaw, FoundObject, find_annotated, read_per_image
+from maskwright.data.readers.annotated import find_annotated
+from maskwright.data.readers.per_image import Flaw, FoundObject, read_per_image
 from maskwright.data.record import Dataset
 from maskwright.data.xml_nodes import XmlNode, load_xml
 from maskwright.errors import DataError
@@ -108,7 +109,7 @@ def _size_problem(root: XmlNode, size: tuple[int, int]) -> Problem | None:
     if node is None:
         return None
     stated = (node.text_of("height"), node.text_of("width"))
-    if stated == (str(size[0]), str(size[1])):
+    if stated in ((str(size[0]), str(size[1])), (f"{size[0]}.0", f"{size[1]}.0")):
         return None
     return Problem(
         "wrong-size",

@@ -16,7 +16,15 @@ from typing import Any
 import yaml
 
 from maskwright.data.checks import BORDER_TOLERANCE_PX, Problem, show
-from maskwright.data.readers.per_image import Flaw, FoundObject, by_name, find_images, images_of, read_per_image
+from maskwright.data.readers.annotated import find_with_ending
+from maskwright.data.readers.per_image import (
+    Flaw,
+    FoundObject,
+    by_name,
+    find_images,
+    images_of,
+    read_per_image,
+)
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 from maskwright.structures import Categories
@@ -38,7 +46,7 @@ def read_yolo(images: Path, annotations: Path, needs_masks: bool = True) -> Data
         needs_masks: a line with a box is a defect.
 
     Raises:
-        DataError: there is no folder of labels, or the names of the classes cannot be read.
+        DataError: there is no folder of labels, no label file in it, or the names of the classes cannot be read.
     """
     is_yaml = annotations.is_file() and annotations.suffix.lower() in _YAML_SUFFIXES
     if not is_yaml and not annotations.is_dir():
@@ -48,8 +56,9 @@ def read_yolo(images: Path, annotations: Path, needs_masks: bool = True) -> Data
     groups = by_name(find_images(images), images)
     paths, defects = images_of({name: str(images / name) for name in groups}, groups, images)
     files = {path: labels / f"{name}.txt" for path, name in paths.items()}
+    texts, misnamed = find_with_ending(labels, ".txt")
     expected = {labels / f"{name}.txt" for name in groups}
-    strays = sorted(set(labels.rglob("[!.]*.txt")) - expected - set(labels.rglob("classes.txt")))
+    strays = [file for file in texts if file not in expected and file.name != "classes.txt"]
     if names is None:
         names = _numbers_in([file for file in files.values() if file.is_file()])
     return read_per_image(
@@ -58,7 +67,7 @@ def read_yolo(images: Path, annotations: Path, needs_masks: bool = True) -> Data
         str(annotations),
         categories=Categories.of([names[number] for number in sorted(names)]),
         needs_masks=needs_masks,
-        defects=[*defects, *(_stray(file, labels, images) for file in strays)],
+        defects=[*misnamed, *defects, *(_stray(file, labels, images) for file in strays)],
     )
 
 

@@ -113,10 +113,10 @@ def _claim(target: Path, growing: Path) -> None:
     Raises:
         OutputError: the target is not free, or nothing can be written beside it.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        found = "is not empty" if target.is_dir() else "is a file"
-        raise OutputError(f"output {target} {found}; give a folder that is not there yet")
     with blaming(target):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            found = "is not empty" if target.is_dir() else "is a file"
+            raise OutputError(f"output {target} {found}; give a folder that is not there yet")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             growing.mkdir()

@@ -168,7 +168,7 @@ class MaskRcnn(Segmenter):
             batch.sizes,
             boxes,
             selected,
-            self._masks(features, selected, boxes, batch.sizes),
+            self.segment(levels, batch, selected),
             self._keypoints(features, selected, boxes),
             self._semantic(levels, batch),
             strict=True,
@@ -187,6 +187,21 @@ class MaskRcnn(Segmenter):
             for size, image_boxes, found, masks, keypoints, semantic in columns
         ]
 
+    def segment(
+        self, levels: Sequence[Tensor], batch: ImageBatch, selected: Sequence[Selected]
+    ) -> Sequence[Masks | None]:
+        """The masks of such boxes alone; None of a model without a mask head."""
+        if self.mask_head is None:
+            return [None] * len(selected)
+        pooled = self._features(levels).pool([found.boxes for found in selected], self.mask_head.rule.pool_px)
+        logits = self.mask_head(pooled, torch.cat([found.labels for found in selected]))
+        parts = logits.sigmoid().split([len(found.boxes) for found in selected])
+        pasting = self.pasting
+        return [
+            RoiMasks(size, part, found.boxes - shift, pasting.threshold, pasting.manner, pasting.stretches_range)
+            for size, part, found, shift in zip(batch.sizes, parts, selected, batch.shifts, strict=True)
+        ]
+
     def _features(self, levels: Sequence[Tensor]) -> RoiFeatures:
         # P6 serves the RPN alone (FPN, section 4.1)
         shared = nn.Identity() if self.res5 is None else self.res5
@@ -201,24 +216,6 @@ class MaskRcnn(Segmenter):
         positives = [sample.positives(rule.rois_per_image, key) for sample, key in zip(samples, keys, strict=True)]
         pooled = features.pool([sample.rois for sample in positives], rule.pool_px)
         return self.mask_head.losses(pooled, positives, truth)
-
-    def _masks(
-        self,
-        features: RoiFeatures,
-        selected: Sequence[Selected],
-        boxes: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
-    ) -> Sequence[Masks | None]:
-        if self.mask_head is None:
-            return [None] * len(selected)
-        pooled = features.pool([found.boxes for found in selected], self.mask_head.rule.pool_px)
-        logits = self.mask_head(pooled, torch.cat([found.labels for found in selected]))
-        parts = logits.sigmoid().split([len(found.boxes) for found in selected])
-        pasting = self.pasting
-        return [
-            RoiMasks(size, part, image_boxes, pasting.threshold, pasting.manner, pasting.stretches_range)
-            for size, part, image_boxes in zip(sizes, parts, boxes, strict=True)
-        ]
 
     def _keypoint_losses(
         self, features: RoiFeatures, samples: Sequence[RoiSample], truth: Sequence[TrueObjects]

@@ -1,0 +1,170 @@
+"""Tiled prediction of a mosaic of microscopy images: memory, time, and what it finds beside one image after the other.
+
+    python benchmarks/tiled_prediction.py NUCLEI [--side 10000] [--tile 512] [--overlap 128]
+
+NUCLEI has val/ and val.json. The validation images, each at the size at which the bundled model sees it, are laid side
+by side until a square of `side` pixels is full. Around each is a margin of its median colour: without one, the nuclei
+that an image's border cuts would run into those of its neighbour. `maskwright predict --tile` reads the square in a
+process of its own, whose peak of resident memory is told. The same images are predicted one by one, and the recall of
+both (objects found with a score above 0.5 and a mask IoU of at least 0.5, each detection for one object) is compared.
+Exits with status 1 where the peak is 3 GB or more, or the recalls differ by more than 0.01.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+import maskwright as mw
+from maskwright.data.readers import read_dataset
+from maskwright.structures import CropMasks
+from maskwright.structures.rle import Crop, rle_to_crop
+
+MODEL, SCORE, IOU, MARGIN_PX = "nuclei/mask_rcnn_small", 0.5, 0.5, 16
+MOST_GB, LARGEST_DIFFERENCE = 3.0, 0.01
+
+
+class Tile(NamedTuple):
+    """A source image at network size, and its objects."""
+
+    pixels: np.ndarray
+    masks: CropMasks
+
+    def framed(self) -> np.ndarray:
+        """The image with its margin."""
+        height, width = self.pixels.shape[:2]
+        frame = np.empty((height + 2 * MARGIN_PX, width + 2 * MARGIN_PX, 3), dtype=np.uint8)
+        frame[:] = np.median(self.pixels.reshape(-1, 3), axis=0)
+        frame[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] = self.pixels
+        return frame
+
+
+def sources(nuclei: Path, resize: mw.Predictor) -> list[Tile]:
+    """The validation images as the network sees them."""
+    dataset = read_dataset(nuclei / "val", nuclei / "val.json")
+    tiles = []
+    for record in dataset.records:
+        height, width = resize.preprocess.resize.scaled_size(record.size)
+        with Image.open(record.path) as image:
+            pixels = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+        tiles.append(Tile(pixels, record.targets(dataset.categories).resized((height, width)).masks))
+    return tiles
+
+
+def places(tiles: Sequence[Tile], side: int) -> Iterator[tuple[int, int, int]]:
+    """(index of the image, top, left) row by row until the square is full."""
+    number, top = 0, 0
+    while True:
+        row, left, height = [], 0, 0
+        while True:
+            rows, columns = (length + 2 * MARGIN_PX for length in tiles[number % len(tiles)].pixels.shape[:2])
+            if left + columns > side:
+                break
+            row.append((number % len(tiles), top, left))
+            left, height, number = left + columns, max(height, rows), number + 1
+        if top + height > side:
+            return
+        yield from row
+        top += height
+
+
+def num_found(objects: Sequence[Crop], detections: Sequence[Crop]) -> int:
+    """Objects that get a detection of their own, detections best first."""
+    corners = np.array([(c.top, c.left, c.top + c.pixels.shape[0], c.left + c.pixels.shape[1]) for c in objects])
+    is_free = np.ones(len(objects), dtype=bool)
+    for crop in detections:
+        bottom, right = crop.top + crop.pixels.shape[0], crop.left + crop.pixels.shape[1]
+        near = (
+            (corners[:, 0] < bottom)
+            & (corners[:, 1] < right)
+            & (corners[:, 2] > crop.top)
+            & (corners[:, 3] > crop.left)
+        )
+        ious = {place: iou(crop, objects[place]) for place in np.flatnonzero(near & is_free)}
+        best = max(ious, key=ious.__getitem__, default=None)
+        if best is not None and ious[best] >= IOU:
+            is_free[best] = False
+    return int((~is_free).sum())
+
+
+def iou(one: Crop, other: Crop) -> float:
+    """Of two masks, in memory of the window that holds both."""
+    top, left = min(one.top, other.top), min(one.left, other.left)
+    bottom = max(crop.top + crop.pixels.shape[0] for crop in (one, other))
+    right = max(crop.left + crop.pixels.shape[1] for crop in (one, other))
+    both = np.zeros((2, bottom - top, right - left), dtype=bool)
+    for layer, crop in zip(both, (one, other), strict=True):
+        height, width = crop.pixels.shape
+        layer[crop.top - top : crop.top - top + height, crop.left - left : crop.left - left + width] = crop.pixels
+    return float((both[0] & both[1]).sum() / max((both[0] | both[1]).sum(), 1))
+
+
+def predict_mosaic(path: Path, output: Path, tile: int, overlap: int) -> tuple[list[Crop], float, float]:
+    """The masks that the command finds, best first, its seconds, and its peak of memory in GB."""
+    words = ["predict", path, "--model", MODEL, "--tile", tile, "--overlap", overlap, "--output", output]
+    words += ["--no-overlays", "--score-threshold", SCORE, "--device", "cpu"]
+    start = perf_counter()
+    subprocess.run([sys.executable, "-m", "maskwright", *map(str, words)], check=True)
+    seconds, peak = perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    found = json.loads((output / "predictions.json").read_text())["annotations"]
+    found.sort(key=lambda annotation: -annotation["score"])
+    return [rle_to_crop(annotation["segmentation"]) for annotation in found], seconds, peak
+
+
+def main() -> None:
+    """Lay the mosaic, predict both ways, tell the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nuclei", type=Path)
+    parser.add_argument("--side", type=int, default=10_000)
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--overlap", type=int, default=128)
+    options = parser.parse_args()
+    predictor = mw.load(MODEL, device="cpu")
+    tiles = sources(options.nuclei, predictor)
+    laid = list(places(tiles, options.side))
+    mosaic = np.zeros((options.side, options.side, 3), dtype=np.uint8)
+    objects: list[Crop] = []
+    for index, top, left in laid:
+        frame = tiles[index].framed()
+        mosaic[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+        objects += [
+            Crop(crop.pixels, crop.top + top + MARGIN_PX, crop.left + left + MARGIN_PX)
+            for crop in tiles[index].masks.crops()
+            if crop.pixels.any()
+        ]
+    print(f"{options.side} × {options.side} pixels of {len(laid)} images, {len(objects)} objects", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mosaic.png"
+        Image.fromarray(mosaic).save(path, compress_level=1)
+        del mosaic
+        detections, seconds, peak = predict_mosaic(path, Path(folder) / "out", options.tile, options.overlap)
+    in_tiles = num_found(objects, detections) / len(objects)
+    print(
+        f"in tiles: {len(detections)} detections, recall {in_tiles:.4f}, {seconds:.0f} s, peak {peak:.2f} GB",
+        flush=True,
+    )
+    start, found, times = perf_counter(), 0, np.bincount([index for index, _, _ in laid], minlength=len(tiles))
+    for count, (pixels, masks) in zip(times.tolist(), tiles, strict=True):
+        if count:
+            crops = list(predictor(pixels, score_threshold=SCORE).masks.crops())
+            found += count * num_found([crop for crop in masks.crops() if crop.pixels.any()], crops)
+    alone = found / len(objects)
+    print(f"one by one: recall {alone:.4f}, {perf_counter() - start:.0f} s for {(times > 0).sum()} images")
+    print(f"difference {in_tiles - alone:+.4f}")
+    if peak >= MOST_GB or abs(in_tiles - alone) > LARGEST_DIFFERENCE:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Which format annotations seem to have, for the message of an error: a look at names and keys, not a check."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from maskwright.data.readers.id_maps import SUFFIXES
+from maskwright.data.readers.per_image import IMAGE_SUFFIXES
+
+# files of a folder that are looked at
+_MOST_FILES = 2000
+# keys that a JSON file has all of, and what it is then; the special ones come before COCO's own
+_JSON_KEYS: Mapping[str, Sequence[str]] = {
+    "coco_panoptic": ("segments_info", "annotations"),
+    "lvis": ("neg_category_ids", "annotations"),
+    "labelme": ("shapes", "imagePath"),
+    "cityscapes_polygons": ("imgHeight", "objects"),
+    "coco": ("images", "annotations", "categories"),
+}
+_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons")
+# the official folders have the files of both
+_CITYSCAPES = {"cityscapes", "cityscapes_polygons"}
+# class number, and the box or outline
+_YOLO_LINE = re.compile(rb"\s*\d+(\.0)?(\s+-?\d*\.?\d+([eE]-?\d+)?){4,}\s")
+_START_BYTES = 4096
+
+
+def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: A002
+    """The end of a message about annotations that could not be read as `format`: which format they look like.
+
+    Returns:
+        empty where they look like nothing that is known, or like `format` itself.
+    """
+    try:
+        found = _of_file(annotations) if annotations.is_file() else _of_folder(images, annotations)
+    except OSError:
+        return ""
+    if found is None or {found[0], format} in ({format}, _CITYSCAPES):
+        return ""
+    name, place = found
+    if place == annotations:
+        return f"; it looks like {name}: choose that format (--format {name}, or format: {name} in a recipe)"
+    return f"; {place} looks like {name}: give that, and its format (--format {name}, or format: {name} in a recipe)"
+
+
+def _of_file(path: Path) -> tuple[str, Path] | None:
+    """Name of a format, and what should be given as its annotations."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return ("yolo", path) if b"names" in path.read_bytes() else None
+    if path.suffix.lower() == ".json":
+        name = _of_json(path)
+        return None if name is None else (name, path.parent if name in _FILES_OF_ONE_IMAGE else path)
+    if path.suffix.lower() == ".txt":
+        if _YOLO_LINE.match(_start_of(path)):
+            return "yolo", path.parent
+        return next(
+            (("voc", path) for parent in path.absolute().parents[:3] if (parent / "Annotations").is_dir()), None
+        )
+    one_of_many = {".xml": "voc", ".mat": "sbd"}.get(path.suffix.lower())
+    return None if one_of_many is None else (one_of_many, path.parent)
+
+
+def _of_json(path: Path) -> str | None:
+    with path.open("rb") as file:
+        if not file.seek(0, 2):
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            for name, keys in _JSON_KEYS.items():
+                if all(text.find(f'"{key}"'.encode()) >= 0 for key in keys):
+                    return name
+    return None
+
+
+def _of_folder(images: Path, folder: Path) -> tuple[str, Path] | None:
+    files = list(islice(_files_in(folder), _MOST_FILES))
+    endings: dict[str, Path] = {}
+    for path in files:
+        endings.setdefault(path.suffix.lower(), path)
+    if any(path.name.endswith("_instanceIds.png") for path in files):
+        return "cityscapes", folder
+    if ".xml" in endings and b"<annotation" in _start_of(endings[".xml"]):
+        return "voc", folder
+    if ".mat" in endings:
+        return "sbd", folder
+    if ".json" in endings:
+        name = _of_json(endings[".json"])
+        return None if name is None else (name, folder if name in _FILES_OF_ONE_IMAGE else endings[".json"])
+    texts = islice((path for path in files if path.suffix.lower() == ".txt"), 100)  # the first ones may be empty
+    if any(_YOLO_LINE.match(_start_of(path) + b"\n") for path in texts):
+        return "yolo", folder
+    return _of_pictures(images, folder, [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES])
+
+
+def _of_pictures(images: Path, folder: Path, pictures: Sequence[Path]) -> tuple[str, Path] | None:
+    """Pictures of objects: one for each object, in a folder called like its image; or one called like the image."""
+    stems = {path.stem for path in islice(_files_in(images), _MOST_FILES)}
+    if images.resolve() == folder.resolve():
+        if any(path.parent.name == "masks" for path in pictures):
+            return "masks", folder
+        named = {f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES}
+        return ("id_maps", folder) if any(path.stem in named for path in pictures) else None
+    if any(stems.intersection(path.relative_to(folder).parts[:-1]) for path in pictures):
+        return "masks", folder
+    return ("id_maps", folder) if any(path.stem in stems for path in pictures) else None
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("[!.]*") if path.suffix and path.is_file())
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_START_BYTES).removeprefix(b"\xef\xbb\xbf")

@@ -1,0 +1,143 @@
+"""What one window of an image saw, in pixels of the whole image, and how much two sightings have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwright.ops.boxes import clip_to_windows
+from maskwright.structures.rle import Crop
+
+# a box that ends this near to the border of its window may go on beyond it
+_BORDER_PX = 2.0
+
+
+class Window(NamedTuple):
+    """A part of an image in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+    def cut(self, image: Tensor) -> Tensor:
+        """Its pixels of an image (C, H, W)."""
+        return image[:, self.top : self.bottom, self.left : self.right].contiguous()
+
+    def in_image(self, crop: Crop) -> Crop:
+        """A crop of the window as a crop of the image."""
+        return Crop(crop.pixels, crop.top + self.top, crop.left + self.left)
+
+    def shared_with(self, other: Window) -> Window:
+        """What both windows see; no pixel where they do not meet."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
+        return Window(top, left, max(0, bottom - top), max(0, right - left))
+
+    def inner(self) -> Window:
+        """Without a margin of a quarter of its shorter side."""
+        margin = min(self.height, self.width) // 4
+        return Window(self.top + margin, self.left + margin, self.height - 2 * margin, self.width - 2 * margin)
+
+    def clipped(self, boxes: Tensor) -> Tensor:
+        """What the window sees of boxes (N, 4) of the image; no area of those outside."""
+        return clip_to_windows(boxes, boxes.new_tensor([self.left, self.top, self.right, self.bottom]))
+
+    def holds(self, box: Tensor) -> bool:
+        """Whether a box (4,) of the image does not go beyond it."""
+        left, top, right, bottom = box.tolist()
+        return left >= self.left and top >= self.top and right <= self.right and bottom <= self.bottom
+
+    def inside(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """x1 y1 x2 y2 of where no box is cut: as far as a step from those borders that are not the image's own."""
+        return (
+            self.left + _BORDER_PX if self.left > 0 else -np.inf,
+            self.top + _BORDER_PX if self.top > 0 else -np.inf,
+            self.right - _BORDER_PX if self.right < size[1] else np.inf,
+            self.bottom - _BORDER_PX if self.bottom < size[0] else np.inf,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """An object as one window saw it, in pixels of the whole image.
+
+    Attributes:
+        window: where it was seen.
+        box: (4,) x1 y1 x2 y2.
+        label: index of its class.
+        score: of the detection.
+        crop: its mask, None where the model has none.
+        mask_score: of the mask, where it is judged apart.
+        keypoints: (K, 3), where the model finds any.
+    """
+
+    window: Window
+    box: Tensor
+    label: int
+    score: float
+    crop: Crop | None = None
+    mask_score: float | None = None
+    keypoints: Tensor | None = None
+
+
+def agreement(one: Sighting, other: Sighting, zone: Window, box_iou: float) -> float:
+    """IoU in a zone that both windows see: of the masks, or of the boxes, as given, where there are none."""
+    if one.crop is None or other.crop is None:
+        return box_iou
+    first, second = _part(one.crop, zone), _part(other.crop, zone)
+    overlap = _num_common(first, second)
+    union = int(first.pixels.sum()) + int(second.pixels.sum()) - overlap
+    return overlap / union if union else 0.0
+
+
+def shared_area(one: Sighting, other: Sighting) -> tuple[tuple[float, float], float]:
+    """Areas of the masks, or of the boxes where there are none, and of what they have in common, in pixels."""
+    if one.crop is not None and other.crop is not None:
+        return (float(one.crop.pixels.sum()), float(other.crop.pixels.sum())), float(_num_common(one.crop, other.crop))
+    sides = torch.stack([one.box, other.box])
+    low, high = sides[:, :2].amax(dim=0), sides[:, 2:].amin(dim=0)
+    first, second = (sides[:, 2:] - sides[:, :2]).prod(dim=1).tolist()
+    return (first, second), float((high - low).clamp(min=0).prod())
+
+
+def united(crops: Sequence[Crop]) -> Crop:
+    """All pixels of some crops."""
+    top, left = min(crop.top for crop in crops), min(crop.left for crop in crops)
+    bottom = max(crop.top + crop.pixels.shape[0] for crop in crops)
+    right = max(crop.left + crop.pixels.shape[1] for crop in crops)
+    pixels = np.zeros((bottom - top, right - left), dtype=bool)
+    for crop in crops:
+        height, width = crop.pixels.shape
+        pixels[crop.top - top : crop.top - top + height, crop.left - left : crop.left - left + width] |= crop.pixels
+    return Crop(pixels, top, left)
+
+
+def _num_common(one: Crop, other: Crop) -> int:
+    """Pixels of two crops."""
+    common = _extent(one).shared_with(_extent(other))
+    return int((_part(one, common).pixels & _part(other, common).pixels).sum())
+
+
+def _extent(crop: Crop) -> Window:
+    return Window(crop.top, crop.left, *crop.pixels.shape)
+
+
+def _part(crop: Crop, window: Window) -> Crop:
+    """What of a crop lies in a window; perhaps nothing."""
+    seen = _extent(crop).shared_with(window)
+    rows = slice(seen.top - crop.top, seen.bottom - crop.top)
+    return Crop(crop.pixels[rows, seen.left - crop.left : seen.right - crop.left], seen.top, seen.left)
