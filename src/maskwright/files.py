@@ -18,11 +18,15 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     with blaming(path):
-        with unfinished(path).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished(path).replace(path)
+        try:
+            with unfinished(path).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished(path).replace(path)
+        except OSError:
+            unfinished(path).unlink(missing_ok=True)  # it would go on filling a full disk
+            raise
 
 
 def unfinished(path: Path) -> Path:

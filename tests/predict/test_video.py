@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from maskwright.config import load_recipe
 from maskwright.errors import ConfigError, DataError, OutputError
+from maskwright.images.preprocess import Preprocess
 from maskwright.images.read import ahead
 from maskwright.images.video import Camera, Frame, read_frames
 from maskwright.predict import video
@@ -29,6 +31,7 @@ class TwoBoxes:
     """Stands for a predictor: finds two objects everywhere."""
 
     categories = CATEGORIES
+    preprocess = Preprocess.of(load_recipe("mask_rcnn"))
     num_calls = 0
     fails_at = 0
     error: type[BaseException] = KeyboardInterrupt

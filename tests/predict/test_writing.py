@@ -208,6 +208,19 @@ def test_stopping_early_leaves_a_whole_panoptic_file(images, output):
     assert len(json.loads((output / "panoptic.json").read_text())["annotations"]) == 1
 
 
+def test_a_full_disk_keeps_the_old_file_and_no_half_of_the_new_one(tmp_path, monkeypatch):
+    write_json(tmp_path / "metrics.json", {"mask": 1})
+
+    def is_full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", is_full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_json(tmp_path / "metrics.json", {"mask": 2})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"mask": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
 def test_json_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         write_json(tmp_path / "gone" / "metrics.json", {})

@@ -14,6 +14,7 @@ from maskwright.config import load_recipe
 from maskwright.data.opening import open_dataset
 from maskwright.data.readers import read_dataset
 from maskwright.errors import ConfigError, DataError
+from maskwright.predict.evaluate import evaluate_dataset
 from maskwright.training.semantic import outputs_of, with_stuff
 
 
@@ -151,3 +152,9 @@ def test_a_semantic_head_is_trained_with_the_others_and_found_again(
     assert found.semantic is not None
     assert found.semantic.stuff.ids == (92, 95)
     assert found.panoptic().size == found.size
+    tiled = predictor.tiled(40, 8)
+    assert tiled(dataset / "images" / "1.png").semantic is None
+    config = load_recipe(str(arguments["recipe"]), arguments["overrides"]).data.train
+    data = open_dataset(config, needs_masks=True)
+    assert {"semantic", "panoptic"} <= set(evaluate_dataset(predictor, data).metrics)
+    assert not {"semantic", "panoptic"} & set(evaluate_dataset(tiled, data).metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import cleandoc
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,8 +65,8 @@ def _lineage(name: str) -> str:
 
 
 def _comment(text: str | None, indent: str) -> Iterator[str]:
-    if text:
-        yield f"{indent}# {text}"
+    for line in cleandoc(text).splitlines() if text else ():
+        yield f"{indent}# {line}".rstrip()
 
 
 def _inline(value: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError
 from maskwright.models.mask_rcnn.detections import Selected
+from maskwright.models.mask_rcnn.model import MaskRcnn
 from maskwright.ops.boxes import clip_boxes
 from maskwright.ops.nms import suppress
 from maskwright.predict.views import Look, View, in_image, in_view, views_of
@@ -34,25 +34,6 @@ _LEAST_SCORE = 1e-8
 # what the first look at the views leaves for the second, beyond which it is computed again; enough for detectron2's
 # 18 views of a photograph of 640 × 480 and a pyramid of 256 channels
 _KEPT_BYTES = 2**31
-
-
-@runtime_checkable
-class TwoStages(Protocol):
-    """A network that finds boxes first and can then look at any boxes; see `models.mask_rcnn.model.MaskRcnn`."""
-
-    def encode(self, batch: ImageBatch) -> list[Tensor]: ...
-
-    def find(
-        self,
-        levels: Sequence[Tensor],
-        batch: ImageBatch,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-    ) -> list[Selected]: ...
-
-    def segment(
-        self, levels: Sequence[Tensor], batch: ImageBatch, selected: Sequence[Selected]
-    ) -> Sequence[Masks | None]: ...
 
 
 def refuse_unjoinable(recipe: Recipe) -> None:
@@ -100,7 +81,7 @@ class AugmentedViews:
         with self.whole.running():
             for image in images:
                 pixels = image.to(self.whole.device)
-                if isinstance(model, TwoStages):
+                if isinstance(model, MaskRcnn):
                     merged = self._of_two_stages(model, pixels, score_threshold, max_detections)
                 else:
                     merged = self._of_one_stage(pixels, score_threshold, max_detections)
@@ -131,12 +112,12 @@ class AugmentedViews:
         """
         pixels, model = image.to(self.whole.device), self.whole.model
         with self.whole.running():
-            if isinstance(model, TwoStages):
+            if isinstance(model, MaskRcnn):
                 return self._found(model, pixels, _Kept(0), score_threshold, max_detections)
             return _joined(self._detected(pixels, score_threshold, max_detections), self.views(_size(image)), image)
 
     def _of_two_stages(
-        self, model: TwoStages, image: Tensor, score_threshold: float | None, max_detections: int | None
+        self, model: MaskRcnn, image: Tensor, score_threshold: float | None, max_detections: int | None
     ) -> Instances:
         size, kept = _size(image), _Kept(_KEPT_BYTES if self.has_masks else 0)
         union = self._found(model, image, kept, score_threshold, max_detections)
@@ -146,7 +127,7 @@ class AugmentedViews:
         return Instances(size, *merged, masks, self.whole.model.categories)
 
     def _found(
-        self, model: TwoStages, image: Tensor, kept: _Kept, score_threshold: float | None, max_detections: int | None
+        self, model: MaskRcnn, image: Tensor, kept: _Kept, score_threshold: float | None, max_detections: int | None
     ) -> Selected:
         """`union` of a two-stage network, whose feature maps are kept."""
         found: list[Selected] = []
@@ -158,7 +139,7 @@ class AugmentedViews:
             found += [some._replace(boxes=some.boxes - shift) for some, shift in zip(seen, batch.shifts, strict=True)]
         return _joined(found, self.views(_size(image)), image)
 
-    def _masks(self, model: TwoStages, image: Tensor, kept: _Kept, merged: Selected) -> Masks | None:
+    def _masks(self, model: MaskRcnn, image: Tensor, kept: _Kept, merged: Selected) -> Masks | None:
         """The mean of what all views say about each box; it is not clipped to them."""
         size, masks = _size(image), list[Masks | None]()
         for place, look in enumerate(self.looks(image)):
@@ -230,7 +211,7 @@ def _joined(found: Sequence[Selected | Instances], views: Sequence[View], image:
     )
 
 
-def _encoded(model: TwoStages, batch: ImageBatch) -> tuple[ImageBatch, list[Tensor]]:
+def _encoded(model: MaskRcnn, batch: ImageBatch) -> tuple[ImageBatch, list[Tensor]]:
     return batch, model.encode(batch)
 
 

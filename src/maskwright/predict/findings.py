@@ -22,7 +22,8 @@ class Findings:
 
     Attributes:
         results: a COCO results list with the dataset's image and category ids.
-        segments: sums over semantic and panoptic maps; None where the model or the dataset has none.
+        segments: sums over semantic and panoptic maps; None where the model or the dataset has none, or images are cut
+            into tiles.
         seconds: that prediction took.
     """
 
@@ -48,7 +49,7 @@ def find_in(
         progress: hears how many more images are done.
     """
     start = perf_counter()
-    tallies = SegmentTallies.of(predictor.recipe, dataset)
+    tallies = None if predictor.is_tiled else SegmentTallies.of(predictor.recipe, dataset)
     stream = predictor.stream([record.path for record in dataset.records], max_detections=max_detections)
 
     def look(records: Sequence[ImageRecord]) -> list[Instances]:

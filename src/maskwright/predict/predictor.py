@@ -61,6 +61,11 @@ class Predictor:
         inner = self.detector.inner if isinstance(self.detector, Tiles) else self.detector
         return isinstance(inner, AugmentedViews)
 
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it cuts images that are larger than a tile, of which there is then no semantic map."""
+        return isinstance(self.detector, Tiles)
+
     def augmented(self) -> Predictor:
         """The same model with test-time augmentation, as the recipe's table `augmented` says.
 

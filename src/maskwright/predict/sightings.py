@@ -58,7 +58,7 @@ class Window(NamedTuple):
 
     def holds(self, box: Tensor) -> bool:
         """Whether a box (4,) of the image does not go beyond it."""
-        left, top, right, bottom = box.tolist()
+        left, top, right, bottom = map(float, box)
         return left >= self.left and top >= self.top and right <= self.right and bottom <= self.bottom
 
     def inside(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
