@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -243,7 +244,9 @@ def test_a_run_under_torchrun_ends_with_one_message(
     assert len(messages) == 1
     assert "1.png" in messages[0]
     assert "maskwright/cli" not in outcome.stderr  # no traceback but torchrun's own
-    assert outcome.stderr.count("exitcode  : 2") == 2
+    # torchrun stops the processes that are still ending when it sees the first one ended
+    codes = re.findall(r"exitcode  : (-?\d+)", outcome.stderr)
+    assert "2" in codes and set(codes) <= {"2", "-15"}
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def evaluate(
     from maskwright.cli.loading import load_predictor
     from maskwright.data.readers import read_dataset
     from maskwright.evaluation.expected import expected_table, refuse_missed
-    from maskwright.predict.evaluate import evaluate_dataset, refuse_unmeasurable
+    from maskwright.predict.evaluate import evaluate_dataset
     from maskwright.predict.writing import claim_output
 
     if output is not None:
@@ -86,7 +86,6 @@ def evaluate(
         dataset.refuse_defects()
     for line in dataset.skipped_lines():
         warn(line)
-    refuse_unmeasurable(predictor, dataset, tables or (), expected)
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:
         evaluation = evaluate_dataset(predictor, dataset, max_detections, advance, tables or (), expected)
     print_metrics(evaluation.metrics)

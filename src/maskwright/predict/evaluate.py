@@ -79,7 +79,7 @@ def evaluate_dataset(
 
     `progress` hears how many more images are done, and what is `expected` is checked; see `expected_of`.
     """
-    refuse_unmeasurable(predictor, dataset, tables, expected)
+    _refuse_unmeasurable(predictor, dataset, tables, expected)
     findings = find_in(predictor, dataset, max_detections, progress)
     metrics = measure(findings, predictor.recipe, dataset, max_detections, tables)
     return Evaluation(metrics, findings.results, check_expected(metrics, expected))
@@ -111,7 +111,7 @@ def known_metrics(recipe: Recipe, dataset: Dataset, tables: Sequence[str] = ()) 
     return Metrics({**metrics, **{name: TABLES[name]([], one_image, 1) for name in tables}})
 
 
-def refuse_unmeasurable(
+def _refuse_unmeasurable(
     predictor: Predictor, dataset: Dataset, tables: Sequence[str], expected: Mapping[str, ExpectedResult]
 ) -> None:
     """Go on only if there is something to measure.
