@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError  # what NumPy's reading of a damaged header may end in
 from typing import Any
 from zipfile import BadZipFile
 
@@ -95,7 +96,7 @@ def load_array(path: Path) -> npt.NDArray[Any]:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError, SyntaxError, TypeError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, SyntaxError, TokenError, TypeError, BadZipFile) as error:
         raise DataError(
             f"{path} cannot be read as an array of numbers ({error}); export it as PNG or TIFF, or save the array alone"
         ) from None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from tokenize import TokenError
+from tokenize import TokenError  # what NumPy's reading of a damaged header may end in
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -168,7 +168,7 @@ def blaming(name: str) -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large for one pass ({error}); predict it in tiles (--tile 1024)") from None
-    except (OSError, EOFError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
+    except (OSError, EOFError, RuntimeError, SyntaxError, TokenError, ValueError, struct.error) as error:
         raise DataError(f"{name} is broken or cut off and cannot be decoded; restore or remove it") from error
 
 
