@@ -120,15 +120,18 @@ class SegmentPicture:
         """
         import torch
 
+        return torch.from_numpy(self.outputs_at(self.ids(size), outputs))
+
+    def outputs_at(self, ids: npt.NDArray[np.int32], outputs: Mapping[int, int]) -> npt.NDArray[np.uint8]:
+        """`semantic` from ids that were read before, for those who need both."""
         from maskwright.structures.label_map import IGNORED
 
-        ids = self.ids(size)
         if not self.segments:
-            return torch.full(ids.shape, IGNORED, dtype=torch.uint8)
+            return np.full(ids.shape, IGNORED, dtype=np.uint8)
         known = np.array(sorted(self.segments), dtype=ids.dtype)
         values = np.array([outputs[self.segments[id_].category_id] for id_ in known.tolist()], dtype=np.uint8)
         places = np.searchsorted(known, ids).clip(max=len(known) - 1)
-        return torch.from_numpy(np.where(known[places] == ids, values[places], np.uint8(IGNORED)))
+        return np.asarray(np.where(known[places] == ids, values[places], np.uint8(IGNORED)))
 
     def _read(self) -> npt.NDArray[np.int32]:
         if self.encoding == "colours":

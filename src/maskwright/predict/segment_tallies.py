@@ -66,17 +66,17 @@ class SegmentTallies:
         """
         if record.segments is None or found.semantic is None:
             return
-        labels = found.semantic.labels().numpy()
-        self.semantic.add(record.segments.semantic(record.size, self._outputs).numpy(), labels)
+        true, labels = record.segments.ids(record.size), found.semantic.labels().numpy()
+        self.semantic.add(record.segments.outputs_at(true, self._outputs), labels)
         if self.panoptic is not None and record.segments.tells_objects_apart:
             panoptic = found.panoptic()
             segments = self._known_segments(panoptic)
             ids = np.where(np.isin(panoptic.ids, list(segments)), panoptic.ids, VOID)
-            self.panoptic.add(record.segments.ids(record.size), record.segments.segments, ids, segments)
+            self.panoptic.add(true, record.segments.segments, ids, segments)
         if self.cityscapes is not None:
             picture = find_instance_picture(record)
             objects = None if picture is None else read_id_picture(picture)
-            self.cityscapes.add(_true_labels(record.segments, record.size), self._label_ids[labels], objects)
+            self.cityscapes.add(_true_labels(record.segments, true), self._label_ids[labels], objects)
 
     def _known_segments(self, panoptic: PanopticMap) -> dict[int, int]:
         """Id of each found segment → the dataset's id of the class of that name; without classes that it has not."""
@@ -111,9 +111,9 @@ def _are_cityscapes(classes: SegmentClasses) -> bool:
     return all(set(_pairs(own)) == {(label.name, label.id) for label in labels} for own, labels in kinds)
 
 
-def _true_labels(picture: SegmentPicture, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _true_labels(picture: SegmentPicture, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
     """(H, W) id of Cityscapes' label of each pixel; labels that it does not evaluate are one."""
-    labels = picture.semantic(size, {label.id: label.id for label in (*THINGS, *STUFF)}).numpy()
+    labels = picture.outputs_at(ids, {label.id: label.id for label in (*THINGS, *STUFF)})
     return np.where(labels == IGNORED, np.uint8(_UNLABELED), labels)
 
 

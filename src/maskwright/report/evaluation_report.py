@@ -82,7 +82,9 @@ def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections:
         ("objects", count(num_objects)),
     ]
     if any(kind in metrics for kind in KINDS):
-        facts.append(("detections", f"{count(num_results)}, at most {count(max_detections)} counted per image"))
+        of_class = "" if "federated" in metrics else " of a class"
+        limit = f"at most {count(max_detections)}{of_class} counted in an image"
+        facts.append(("detections", f"{count(num_results)}, {limit}"))
     if truncated := metrics.get("truncated_images"):
         facts.append(("images with more", f"{count(truncated)}; a higher limit would count more"))
     if "seconds" in metrics:
