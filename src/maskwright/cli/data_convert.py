@@ -44,7 +44,7 @@ def convert_dataset(
     dataset = read_dataset(images, annotations, format, needs_masks=not boxes_only)
     if not skip_bad:
         dataset.refuse_defects()
-    for line in dataset.skipped_lines():
+    for line in (*dataset.remark_lines(), *dataset.skipped_lines()):
         warn(line)
     with keeping(lambda: f"{target} was not made"), progress("images") as advance:
         made = write_dataset(dataset, target, target_format, placing, lambda _, total: advance(1, total))

@@ -84,7 +84,7 @@ def evaluate(
     dataset = read_dataset(images, annotations, format, needs_masks="mask" in predictor.recipe.measured)
     if not skip_bad:
         dataset.refuse_defects()
-    for line in dataset.skipped_lines():
+    for line in (*dataset.remark_lines(), *dataset.skipped_lines()):
         warn(line)
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:
         evaluation = evaluate_dataset(predictor, dataset, max_detections, advance, tables or (), expected)

@@ -52,7 +52,7 @@ _TOLD = ("box.AP", "mask.AP", "keypoints.AP", "semantic.mIoU", "panoptic.PQ")
 
 def _start_lines(numbers: Mapping[str, Any]) -> Iterator[str]:
     """What was left out of the data and measured on it; what was taken of the initial weights, and what not and why."""
-    yield from numbers.get("left_out", ())
+    yield from (*numbers.get("remarks", ()), *numbers.get("left_out", ()))
     if "measured" in numbers:
         yield _measured_line(numbers["measured"])
     if "initial_weights" not in numbers:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from maskwright.data.checks import Problem
 from maskwright.data.readers import read_with_defects
-from maskwright.data.record import Dataset, Defect, ImageRecord, count_kinds
+from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
 from maskwright.errors import DataError
 from maskwright.images.decode import blaming, decode, kind_of_pixels
 
@@ -41,6 +41,7 @@ class Report:
         side_px: quantile (0 to 1) → object side, the square root of the box's area in pixels; empty without objects.
         image_modes: number of image files by kind of pixel; empty where the files were not opened.
         defects: all, in the order in which they were found.
+        remarks: what was read in another way than it is written.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Report:
     side_px: Mapping[float, float]
     image_modes: Mapping[str, int]
     defects: tuple[Defect, ...]
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -70,7 +72,7 @@ class Report:
         Args:
             most_per_kind: how many defects of a kind are told one by one; None tells all.
         """
-        return [*self._summary_lines(), *self._defect_lines(most_per_kind)]
+        return [*self._summary_lines(), *self._remark_lines(most_per_kind), *self._defect_lines(most_per_kind)]
 
     def _summary_lines(self) -> list[str]:
         lines = [
@@ -87,14 +89,17 @@ class Report:
             lines.append(f"image files  {_listing(self.image_modes)}")
         return lines
 
+    def _remark_lines(self, most_per_kind: int | None) -> list[str]:
+        if not self.remarks:
+            return []
+        counts = _listing(count_kinds(self.remarks))
+        return [f"remarks      {len(self.remarks)}: {counts}", *finding_lines(self.remarks, most_per_kind)]
+
     def _defect_lines(self, most_per_kind: int | None) -> list[str]:
         if self.is_clean:
             return ["no defects"]
-        lines = [f"defects      {len(self.defects)}: {_listing(self.defect_counts)}"]
-        for kind, count in self.defect_counts.items():
-            told = [f"  {kind}: {defect}" for defect in self.defects if defect.kind == kind][:most_per_kind]
-            lines += told if len(told) == count else [*told, f"  {kind}: and {count - len(told)} more"]
-        return lines
+        counts = _listing(self.defect_counts)
+        return [f"defects      {len(self.defects)}: {counts}", *finding_lines(self.defects, most_per_kind)]
 
 
 def check_dataset(
@@ -209,6 +214,7 @@ def _report(dataset: Dataset, looks: Sequence[_Look]) -> Report:
         side_px={share: float(np.quantile(sides, share)) for share in SIDE_QUANTILES} if annotations else {},
         image_modes=dict(Counter(look.mode for look in looks if look.mode is not None).most_common()),
         defects=(*dataset.defects, *_file_defects(dataset.records, looks)),
+        remarks=dataset.remarks,
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from maskwright.data.record import Dataset, Defect, FederatedLabels, ImageRecord
+from maskwright.data.record import Dataset, Defect, FederatedLabels, Finding, ImageRecord, Remark
 from maskwright.data.relabelling import FREQUENCIES
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import ConfigError
 from maskwright.structures import Categories
+
+AnyFinding = TypeVar("AnyFinding", bound=Finding)
 
 
 def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
@@ -35,6 +37,7 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
     classes = _UnitedClasses()
     joiners = [_Joiner.of(dataset, classes) for dataset in datasets]
     categories, records, defects = classes.categories(), list[ImageRecord](), list[Defect]()
+    remarks: list[Remark] = []
     next_annotation = 1
     for dataset, joiner in zip(datasets, joiners, strict=True):
         image_ids = {record.id: len(records) + place for place, record in enumerate(dataset.records, start=1)}
@@ -42,6 +45,7 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
             records.append(joiner.joined(record, image_ids[record.id], next_annotation, categories))
             next_annotation += len(record.annotations)
         defects += [_with_source(defect, dataset.source, image_ids) for defect in dataset.defects]
+        remarks += [_with_source(remark, dataset.source, image_ids) for remark in dataset.remarks]
     return Dataset(
         tuple(records),
         categories,
@@ -51,6 +55,7 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
         classes.segment_classes() if any(dataset.segment_classes is not None for dataset in datasets) else None,
         _frequencies(datasets, joiners, categories),
         is_lvis=all(dataset.is_lvis for dataset in datasets),
+        remarks=tuple(remarks),
     )
 
 
@@ -154,9 +159,9 @@ def _categories(ids: Mapping[str, int]) -> Categories:
     return Categories(tuple(ids), tuple(ids.values()))
 
 
-def _with_source(defect: Defect, source: str, image_ids: Mapping[int, int]) -> Defect:
-    image_id = image_ids.get(defect.image_id) if defect.image_id is not None else None
-    return replace(defect, where=f"{source}: {defect.where}", image_id=image_id)
+def _with_source(finding: AnyFinding, source: str, image_ids: Mapping[int, int]) -> AnyFinding:
+    image_id = image_ids.get(finding.image_id) if finding.image_id is not None else None
+    return replace(finding, where=f"{source}: {finding.where}", image_id=image_id)
 
 
 def _refuse_near_names(datasets: Iterable[Dataset]) -> None:

@@ -96,13 +96,13 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
-class Defect:
-    """Something in a dataset that cannot be used as it is.
+class Finding:
+    """Something in a dataset that its owner should know.
 
     Attributes:
-        kind: what is wrong, in a word or three, the same for all alike: `box-without-area`, `missing-image`, …
+        kind: in a word or three, the same for all alike: `box-without-area`, `missing-image`, …
         where: the annotation or image it is about.
-        message: what was found there and what was expected, one line.
+        message: what was found there and what was expected or done, one line.
         image_id: of the image concerned, where there is one.
     """
 
@@ -113,6 +113,14 @@ class Defect:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
+
+
+class Defect(Finding):
+    """What cannot be used and is left out."""
+
+
+class Remark(Finding):
+    """What is used, but is read in another way than it is written: a number given as text, a name in other case."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,7 @@ class Dataset:
         segment_classes: of the images' segments; None where they have none.
         frequencies: id of each category → r, c or f, rare to frequent (LVIS); empty where the data does not say.
         is_lvis: its annotations cover only some classes in each image, and LVIS's rule measures it.
+        remarks: what was read in another way than it is written.
     """
 
     records: tuple[ImageRecord, ...]
@@ -138,6 +147,7 @@ class Dataset:
     segment_classes: SegmentClasses | None = None
     frequencies: Mapping[int, str] = field(default_factory=dict)
     is_lvis: bool = False
+    remarks: tuple[Remark, ...] = ()
 
     def to_coco(self) -> dict[str, Any]:
         """The usable part as a COCO dataset (LVIS's keys included): `images`, `annotations` (as read), `categories`."""
@@ -177,6 +187,12 @@ class Dataset:
         told = (f"  {defect.kind}: {defect}" for defect in self.defects)
         return [f"left out of {self.source}: {self._defect_counts()}", *told]
 
+    def remark_lines(self) -> list[str]:
+        """One line for each kind of remark: how many there are, and the first."""
+        if not self.remarks:
+            return []
+        return [f"read in {self.source}:", *finding_lines(self.remarks, most_per_kind=1)]
+
     def refuse_defects(self) -> None:
         """Go on only if nothing had to be left out.
 
@@ -213,6 +229,20 @@ class Dataset:
         return f"{total} ({kinds})"
 
 
-def count_kinds(defects: Sequence[Defect]) -> dict[str, int]:
-    """How many defects there are of each kind, the commonest kind first."""
-    return dict(Counter(defect.kind for defect in defects).most_common())
+def count_kinds(findings: Sequence[Finding]) -> dict[str, int]:
+    """How many findings there are of each kind, the commonest kind first."""
+    return dict(Counter(finding.kind for finding in findings).most_common())
+
+
+def finding_lines(findings: Sequence[Finding], most_per_kind: int | None) -> list[str]:
+    """The findings as plain text, kind by kind, the commonest kind first.
+
+    Args:
+        findings: defects or remarks.
+        most_per_kind: how many of a kind get a line of their own; the rest is a number. None: all.
+    """
+    lines = []
+    for kind, count in count_kinds(findings).items():
+        shown = [f"  {kind}: {finding}" for finding in findings if finding.kind == kind][:most_per_kind]
+        lines += shown if len(shown) == count else [*shown, f"  {kind}: and {count - len(shown)} more"]
+    return lines

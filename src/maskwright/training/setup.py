@@ -125,7 +125,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     initial = None if is_resumed else read_initial_weights(recipe, world)
     model = build_model(recipe)
     weights = _random_start(recipe) if initial is None else initial.put_into(model)
-    start = None if is_resumed else {**measured, **weights, **_left_out(train_set, validation)}
+    start = None if is_resumed else {**measured, **weights, **_findings(train_set, validation)}
     folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume))
     if _has_small_parts(recipe.train):
         freeze_batch_norms(model)
@@ -176,11 +176,14 @@ def _random_start(recipe: Recipe) -> dict[str, Any]:
     return {"initial_weights": None, "frozen_stages": num_stages} if num_stages else {}
 
 
-def _left_out(train_set: Dataset, validation: Validation | None) -> dict[str, Any]:
-    """What the log says of the data: nothing, unless `skip_bad` left something out."""
+def _findings(train_set: Dataset, validation: Validation | None) -> dict[str, Any]:
+    """What the log says of the data: what was read in another way than it is written, what `skip_bad` left out."""
     datasets = [train_set] if validation is None else [train_set, validation.dataset]
-    lines = [line for dataset in datasets for line in dataset.skipped_lines()]
-    return {"left_out": lines} if lines else {}
+    findings = {
+        "remarks": [line for dataset in datasets for line in dataset.remark_lines()],
+        "left_out": [line for dataset in datasets for line in dataset.skipped_lines()],
+    }
+    return {name: lines for name, lines in findings.items() if lines}
 
 
 def _check_share(recipe: Recipe, world: World) -> None:

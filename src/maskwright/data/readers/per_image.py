@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from maskwright.data.checks import Problem, box_around, box_problem, mask_problem
-from maskwright.data.record import Dataset, Defect, ImageRecord
+from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
 from maskwright.images.decode import stored_size
@@ -47,8 +47,11 @@ class Flaw:
     spoils_image: bool = False
 
 
-# image file, its (height, width) → its objects and flaws, in the order of the file
-ReadObjects = Callable[[Path, tuple[int, int]], Iterable[FoundObject | Flaw]]
+# what the files of an image say: its objects, what cannot be used, and what is read in another way than it is written
+# (a remark, whose image_id is filled in later)
+Thing = FoundObject | Flaw | Remark
+# image file, its (height, width) → its things, in the order of the file
+ReadObjects = Callable[[Path, tuple[int, int]], Iterable[Thing]]
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -116,6 +119,7 @@ def read_per_image(
     needs_masks: bool,
     usual: Categories | None = None,
     defects: Iterable[Defect] = (),
+    remarks: Iterable[Remark] = (),
     pictures: Callable[[Path], SegmentPicture | None] = lambda path: None,
     segment_classes: SegmentClasses | None = None,
 ) -> Dataset:
@@ -130,6 +134,7 @@ def read_per_image(
         needs_masks: an object without a mask is a defect.
         usual: without `categories`, the classes as long as no others occur.
         defects: found before.
+        remarks: made before.
         pictures: where the segments of an image lie, where it has any.
         segment_classes: what these segments are.
     """
@@ -141,12 +146,15 @@ def read_per_image(
             usual if usual is not None and names.issubset(usual) else Categories.of(sorted(names) or ["object"])
         )
     ids = dict(zip(categories.names, categories.ids, strict=True))
-    records, all_defects = [], list(defects)
+    records, all_defects, all_remarks = [], list(defects), list(remarks)
     next_id = 1
     for image_id, (path, (size, things)) in enumerate(zip(images, found, strict=True), start=1):
         annotations: list[Mapping[str, Any]] = []
         is_usable = size is not None
         for thing in things:
+            if isinstance(thing, Remark):
+                all_remarks.append(replace(thing, image_id=image_id))
+                continue
             flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, ids, needs_masks)
             if flaw is not None:
                 all_defects.append(Defect(flaw.problem.kind, flaw.where, flaw.problem.message, image_id))
@@ -156,10 +164,17 @@ def read_per_image(
                 next_id += 1
         if size is not None and is_usable:
             records.append(ImageRecord(image_id, path, size, tuple(annotations), segments=pictures(path)))
-    return Dataset(tuple(records), categories, source, tuple(all_defects), segment_classes=segment_classes)
+    return Dataset(
+        tuple(records),
+        categories,
+        source,
+        tuple(all_defects),
+        segment_classes=segment_classes,
+        remarks=tuple(all_remarks),
+    )
 
 
-def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] | None, Sequence[FoundObject | Flaw]]:
+def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] | None, Sequence[Thing]]:
     """(height, width), None where the file cannot be opened, and what was found."""
     if not path.is_file():
         return None, [_spoiling(path, "missing-image", f"there is no such file in {path.parent}")]
