@@ -13,10 +13,14 @@ from tiny_runs import Arguments
 from torch import Tensor
 
 import maskwright as mw
+from maskwright.checkpoints.class_rows import match_names
 from maskwright.checkpoints.native import read_native
+from maskwright.checkpoints.writing import write_foreign
+from maskwright.cli.row_lines import row_lines
 from maskwright.cli.train import line_printer
 from maskwright.config import load_recipe
 from maskwright.errors import CheckpointError, ConfigError
+from maskwright.models.build import build_model
 from maskwright.training.distributed import World
 from maskwright.training.setup import Run, prepare_run
 
@@ -144,33 +148,65 @@ def test_a_backbone_that_fits_in_part_is_refused(training: Training, classifier:
     assert "missing, first backbone.stages.0.2.conv1.conv.weight" in message
 
 
-def test_of_a_model_for_other_classes_all_but_the_class_layers_is_taken(
+def test_an_added_class_keeps_all_of_the_old_ones_and_starts_at_random(
     training: Training, trained: Path, tmp_path: Path
 ) -> None:
-    changes = {"categories": ["brick", "egg", "hen"], START: str(trained)}
-    run = prepared(training(tmp_path / "run", changes))
-    of_classes = ["box_head.class_logits", "box_head.deltas", "mask_head.logits"]
-    wanted, started = read_native(trained).weights, run.state.model.state_dict()
-    assert run.start is not None
-    assert (run.start["taken"], run.start["random"]) == ("part of the model", of_classes)
-    taken = [
-        name
-        for name, value in wanted.items()
-        if value.is_floating_point() and not name.startswith(tuple(of_classes))  # not the counters of batch norms
-    ]
-    assert all(torch.equal(started[name], wanted[name]) for name in taken)
-    assert run.start["tensors"] == len(taken)
-    assert run.start["skipped"]["mask_head.logits.bias"] == "it is (2,), the model has (3,)"
-
-
-def test_the_layers_left_at_random_are_those_of_a_fresh_start(
-    training: Training, trained: Path, tmp_path: Path
-) -> None:
-    changes = {"categories": ["brick", "egg", "hen"]}
+    changes = {"categories": ["hen", "brick", "egg"]}
     fresh = prepared(training(tmp_path / "fresh", changes)).state.model.state_dict()
-    started = prepared(training(tmp_path / "run", {**changes, START: str(trained)})).state.model.state_dict()
-    for name in ("box_head.class_logits.weight", "mask_head.logits.weight"):
-        assert torch.equal(started[name], fresh[name])
+    run = prepared(training(tmp_path / "run", {**changes, START: str(trained)}))
+    wanted, started = read_native(trained).weights, run.state.model.state_dict()
+    for name in ("box_head.class_logits.weight", "mask_head.logits.bias"):
+        assert torch.equal(started[name][1:], wanted[name]) and torch.equal(started[name][0], fresh[name][0])
+    of_classes = ("box_head.class_logits", "box_head.deltas", "mask_head.logits")
+    others = [name for name in wanted if not name.startswith(of_classes)]
+    assert all(torch.equal(started[name], wanted[name]) for name in others)
+    assert run.start is not None
+    assert (run.start["taken"], run.start["skipped"], run.start["random"]) == ("part of the model", {}, [])
+    rows = run.start["class_rows"]
+    assert (rows["kept"], rows["moved"], rows["fresh"]) == ((), {"brick": (0, 1), "egg": (1, 2)}, ("hen",))
+
+
+def test_the_same_classes_in_another_order_keep_their_rows(training: Training, trained: Path, tmp_path: Path) -> None:
+    run = prepared(training(tmp_path / "run", {"categories": ["egg", "brick"], START: str(trained)}))
+    wanted, started = read_native(trained).weights, run.state.model.state_dict()
+    name = "box_head.class_logits.weight"
+    assert torch.equal(started[name], wanted[name][[1, 0, 2]])
+    assert run.start is not None and run.start["taken"] == "model"
+
+
+def test_rows_in_the_order_of_the_file_are_to_be_had_by_name(training: Training, trained: Path, tmp_path: Path) -> None:
+    changes = {"data.train.rename": {"brick": "hen", "egg": "cow"}, "train.class_rows": "position"}
+    run = prepared(training(tmp_path / "run", {**changes, START: str(trained)}))
+    wanted = read_native(trained).weights
+    assert all(torch.equal(value, wanted[name]) for name, value in run.state.model.state_dict().items())
+
+
+def test_foreign_files_have_the_classes_of_the_recipe_that_they_are_recognised_as(
+    training: Training, tiny: Path, tmp_path: Path
+) -> None:
+    coco = build_model(load_recipe(str(tiny), {"categories": "coco_with_holes", "train.seed": 5})).state_dict()
+    write_foreign(tmp_path / "coco.pth", coco, "torchvision")
+    classes = {"categories": ["dog", "person", "newthing"], "data.train.rename": {"brick": "dog", "egg": "newthing"}}
+    fresh = prepared(training(tmp_path / "fresh", classes)).state.model.state_dict()
+    run = prepared(training(tmp_path / "run", {**classes, START: str(tmp_path / "coco.pth")}))
+    started = run.state.model.state_dict()
+    name = "mask_head.logits.weight"
+    assert torch.equal(started[name][:2], coco[name][[17, 0]]) and torch.equal(started[name][2], fresh[name][2])
+    assert run.start is not None
+    said = list(row_lines("class", json.loads(json.dumps(run.start["class_rows"]))))
+    assert said[:2] == [
+        "  class rows moved: dog (17 → 0), person (0 → 1)",
+        "  class rows that start at random: newthing",
+    ]
+    assert said[2].startswith("  class rows of the checkpoint without use: bicycle, car,") and "N/A × 10" in said[2]
+
+
+def test_names_that_differ_in_case_or_spacing_are_reported_and_start_at_random() -> None:
+    rows = vars(match_names(["traffic light", "dog"], ["Traffic_Light", "dog"]))
+    said = list(row_lines("class", rows))
+    assert said[1] == "  class rows that start at random: Traffic_Light"
+    assert "'Traffic_Light' starts at random although the checkpoint has 'traffic light'" in said[3]
+    assert "data.train.rename={'Traffic_Light': 'traffic light'}" in said[3]
 
 
 def test_a_model_with_another_backbone_is_refused(training: Training, trained: Path, tmp_path: Path) -> None:

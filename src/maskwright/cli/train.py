@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskwright.cli.options import DeviceOption, OverridesArgument, read_overrides
+from maskwright.cli.row_lines import row_lines
 from maskwright.cli.terminal import keeping, print_metrics, print_table, say
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def _start_lines(numbers: Mapping[str, Any]) -> Iterator[str]:
         yield f"  not taken: {', '.join(names)} ({reason})"
     if "random" in numbers:
         yield f"  start at random: {', '.join(numbers['random']) or 'none'}"
+    for kind in ("class", "stuff", "keypoint"):
+        yield from row_lines(kind, numbers.get(f"{kind}_rows"))
 
 
 def _measured_line(measured: Mapping[str, Any]) -> str:

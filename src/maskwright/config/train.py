@@ -19,6 +19,11 @@ class TrainConfig(StrictModel):
         description="what training starts from, a whole model or a backbone: a weights name of the recipe, a file, an "
         "https address or hf://owner/repo/file; none: random",
     )
+    class_rows: Literal["name", "position"] = Field(
+        "name",
+        description="rows of the initial weights' predictors go to the recipe's classes of the same names, and other "
+        "classes start at random; or in the order of the checkpoint, whatever its names",
+    )
     iterations: int = Field(90_000, gt=0, description="optimiser steps")
     batch_size: int = Field(16, gt=0, description="images per step, over all processes and accumulated parts")
     accumulate: int = Field(1, gt=0, description="parts a batch is computed in, one after the other, to save memory")

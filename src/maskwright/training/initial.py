@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from maskwright.checkpoints.class_rows import MatchedRows, for_log, match_rows
 from maskwright.checkpoints.fitting import compare_weights, inflate_stem, put_backbone, put_weights
 from maskwright.checkpoints.reading import ForeignWeights, read_weights
 from maskwright.checkpoints.simple import transfer
 from maskwright.config.run import Recipe
-from maskwright.errors import CheckpointError
-from maskwright.predict.loading import locate_weights
+from maskwright.errors import CheckpointError, ConfigError
+from maskwright.predict.loading import locate_weights, recipe_of
 from maskwright.training.distributed import World
+
+_PART = "part of the model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,39 +29,57 @@ class InitialWeights:
         found: its weights under our names.
         channels: of the images that will be trained on.
         is_bgr: the recipe's order of three channels is blue, green, red.
+        recipe: whose classes get the rows of their names; None takes the rows in the order of the file.
     """
 
     path: Path
     found: ForeignWeights
     channels: int = 3
     is_bgr: bool = False
+    recipe: Recipe | None = None
 
     def put_into(self, model: nn.Module) -> dict[str, Any]:
         """Load a backbone into the model's, a whole model into all of it, or into all but what has another shape.
 
-        So the heads of a model that was trained on other classes stay random, and the rest is taken. Images with
-        another number of channels make no difference: the first convolution is inflated.
+        Rows of a predictor go to the classes of their names; those of classes that the file has not stay random. Images
+        with another number of channels make no difference: the first convolution is inflated.
 
         Returns:
             What was taken, for the log: `initial_weights` (the file), `taken` (backbone, model, or part of the model),
-            `tensors` (how many), `stem` (where it was inflated), and of a part `skipped` (name of a weight → why not)
-            and `random` (names of layers).
+            `tensors` (how many), `stem` (where it was inflated), `class_rows`, `stuff_rows` and `keypoint_rows` (see
+            `RowMatch`), and of a part `skipped` (name of a weight → why not) and `random` (names of layers).
 
         Raises:
-            CheckpointError: not even the backbone fits.
+            CheckpointError: not even the backbone fits, or its classes are not known.
         """
         source = f"train.initial_weights: checkpoint {self.path}"
         weights, stem = inflate_stem(self.found.weights, model, self.channels, self.is_bgr)
         told = {} if stem is None else {"stem": stem}
-        return self._put(weights, model, source) | told
-
-    def _put(self, weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Any]:
         if self.found.is_backbone:
             put_backbone(weights, model, source)
-            return self._told("backbone", len(weights))
+            return self._told("backbone", len(weights)) | told
+        rows = self._match_rows(weights, model, source)
+        return self._put(rows, model, source) | told | for_log(rows.matches)
+
+    def _match_rows(self, weights: dict[str, Tensor], model: nn.Module, source: str) -> MatchedRows:
+        if self.recipe is None:
+            return MatchedRows(weights, {}, {})
+        try:
+            theirs = recipe_of(self.found, str(self.path), {})
+        except ConfigError as error:
+            raise CheckpointError(
+                f"{source} does not say which classes it knows ({error}); set train.class_rows=position if they are "
+                "those of the recipe, in the same order"
+            ) from error
+        return match_rows(weights, model, theirs, self.recipe)
+
+    def _put(self, rows: MatchedRows, model: nn.Module, source: str) -> dict[str, Any]:
+        weights = rows.weights
+        has_fresh = any(match.fresh for match in rows.matches.values())
         if compare_weights(weights, model).is_exact:
             put_weights(weights, model, source)
-            return self._told("model", len(weights))
+            whole = self._told("model", len(weights))
+            return whole | {"taken": _PART, "skipped": {}, "random": []} if has_fresh else whole
         report = transfer(weights, model)
         missing = [name for name in report.untouched if name.startswith("backbone.")]
         if missing:
@@ -68,7 +88,8 @@ class InitialWeights:
                 f"{missing[0]}; `maskwright inspect {self.path}` shows what it has"
             )
         random = sorted({name.rpartition(".")[0] for name in report.untouched})
-        return self._told("part of the model", len(report.taken)) | {"skipped": report.skipped, "random": random}
+        skipped = {**report.skipped, **rows.dropped}
+        return self._told(_PART, len(report.taken)) | {"skipped": skipped, "random": random}
 
     def _told(self, part: str, num_tensors: int) -> dict[str, Any]:
         return {"initial_weights": str(self.path), "taken": part, "tensors": num_tensors}
@@ -85,4 +106,5 @@ def read_initial_weights(recipe: Recipe, world: World) -> InitialWeights | None:
         return None
     path = world.in_main(lambda: locate_weights(recipe, source))
     pixels = recipe.pixels
-    return InitialWeights(path, read_weights(path), pixels.channels, pixels.channel_order == "bgr")
+    named = recipe if recipe.train.class_rows == "name" else None
+    return InitialWeights(path, read_weights(path), pixels.channels, pixels.channel_order == "bgr", named)

@@ -1,0 +1,197 @@
+"""The rows that predictors have for each class, moved by the class's name from a checkpoint's order to a recipe's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from maskwright.config.categories import UNUSED
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.run import Recipe
+from maskwright.config.yolact import YolactRecipe
+
+Kind = Literal["class", "stuff", "keypoint"]
+
+_BACKGROUND, _THINGS = "\0background", "\0things"  # outputs without a name of their own
+_CLASS_LOGITS = re.compile(r"(box_head|cascade\.\d+)\.class_logits")
+_KEYPOINT_MAPS = "keypoint_head.upsample"
+
+
+class _Layout(NamedTuple):
+    """What the outputs of a layer stand for: `labels` in their order, each with equally many rows, `repeats` times."""
+
+    kind: Kind
+    labels: tuple[str, ...]
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class RowMatch:
+    """Where the rows of a recipe's classes come from.
+
+    Attributes:
+        kept: names with the same index in the checkpoint and in the recipe.
+        moved: name → (index in the checkpoint, index in the recipe).
+        fresh: names that the checkpoint has not; their rows stay random.
+        unused: names of the checkpoint that the recipe has not.
+        near: fresh name → the checkpoint's name that differs from it in case or spacing alone.
+    """
+
+    kept: tuple[str, ...]
+    moved: dict[str, tuple[int, int]]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+    near: dict[str, str]
+
+
+class MatchedRows(NamedTuple):
+    """A checkpoint's weights with the rows of a recipe's classes, and how these were matched.
+
+    Attributes:
+        weights: name → tensor.
+        matches: kind of rows → how they were matched, of the kinds that the weights have.
+        dropped: name of a weight whose rows cannot be told apart → why; it is not in `weights`.
+    """
+
+    weights: dict[str, Tensor]
+    matches: dict[Kind, RowMatch]
+    dropped: dict[str, str]
+
+
+def match_names(old: Sequence[str], new: Sequence[str]) -> RowMatch:
+    """Match a recipe's names with a checkpoint's.
+
+    A name that either list has more than once, and the N/A of holes, match at the same index alone.
+
+    >>> match = match_names(["person", "dog", "cat"], ["person", "cat", "Dog"])
+    >>> match.kept, match.moved, match.fresh, match.unused, match.near
+    (('person',), {'cat': (2, 1)}, ('Dog',), ('dog',), {'Dog': 'dog'})
+    """
+    sources = _sources(old, new)
+    moved = {new[to]: (of, to) for to, of in sources.items() if of != to}
+    fresh = tuple(name for index, name in enumerate(new) if index not in sources)
+    used = set(sources.values())
+    unused = tuple(name for index, name in enumerate(old) if index not in used)
+    spellings = {_plain(name): name for name in unused}
+    near = {name: spellings[_plain(name)] for name in fresh if name != UNUSED and _plain(name) in spellings}
+    return RowMatch(tuple(new[to] for to, of in sources.items() if of == to), moved, fresh, unused, near)
+
+
+def match_rows(weights: Mapping[str, Tensor], model: nn.Module, old: Recipe, new: Recipe) -> MatchedRows:
+    """Give every row of a predictor to the class that it was trained for, wherever the recipe has that class.
+
+    Background, and the output of a panoptic model that stands for all things, count as classes of that name.
+
+    Args:
+        weights: of the checkpoint, under our names; they are not changed.
+        model: of the recipe; the rows of classes that the checkpoint has not are as here.
+        old: recipe of the checkpoint.
+        new: recipe of the model.
+    """
+    own, moved, dropped = model.state_dict(), dict(weights), dict[str, str]()
+    matches: dict[Kind, RowMatch] = {}
+    for name, value in weights.items():
+        layer, _, parameter = name.rpartition(".")
+        before, after = _layout(old, layer), _layout(new, layer)
+        if name not in own or before is None or after is None or before.kind != after.kind:
+            continue
+        match = match_names(before.labels, after.labels)
+        matches[after.kind] = _without_outputs_that_have_no_name(match)
+        if before == after:
+            continue
+        axis = 1 if layer == _KEYPOINT_MAPS and parameter == "weight" else 0
+        rows = _moved(value, own[name], before, after, axis)
+        if rows is not None:
+            moved[name] = rows
+        elif value.shape == own[name].shape:  # it would be taken as it stands
+            dropped[name] = "its rows are not those of the classes that the checkpoint names"
+            del moved[name]
+    return MatchedRows(moved, matches, dropped)
+
+
+def _sources(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
+    """Index in the new list → index in the old one, of all that match."""
+    unique = {name: index for index, name in enumerate(old) if name != UNUSED and old.count(name) == 1}
+    sources = {}
+    for index, name in enumerate(new):
+        if index < len(old) and old[index] == name:
+            sources[index] = index
+        elif name in unique and new.count(name) == 1:
+            sources[index] = unique[name]
+    return sources
+
+
+def _moved(value: Tensor, own: Tensor, before: _Layout, after: _Layout, axis: int) -> Tensor | None:
+    """The model's own tensor with the rows of common labels from the checkpoint; None where the shapes forbid it."""
+    if value.ndim != own.ndim or before.repeats != after.repeats:
+        return None
+    theirs, ours = _by_label(value, before, axis), _by_label(own, after, axis)
+    if theirs is None or ours is None or theirs.shape[2:] != ours.shape[2:]:
+        return None
+    sources = _sources(before.labels, after.labels)
+    places = torch.tensor(list(sources), dtype=torch.int64, device=own.device)
+    chosen = torch.tensor(list(sources.values()), dtype=torch.int64)
+    taken = theirs[:, chosen].to(ours)
+    rows = ours.index_copy(1, places, taken).flatten(0, 2)
+    return rows.movedim(0, axis).contiguous()
+
+
+def _by_label(tensor: Tensor, layout: _Layout, axis: int) -> Tensor | None:
+    """(repeats, labels, rows of a label, …); None where there are not as many rows as that."""
+    rows = tensor.movedim(axis, 0) if tensor.ndim > axis else tensor
+    if rows.ndim == 0 or len(rows) == 0 or len(rows) % (layout.repeats * len(layout.labels)):
+        return None
+    groups: Tensor = rows.unflatten(0, (layout.repeats, len(layout.labels), -1))
+    return groups
+
+
+def _layout(recipe: Recipe, layer: str) -> _Layout | None:
+    """What a layer's outputs stand for; None where they are of no classes, or of all at once."""
+    classes = tuple(category.name for category in recipe.categories)
+    if isinstance(recipe, YolactRecipe):
+        return _layout_in_yolact(recipe, layer, classes)
+    return _layout_in_mask_rcnn(recipe, layer, classes) if isinstance(recipe, MaskRcnnRecipe) else None
+
+
+def _layout_in_yolact(recipe: YolactRecipe, layer: str, classes: tuple[str, ...]) -> _Layout | None:
+    if layer == "head.class_logits":
+        return _Layout("class", (*classes, _BACKGROUND), len(recipe.anchors.sizes_px[0]) * len(recipe.anchors.ratios))
+    if layer in ("semantic_head.logits", f"rescoring.convs.{len(recipe.rescoring.channels)}"):
+        return _Layout("class", classes)
+    return None
+
+
+def _layout_in_mask_rcnn(recipe: MaskRcnnRecipe, layer: str, classes: tuple[str, ...]) -> _Layout | None:
+    if _CLASS_LOGITS.fullmatch(layer):
+        return _Layout("class", (*classes, _BACKGROUND))
+    if layer == "box_head.deltas" and not recipe.box_head.is_class_agnostic:
+        return _Layout("class", classes)
+    if layer == "mask_head.logits" and not recipe.mask_head.is_class_agnostic:
+        return _Layout("class", (*classes, _BACKGROUND) if recipe.mask_head.is_softmax else classes)
+    if layer == "semantic_head.logits":
+        stuff = tuple(category.name for category in recipe.semantic_head.categories)
+        return _Layout("stuff", (_THINGS, *stuff) if recipe.semantic_head.has_things else stuff)
+    return _Layout("keypoint", recipe.keypoint_head.names) if layer == _KEYPOINT_MAPS else None
+
+
+def _without_outputs_that_have_no_name(match: RowMatch) -> RowMatch:
+    def named(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in (_BACKGROUND, _THINGS))
+
+    moved = {name: indices for name, indices in match.moved.items() if name not in (_BACKGROUND, _THINGS)}
+    return RowMatch(named(match.kept), moved, named(match.fresh), named(match.unused), match.near)
+
+
+def _plain(name: str) -> str:
+    """A name without what people spell differently."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
+def for_log(matches: Mapping[Kind, RowMatch]) -> dict[str, Any]:
+    """`class_rows`, `stuff_rows` and `keypoint_rows`, each a table of the attributes of its `RowMatch`."""
+    return {f"{kind}_rows": vars(match) for kind, match in matches.items()}
