@@ -11,6 +11,7 @@ from PIL import Image
 
 from maskwright.data.checks import Problem
 from maskwright.data.readers.annotated import find_annotated, read_names
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
@@ -34,7 +35,7 @@ def save_images(folder: Path, *names: str) -> list[Path]:
 
 
 def read(images: list[Path], *things: FoundObject | Flaw, **options: object) -> Dataset:
-    chosen = {"categories": None, "needs_masks": True, **options}
+    chosen = {"categories": None, "options": ReadOptions(), **options}
     return read_per_image(images, lambda path, size: things, "somewhere", **chosen)  # type: ignore[arg-type]  # tests mix
 
 
@@ -147,7 +148,7 @@ def test_an_image_whose_file_is_missing_broken_or_spoilt_keeps_its_number(tmp_pa
     images = save_images(tmp_path, "a.png", "b.png", "c.png", "d.png", "e.png")
     images[0].unlink()
     images[1].write_bytes(b"no image")
-    dataset = read_per_image(images, objects, "somewhere", categories=None, needs_masks=True)
+    dataset = read_per_image(images, objects, "somewhere", categories=None, options=ReadOptions())
     assert [record.id for record in dataset.records] == [5]
     assert [(defect.kind, defect.image_id) for defect in dataset.defects] == [
         ("missing-image", 1),

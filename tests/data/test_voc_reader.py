@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from maskwright.data.readers import read_dataset, read_with_defects
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.readers.voc import PASCAL
 from maskwright.data.record import Dataset
 from maskwright.errors import DataError
@@ -68,7 +69,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def read(root: Path, annotations: str = "Annotations", *, needs_masks: bool = True) -> Dataset:
-    return read_with_defects(root / "JPEGImages", root / annotations, "voc", needs_masks=needs_masks)
+    return read_with_defects(root / "JPEGImages", root / annotations, "voc", ReadOptions(needs_masks=needs_masks))
 
 
 def defects_of(root: Path, annotations: str = "Annotations", *, needs_masks: bool = True) -> list[tuple[str, str]]:

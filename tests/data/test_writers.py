@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from maskwright.data.readers import READERS, read_dataset
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, FederatedLabels, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.data.writers import WRITERS, write_dataset
@@ -184,7 +185,7 @@ def test_objects_with_a_box_alone_keep_it(tmp_path, kind):
     one = {"category_id": 7, "bbox": [10.0, 20.0, 30.5, 12.25], "iscrowd": 0}
     boxes = Dataset((ImageRecord(1, boxes.records[0].path, SIZE, (one,)),), CATEGORIES, "boxes", ())
     made = write_dataset(boxes, tmp_path / "out", kind)
-    back = read_dataset(made.images, made.annotations, kind, needs_masks=False)
+    back = read_dataset(made.images, made.annotations, kind, options=ReadOptions(needs_masks=False))
     assert back.records[0].annotations[0]["bbox"] == pytest.approx(one["bbox"], abs=1e-3)
     assert not any("mask" in line for line in made.losses.lines())
 

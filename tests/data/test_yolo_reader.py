@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.readers.yolo import read_yolo
 from maskwright.errors import DataError
 
@@ -25,7 +26,7 @@ def root(tmp_path):
 
 def read(root, *lines, needs_masks=True):
     (root / "labels" / "train" / "a.txt").write_text("\n".join(lines))
-    return read_yolo(root / "images" / "train", root / "labels" / "train", needs_masks)
+    return read_yolo(root / "images" / "train", root / "labels" / "train", ReadOptions(needs_masks=needs_masks))
 
 
 def test_an_outline_is_a_mask_in_pixels(root):

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from maskwright.data.readers import read_dataset
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset
 from maskwright.evaluation import Metrics, evaluate_results
 from maskwright.report import write_report
@@ -83,7 +84,7 @@ def make_case(
         categories = [{**category, "keypoints": ["nose", "tail"]} for category in categories]
     path = folder / "annotations.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    return Case(read_dataset(folder / "images", path, needs_masks=has_masks), results)
+    return Case(read_dataset(folder / "images", path, options=ReadOptions(needs_masks=has_masks)), results)
 
 
 def shape(left: int, top: int, side: int, has_masks: bool, has_keypoints: bool, kind: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tiny_runs import Arguments
 
 import maskwright as mw
 from maskwright.data.readers import read_dataset
+from maskwright.data.readers.options import ReadOptions
 from maskwright.errors import DataError
 
 Training = Callable[..., Arguments]
@@ -49,5 +50,5 @@ def test_an_object_has_a_box_at_least(dataset: Path, boxes_only: Path) -> None:
     document = json.loads(boxes_only.read_text())
     del document["annotations"][0]["bbox"]
     boxes_only.write_text(json.dumps(document))
-    found = read_dataset(dataset / "images", boxes_only, needs_masks=False)
+    found = read_dataset(dataset / "images", boxes_only, options=ReadOptions(needs_masks=False))
     assert [defect.kind for defect in found.defects] == ["bad-box"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, FormatOption, ImagesHelp
+from maskwright.cli.options import AnnotationsHelp, ExifOption, FormatOption, ImagesHelp
 from maskwright.cli.terminal import keeping, progress, say
 
 
@@ -18,6 +18,7 @@ def check(
     pixels: Annotated[
         bool, typer.Option(" /--no-pixels", help="Do not open the image files; quick, but finds less.")
     ] = True,
+    exif: ExifOption = None,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -27,10 +28,16 @@ def check(
     ANNOTATIONS is one file, as COCO and LVIS have it, or the folder with a file for every image.
     """
     from maskwright.data.doctor import check_dataset
+    from maskwright.data.readers.options import ReadOptions
 
     with keeping(lambda: "nothing is changed"), progress("images") as advance:
         report = check_dataset(
-            images, annotations, format, pixels, lambda _, total: advance(1, total), needs_masks=not boxes_only
+            images,
+            annotations,
+            format,
+            pixels,
+            lambda _, total: advance(1, total),
+            ReadOptions(needs_masks=not boxes_only, exif=exif),
         )
     for line in report.lines():
         say(line)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, FormatOption, ImagesHelp
+from maskwright.cli.options import AnnotationsHelp, ExifOption, FormatOption, ImagesHelp
 from maskwright.cli.terminal import keeping, progress, say, warn
 
 
@@ -31,6 +31,7 @@ def convert_dataset(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out what is wrong with the dataset, and list it.")
     ] = False,
+    exif: ExifOption = None,
     boxes_only: Annotated[bool, typer.Option("--boxes-only", help="Objects need no masks.")] = False,
 ) -> None:
     """Write a dataset in another format; masks keep their holes and parts.
@@ -39,9 +40,10 @@ def convert_dataset(
     end, or not at all.
     """
     from maskwright.data.readers import read_dataset
+    from maskwright.data.readers.options import ReadOptions
     from maskwright.data.writers import write_dataset
 
-    dataset = read_dataset(images, annotations, format, needs_masks=not boxes_only)
+    dataset = read_dataset(images, annotations, format, ReadOptions(needs_masks=not boxes_only, exif=exif))
     if not skip_bad:
         dataset.refuse_defects()
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):

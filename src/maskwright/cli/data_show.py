@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, FormatOption, ImagesHelp
+from maskwright.cli.options import AnnotationsHelp, ExifOption, FormatOption, ImagesHelp
 from maskwright.cli.terminal import keeping, say, warn
 
 
@@ -23,6 +23,7 @@ def show(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave the list of what cannot be used out of the page.")
     ] = False,
+    exif: ExifOption = None,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -32,13 +33,14 @@ def show(
     The page needs no network. Defects do not stop it, unless no image is usable.
     """
     from maskwright.data.readers import read_dataset
+    from maskwright.data.readers.options import ReadOptions
     from maskwright.errors import ConfigError
     from maskwright.report import write_sheet
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {output} does not end in .html; a page is written there, so name it so")
     with keeping(lambda: "nothing is written"):
-        dataset = read_dataset(images, annotations, format, needs_masks=not boxes_only)
+        dataset = read_dataset(images, annotations, format, ReadOptions(needs_masks=not boxes_only, exif=exif))
         if dataset.defects:
             warn(f"left out: {dataset.defect_summary()}")
         write_sheet(

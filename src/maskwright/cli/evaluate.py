@@ -13,6 +13,7 @@ from maskwright.cli.options import (
     AnnotationsHelp,
     AugmentedOption,
     DeviceOption,
+    ExifOption,
     FormatOption,
     ImagesHelp,
     MaxDetectionsOption,
@@ -55,6 +56,7 @@ def evaluate(
             "--table", metavar="NAME", help="Measure by a further rule: boundary, cityscapes, voc, yolact; repeatable."
         ),
     ] = None,
+    exif: ExifOption = None,
     tta: AugmentedOption = False,
     tile: TileOption = None,
     overlap: OverlapOption = None,
@@ -71,6 +73,7 @@ def evaluate(
     """
     from maskwright.cli.loading import load_predictor
     from maskwright.data.readers import read_dataset
+    from maskwright.data.readers.options import ReadOptions
     from maskwright.evaluation.expected import expected_table, refuse_missed
     from maskwright.predict.evaluate import evaluate_dataset
     from maskwright.predict.writing import claim_output
@@ -81,7 +84,9 @@ def evaluate(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
     )
     expected = _expected(predictor, annotations, changes)
-    dataset = read_dataset(images, annotations, format, needs_masks="mask" in predictor.recipe.measured)
+    dataset = read_dataset(
+        images, annotations, format, ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif)
+    )
     if not skip_bad:
         dataset.refuse_defects()
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):

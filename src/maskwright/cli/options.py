@@ -63,6 +63,14 @@ FormatOption = Annotated[
         "yolo, labelme, masks or id_maps.",
     ),
 ]
+ExifOption = Annotated[
+    Literal["upright", "stored"] | None,
+    typer.Option(
+        "--exif",
+        help="Labels of photographs that are stored on their side are drawn on the upright or the stored image; by "
+        "default as the image sizes in the annotations say.",
+    ),
+]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]
 
 

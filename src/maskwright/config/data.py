@@ -24,6 +24,8 @@ AnnotationFormat = Literal[
     "id_maps",
 ]
 
+LabelFrame = Literal["upright", "stored"]
+
 
 class DatasetConfig(StrictModel):
     """One split of a dataset: where it is, which of its classes are used and under which names."""
@@ -46,6 +48,12 @@ class DatasetConfig(StrictModel):
     )
     repeats: float = Field(
         1.0, gt=0, description="how often each image is drawn in an epoch of training, on average: 2, 0.5, …"
+    )
+    exif: LabelFrame | None = Field(
+        None,
+        description="whether the labels of photographs that are stored on their side (EXIF orientation) are drawn on "
+        "the upright image or on the stored one; none: as the image sizes in the annotations say, and upright where "
+        "they say nothing. The network sees upright images either way",
     )
     skip_bad: bool = Field(False, description="leave out what cannot be used, instead of refusing the dataset")
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskwright.data.checks import Problem
 from maskwright.data.readers import read_with_defects
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
 from maskwright.errors import DataError
 from maskwright.images.decode import blaming, decode, kind_of_pixels
@@ -108,7 +109,7 @@ def check_dataset(
     format: str = "coco",  # noqa: A002
     reads_pixels: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    needs_masks: bool = True,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Report:
     """Find all defects of a dataset.
 
@@ -118,13 +119,13 @@ def check_dataset(
         format: how the annotations are written, a key of `READERS`.
         reads_pixels: decode every image as training will, which finds broken and mismatched ones but takes its time.
         progress: called with (images done, images in all) after each image.
-        needs_masks: an object without a mask is a defect.
+        options: what the owner of the dataset decides about its reading.
 
     Raises:
         DataError: there is nothing to check: a path is missing, the annotation file as a whole cannot be read, or it
             lists no image.
     """
-    dataset = read_with_defects(images, annotations, format, needs_masks=needs_masks)
+    dataset = read_with_defects(images, annotations, format, options)
     if not dataset.defects:
         dataset.refuse_emptiness()
     looks = list(_look_at_all(dataset.records, progress)) if reads_pixels else []

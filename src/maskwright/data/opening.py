@@ -8,6 +8,7 @@ from dataclasses import replace
 from maskwright.config.data import DatasetConfig
 from maskwright.data.joining import join_datasets
 from maskwright.data.readers import read_dataset
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.readers.panoptic import read_panoptic
 from maskwright.data.record import Dataset
 from maskwright.data.relabelling import relabel
@@ -48,7 +49,9 @@ def open_dataset(config: DatasetConfig, *, needs_masks: bool) -> Dataset:
         ConfigError: `rename` or `only` names a class that the data has not.
         DataError: it cannot be used, or has defects and `skip_bad` is off.
     """
-    dataset = read_dataset(str(config.images), str(config.annotations), config.format, needs_masks=needs_masks)
+    dataset = read_dataset(
+        str(config.images), str(config.annotations), config.format, ReadOptions.of(config, needs_masks=needs_masks)
+    )
     if config.panoptic_annotations is not None and config.panoptic_images is not None:
         dataset = read_panoptic(config.panoptic_annotations, config.panoptic_images).added_to(dataset)
     if not config.skip_bad:

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from maskwright.config.data import LabelFrame
 from maskwright.config.run import Recipe
 from maskwright.config.testing import ExpectedResult
 from maskwright.data.readers import read_dataset
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset
 from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics, evaluate_detections
@@ -44,6 +46,7 @@ def evaluate(
     format: str = "coco",  # noqa: A002 - the word of the contract
     max_detections: int | None = None,
     skip_bad: bool = False,
+    exif: LabelFrame | None = None,
     tables: Sequence[str] = (),
 ) -> Metrics:
     """Metrics of a predictor on annotated images: COCO's, or LVIS's where the annotations cover some classes only.
@@ -55,13 +58,17 @@ def evaluate(
         format: how the annotations are written, a key of `data.readers.READERS`.
         max_detections: per image; by default the recipe's `detect.max_detections`, of a tiled predictor all.
         skip_bad: leave out what cannot be used of the dataset, instead of refusing it.
+        exif: whether the labels of photographs stored on their side are drawn on the upright or the stored image;
+            by default as the image sizes in the annotations say.
         tables: further measures by name, each a group of the result; see `predict.tables`.
 
     Raises:
         ConfigError: there is no such table, or nothing that the model finds is in the dataset.
         DataError: the dataset cannot be used, or shares no category with the model.
     """
-    dataset = read_dataset(images, annotations, format, needs_masks="mask" in predictor.recipe.measured)
+    dataset = read_dataset(
+        images, annotations, format, ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif)
+    )
     if not skip_bad:
         dataset.refuse_defects()
     return evaluate_dataset(predictor, dataset, max_detections, tables=tables).metrics

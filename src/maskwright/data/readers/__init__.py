@@ -22,6 +22,7 @@ from maskwright.data.readers.id_maps import read_id_maps
 from maskwright.data.readers.labelme import read_labelme
 from maskwright.data.readers.lvis import read_lvis
 from maskwright.data.readers.masks import read_masks
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.recognise import other_format
 from maskwright.data.readers.sbd import read_sbd
 from maskwright.data.readers.voc import read_voc
@@ -29,8 +30,8 @@ from maskwright.data.readers.yolo import read_yolo
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 
-# folder, file, whether every object needs a mask → dataset
-READERS: dict[str, Callable[[Path, Path, bool], Dataset]] = {
+# folder, file → dataset
+READERS: dict[str, Callable[[Path, Path, ReadOptions], Dataset]] = {
     "coco": read_coco,
     "coco_panoptic": read_coco_panoptic,
     "lvis": read_lvis,
@@ -49,8 +50,7 @@ def read_dataset(
     images: str | Path,
     annotations: str | Path,
     format: str = "coco",  # noqa: A002
-    *,
-    needs_masks: bool = True,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Dataset:
     """Read and check a dataset without opening its images.
 
@@ -58,7 +58,7 @@ def read_dataset(
         images: folder of the image files.
         annotations: annotation file, or the folder of them; which, each reader says.
         format: how the annotations are written, a key of `READERS`.
-        needs_masks: an object without a mask is a defect; Faster and Keypoint R-CNN need none.
+        options: what the owner of the dataset decides about its reading.
 
     Returns:
         at least one usable image; call `refuse_defects` where nothing may be left out.
@@ -66,7 +66,7 @@ def read_dataset(
     Raises:
         DataError: a path is missing, the format is unknown, the file as a whole cannot be read, or no image is usable.
     """
-    dataset = read_with_defects(images, annotations, format, needs_masks=needs_masks)
+    dataset = read_with_defects(images, annotations, format, options)
     dataset.refuse_emptiness()
     return dataset
 
@@ -75,8 +75,7 @@ def read_with_defects(
     images: str | Path,
     annotations: str | Path,
     format: str = "coco",  # noqa: A002
-    *,
-    needs_masks: bool = True,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Dataset:
     """As `read_dataset`, but a dataset without one usable image is no error, so that its defects can be listed."""
     if format not in READERS:
@@ -84,7 +83,7 @@ def read_with_defects(
     try:
         _refuse_missing(Path(images), Path(annotations))
         with _without_collection():
-            dataset = READERS[format](Path(images), Path(annotations), needs_masks)
+            dataset = READERS[format](Path(images), Path(annotations), options)
     except OSError as error:
         raise DataError(f"{annotations}: {error.filename} cannot be read: {error.strerror}") from None
     except DataError as error:

@@ -19,6 +19,7 @@ import hotcoco.mask
 from maskwright.config.cityscapes_labels import INSTANCES_PER_CLASS, LABELS, STUFF, THINGS, CityscapesLabel
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of, read_id_picture
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import IMAGE_SUFFIXES, Flaw, FoundObject, read_per_image
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
@@ -37,18 +38,18 @@ _LABEL_OF_ID = {label.id: label for label in LABELS}
 _SEGMENTS = {label.id: SegmentLabel(label.id) for label in (*THINGS, *STUFF)}
 
 
-def read_cityscapes(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_cityscapes(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read the pictures of instances, and no image beyond its size.
 
     Args:
         images: folder with the images, for example `leftImg8bit/val` with a folder for each city.
         annotations: folder with the pictures, for example `gtFine/val` (or `gtCoarse/val`).
-        needs_masks: makes no difference, every object has one.
+        options: `needs_masks` makes no difference, every object has one.
 
     Raises:
         DataError: a folder has none of these files.
     """
-    return read_layout(find_files(images, annotations, INSTANCES), _read_instances, needs_masks)
+    return read_layout(find_files(images, annotations, INSTANCES), _read_instances, options)
 
 
 def instance_picture_of(record: ImageRecord) -> Path:
@@ -134,7 +135,7 @@ def find_files(images: Path, annotations: Path, ending: str) -> Layout:
 
 
 def read_layout(
-    layout: Layout, read_file: Callable[[Path, tuple[int, int]], Iterator[FoundObject | Flaw]], needs_masks: bool
+    layout: Layout, read_file: Callable[[Path, tuple[int, int]], Iterator[FoundObject | Flaw]], options: ReadOptions
 ) -> Dataset:
     """The dataset of a layout, given what is in the annotation file of an image of (height, width)."""
 
@@ -146,7 +147,7 @@ def read_layout(
         read_objects,
         str(layout.source),
         categories=CATEGORIES,
-        needs_masks=needs_masks,
+        options=options,
         defects=layout.defects,
         pictures=layout.classes_of,
         segment_classes=SegmentClasses(CATEGORIES, STUFF_CATEGORIES),

@@ -21,6 +21,7 @@ from maskwright.data.checks import Problem, show
 from maskwright.data.id_pictures import objects_of
 from maskwright.data.readers.cityscapes import find_files, found_object, read_layout, size_flaw
 from maskwright.data.readers.coco_document import load_json
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject
 from maskwright.data.record import Dataset
 from maskwright.errors import DataError
@@ -33,18 +34,18 @@ _LABEL_OF_NAME = {label.name: label for label in LABELS}
 _FARTHEST_PX = 1_000_000
 
 
-def read_cityscapes_polygons(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_cityscapes_polygons(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read the files of polygons, and no image beyond its size.
 
     Args:
         images: folder with the images, for example `leftImg8bit/val` with a folder for each city.
         annotations: folder with the files, for example `gtFine/val` (or `gtCoarse/val`).
-        needs_masks: makes no difference, every object has one.
+        options: `needs_masks` makes no difference, every object has one.
 
     Raises:
         DataError: a folder has none of these files.
     """
-    return read_layout(find_files(images, annotations, POLYGONS), _read_polygons, needs_masks)
+    return read_layout(find_files(images, annotations, POLYGONS), _read_polygons, options)
 
 
 class _Painted(NamedTuple):

@@ -21,31 +21,32 @@ from maskwright.data.readers.coco_document import (
     own_file_name,
     read_images,
 )
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord
 
 # none is 0, as in LVIS and in the files of many tools
 _CROWD_FLAGS = (0, 1, None)
 
 
-def read_coco(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_coco(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read a COCO file and check all that can be known without opening the images.
 
     Args:
         images: folder that every `file_name` is relative to.
         annotations: JSON file.
-        needs_masks: an object without `segmentation` is a defect.
+        options: with `needs_masks`, an object without `segmentation` is a defect.
 
     Raises:
         DataError: the file is not JSON, lacks one of its three lists, or its categories are not usable.
     """
-    return dataset_of(load_document(annotations), images, annotations, needs_masks)
+    return dataset_of(load_document(annotations), images, annotations, options)
 
 
 def dataset_of(
     document: Mapping[str, list[Any]],
     images: Path,
     annotations: Path,
-    needs_masks: bool,
+    options: ReadOptions,
     file_names: FileNames = own_file_name,
 ) -> Dataset:
     """The dataset in a document of COCO's kind.
@@ -54,7 +55,7 @@ def dataset_of(
         document: with images, annotations and categories.
         images: folder of the image files.
         annotations: the file that the document came from, for messages.
-        needs_masks: an object without `segmentation` is a defect.
+        options: with `needs_masks`, an object without `segmentation` is a defect.
         file_names: where in that folder the file of an image may be.
 
     Raises:
@@ -64,7 +65,7 @@ def dataset_of(
     names = _keypoint_names(document["categories"])
     defects: list[Defect] = []
     found = read_images(document["images"], images, defects, file_names)
-    check = partial(_shape_problems, keypoint_names=names, needs_masks=needs_masks)
+    check = partial(_shape_problems, keypoint_names=names, needs_masks=options.needs_masks)
     _hand_out_annotations(document["annotations"], found, frozenset(categories.ids), check, defects)
     records = tuple(
         ImageRecord(image_id, image.path, image.size, tuple(image.annotations))

@@ -17,6 +17,7 @@ import hotcoco.mask
 from maskwright.data.checks import Problem, box_around, show
 from maskwright.data.id_pictures import objects_of
 from maskwright.data.readers.coco_document import CocoImage, is_id, load_document, read_images
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.panoptic import ListedSegments, PanopticAnnotations, panoptic_of
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentLabel, SegmentPicture
@@ -28,7 +29,7 @@ from maskwright.structures.rle import Rle
 def read_coco_panoptic(
     images: Path,
     annotations: Path,
-    needs_masks: bool = True,  # noqa: ARG001 - all readers are called alike
+    options: ReadOptions = DEFAULT_OPTIONS,  # noqa: ARG001 - all readers are called alike
 ) -> Dataset:
     """Read a COCO panoptic file and its pictures, but not the images.
 
@@ -36,7 +37,7 @@ def read_coco_panoptic(
         images: folder that every `file_name` in `images` is relative to.
         annotations: JSON file; the folder with its PNG files has the same name without `.json`, and lies beside it or
             beside `images`.
-        needs_masks: makes no difference, every object has one.
+        options: `needs_masks` makes no difference, every object has one.
 
     Raises:
         DataError: the file is not JSON, lacks one of its three lists, or its categories are not usable; or there is no

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of, read_id_picture
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
@@ -33,7 +34,7 @@ _MANY = 1000
 _SESSION = "_seg.npy"
 
 
-def read_id_maps(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_id_maps(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read a picture of numbers for every image: 0 is background, each other value an object of the class `object`.
 
     The picture of `images/a.jpg` is `annotations/a.png`, or `a_masks.png` with any of `SUFFIXES`; it may be a TIFF or
@@ -43,7 +44,7 @@ def read_id_maps(images: Path, annotations: Path, needs_masks: bool = True) -> D
     Args:
         images: folder of the images, which may have folders in it.
         annotations: folder of the pictures, with the same folders in it.
-        needs_masks: makes no difference, every object has one.
+        options: `needs_masks` makes no difference, every object has one.
 
     Raises:
         DataError: `annotations` is a file.
@@ -59,7 +60,7 @@ def read_id_maps(images: Path, annotations: Path, needs_masks: bool = True) -> D
         partial(_objects, {path: maps.get(name, ()) for path, name in found.items()}, annotations),
         str(annotations),
         categories=None,
-        needs_masks=needs_masks,
+        options=options,
         defects=[*defects, *strays],
     )
 

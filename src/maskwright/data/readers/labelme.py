@@ -16,6 +16,7 @@ from typing import Any
 
 from maskwright.data.checks import Problem, show
 from maskwright.data.readers.labelme_shapes import Region, read_shape, union
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, find_images, read_per_image
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
@@ -25,7 +26,7 @@ from maskwright.structures import Categories
 _FLAG_KEYS = ("iscrowd", "difficult")
 
 
-def read_labelme(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_labelme(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read LabelMe files.
 
     The classes are those of a labels.txt, beside the files or one folder above, as long as no others occur; else those
@@ -35,7 +36,7 @@ def read_labelme(images: Path, annotations: Path, needs_masks: bool = True) -> D
         images: folder of the image files, with the folders in it.
         annotations: folder of the JSON files, with the folders in it; often the same. A file belongs to the image that
             its `imagePath` names, or else to the one called like itself.
-        needs_masks: never a matter here, since every shape that is an object covers pixels.
+        options: `needs_masks` makes no difference, every shape that is an object covers pixels.
 
     Raises:
         DataError: `annotations` is not a folder.
@@ -52,7 +53,7 @@ def read_labelme(images: Path, annotations: Path, needs_masks: bool = True) -> D
         str(annotations),
         categories=None,
         usual=_listed_labels(annotations),
-        needs_masks=needs_masks,
+        options=options,
         defects=defects,
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 from maskwright.data.checks import Problem, show
 from maskwright.data.readers.coco import dataset_of
 from maskwright.data.readers.coco_document import is_id, load_document, own_file_name
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, FederatedLabels, ImageRecord
 from maskwright.errors import DataError
 from maskwright.structures import Categories
@@ -27,21 +28,21 @@ NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 _OLD_PREFIX = "COCO_"
 
 
-def read_lvis(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_lvis(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read an LVIS file and check all that can be known without opening the images.
 
     Args:
         images: folder with COCO's images, or with its folders `train2017` and `val2017`: a file is looked for by its
             `file_name`, then by the last two parts and the last part of its `coco_url`.
         annotations: JSON file.
-        needs_masks: an object without `segmentation` is a defect.
+        options: with `needs_masks`, an object without `segmentation` is a defect.
 
     Raises:
         DataError: the file is not JSON, lacks one of its lists, or its categories are not usable; or it is plain COCO.
     """
     document = load_document(annotations)
     _refuse_plain_coco(document["images"], annotations)
-    dataset = dataset_of(document, images, annotations, needs_masks, file_names)
+    dataset = dataset_of(document, images, annotations, options, file_names)
     defects = [*dataset.defects]
     frequencies = _read_frequencies(document["categories"], dataset.categories, defects)
     # where two images have one id, the first has it

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import load_array, open_picture
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
@@ -32,7 +33,7 @@ ONLY_CLASS = "object"
 _JPEG_THRESHOLD = 127
 
 
-def read_masks(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_masks(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read a folder of mask images for every image. An empty folder says that its image has no objects.
 
     The masks of `images/a.jpg` are `annotations/a/*.png`, or `annotations/a/CLASS/*.png`; without folders of classes
@@ -42,7 +43,7 @@ def read_masks(images: Path, annotations: Path, needs_masks: bool = True) -> Dat
     Args:
         images: folder of the images, which may have folders in it.
         annotations: folder of the folders of masks.
-        needs_masks: makes no difference, every object has one.
+        options: `needs_masks` makes no difference, every object has one.
 
     Raises:
         DataError: `annotations` is a file; or both are the same folder, and nothing in it is called `images`.
@@ -55,7 +56,7 @@ def read_masks(images: Path, annotations: Path, needs_masks: bool = True) -> Dat
         partial(_objects, folders, annotations),
         str(annotations),
         categories=None,
-        needs_masks=needs_masks,
+        options=options,
         defects=defects,
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.data.checks import Problem, box_around, box_problem, mask_problem
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
@@ -116,7 +117,7 @@ def read_per_image(
     source: str,
     *,
     categories: Categories | None,
-    needs_masks: bool,
+    options: ReadOptions,
     usual: Categories | None = None,
     defects: Iterable[Defect] = (),
     remarks: Iterable[Remark] = (),
@@ -131,7 +132,7 @@ def read_per_image(
             image.
         source: of the annotations, for messages.
         categories: the classes; None: those that occur, by name.
-        needs_masks: an object without a mask is a defect.
+        options: with `needs_masks`, an object without a mask is a defect.
         usual: without `categories`, the classes as long as no others occur.
         defects: found before.
         remarks: made before.
@@ -155,7 +156,7 @@ def read_per_image(
             if isinstance(thing, Remark):
                 all_remarks.append(replace(thing, image_id=image_id))
                 continue
-            flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, ids, needs_masks)
+            flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, ids, options.needs_masks)
             if flaw is not None:
                 all_defects.append(Defect(flaw.problem.kind, flaw.where, flaw.problem.message, image_id))
                 is_usable = is_usable and not flaw.spoils_image

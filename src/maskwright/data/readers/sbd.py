@@ -15,20 +15,21 @@ import numpy.typing as npt
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of
 from maskwright.data.readers.annotated import AnnotatedImages, find_annotated
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, read_per_image
 from maskwright.data.readers.voc import PASCAL
 from maskwright.data.record import Dataset
 from maskwright.errors import DataError, MissingDependency
 
 
-def read_sbd(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_sbd(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read SBD annotations; boxes are those around the masks.
 
     Args:
         images: folder `img`.
         annotations: folder `inst`, where images without a file are passed over; or a list file, such as `train.txt`,
             for the images that it names. `inst` then lies beside `images`, or up to three folders above the list.
-        needs_masks: makes no difference, every object has one.
+        options: `needs_masks` makes no difference, every object has one.
 
     Raises:
         DataError: the list names nothing, or there is no folder of MATLAB files.
@@ -41,7 +42,7 @@ def read_sbd(images: Path, annotations: Path, needs_masks: bool = True) -> Datas
         partial(_objects, found),
         str(annotations),
         categories=PASCAL,
-        needs_masks=needs_masks,
+        options=options,
         defects=found.defects,
     )
 

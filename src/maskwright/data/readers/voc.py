@@ -15,6 +15,7 @@ from maskwright.config.categories import named_categories
 from maskwright.data.checks import Problem, show
 from maskwright.data.id_pictures import objects_of, read_id_picture
 from maskwright.data.readers.annotated import find_annotated
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, read_per_image
 from maskwright.data.record import Dataset
 from maskwright.data.xml_nodes import XmlNode, load_xml
@@ -31,7 +32,7 @@ VOID = 255
 _FLAGS = ("difficult", "truncated")
 
 
-def read_voc(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_voc(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read Pascal VOC annotations.
 
     Masks come from the folder `SegmentationObject` beside that of the XML files; where `SegmentationClass` is there
@@ -42,7 +43,7 @@ def read_voc(images: Path, annotations: Path, needs_masks: bool = True) -> Datas
         annotations: folder `Annotations`, where images without an XML file are passed over; or a list file, such as
             `ImageSets/Segmentation/val.txt`, for the images that it names. The XML files then lie in `Annotations`
             beside `images`, or up to three folders above the list.
-        needs_masks: an image with objects but without a picture of them is a defect.
+        options: with `needs_masks`, an image with objects but without a picture of them is a defect.
 
     Raises:
         DataError: the list names nothing, or there is no folder of XML files.
@@ -52,10 +53,10 @@ def read_voc(images: Path, annotations: Path, needs_masks: bool = True) -> Datas
     layout = _Layout(found.folder, beside / "SegmentationObject", beside / "SegmentationClass")
     return read_per_image(
         list(found.names),
-        partial(_objects, layout, found.names, needs_masks),
+        partial(_objects, layout, found.names, options.needs_masks),
         str(annotations),
         categories=None,
-        needs_masks=needs_masks,
+        options=options,
         usual=PASCAL,
         defects=found.defects,
     )

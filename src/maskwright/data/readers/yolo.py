@@ -17,6 +17,7 @@ import yaml
 
 from maskwright.data.checks import BORDER_TOLERANCE_PX, Problem, show
 from maskwright.data.readers.annotated import find_with_ending
+from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
@@ -36,14 +37,14 @@ _NAME_FILES = ("data.yaml", "data.yml", "classes.txt", "obj.names")
 _MOST_CLASSES = 10_000
 
 
-def read_yolo(images: Path, annotations: Path, needs_masks: bool = True) -> Dataset:
+def read_yolo(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read YOLO labels and check all that can be known without opening the images' pixels.
 
     Args:
         images: folder of the image files, with the folders in it.
         annotations: folder of the text files, laid out as the images are; or a data.yaml with `names`, and the labels
             are then where `labels` stands for the last `images` in the path of the images.
-        needs_masks: a line with a box is a defect.
+        options: with `needs_masks`, a line with a box is a defect.
 
     Raises:
         DataError: there is no folder of labels, no label file in it, or the names of the classes cannot be read.
@@ -63,10 +64,10 @@ def read_yolo(images: Path, annotations: Path, needs_masks: bool = True) -> Data
         names = _numbers_in([file for file in files.values() if file.is_file()])
     return read_per_image(
         list(files),
-        partial(_read_file, files=files, folder=labels, names=names, needs_masks=needs_masks),
+        partial(_read_file, files=files, folder=labels, names=names, needs_masks=options.needs_masks),
         str(annotations),
         categories=Categories.of([names[number] for number in sorted(names)]),
-        needs_masks=needs_masks,
+        options=options,
         defects=[*misnamed, *defects, *(_stray(file, labels, images) for file in strays)],
     )
 

@@ -1,0 +1,30 @@
+"""What the owner of a dataset decides about its reading, the same for every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskwright.config.data import DatasetConfig, LabelFrame
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Choices that a format leaves open; a reader passes over those that make no difference to it.
+
+    Attributes:
+        needs_masks: an object without a mask is a defect; Faster and Keypoint R-CNN need none.
+        exif: whether the labels of photographs that are stored on their side are drawn on the upright image or on the
+            stored one; None: as the sizes in the annotations say.
+    """
+
+    needs_masks: bool = True
+    exif: LabelFrame | None = None
+
+    @staticmethod
+    def of(config: DatasetConfig, *, needs_masks: bool) -> ReadOptions:
+        """As the table of a dataset says."""
+        return ReadOptions(needs_masks=needs_masks, exif=config.exif)
+
+
+# every object needs a mask, and sizes tell the frame of the labels
+DEFAULT_OPTIONS = ReadOptions()
