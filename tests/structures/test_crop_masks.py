@@ -54,6 +54,16 @@ def test_run_lengths_make_the_round_trip(stack: tuple[Bitmaps, CropMasks]) -> No
     assert np.array_equal(CropMasks.from_rle(expected, masks.size).bitmaps(), full)
 
 
+@given(stacks())
+def test_polygons_are_the_masks_exactly(stack: tuple[Bitmaps, CropMasks]) -> None:
+    _, masks = stack
+    for polygons, rle in zip(masks.polygons(), masks.rle(), strict=True):
+        assert bool(polygons) == bool(pycocotools.mask.area(rle))
+        if polygons:
+            parts = pycocotools.mask.frPyObjects([part.ravel().tolist() for part in polygons], *masks.size)
+            assert pycocotools.mask.merge(parts)["counts"].decode() == rle["counts"]
+
+
 @given(stacks(), st.integers(1, 60), st.integers(1, 60))
 def test_resizing_is_torchs_nearest(stack: tuple[Bitmaps, CropMasks], height: int, width: int) -> None:
     full, masks = stack

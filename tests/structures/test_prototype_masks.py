@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskwright.structures import PrototypeMasks
+from maskwright.structures.rle import polygons_to_rle
 
 # boxes in cells: inside, across the border, wholly outside, without area, of the whole grid
 BOXES = [
@@ -83,6 +84,14 @@ def test_run_lengths_and_areas_are_those_of_the_bitmaps(seed, grid, size) -> Non
     encoded = [pycocotools.mask.encode(np.asfortranarray(bitmap.astype(np.uint8))) for bitmap in bitmaps]
     assert [rle["counts"] for rle in masks.rle()] == [rle["counts"].decode() for rle in encoded]
     assert masks.areas().tolist() == bitmaps.sum(axis=(1, 2)).tolist()
+
+
+@given(st.integers(0, 10_000), grids, sizes)
+def test_polygons_are_the_masks_exactly(seed, grid, size) -> None:
+    masks = prototype_masks(seed, grid, size, size)
+    for polygons, rle in zip(masks.polygons(), masks.rle(), strict=True):
+        if polygons:
+            assert polygons_to_rle([part.ravel().tolist() for part in polygons], size) == rle
 
 
 @pytest.mark.parametrize("size", [(375, 500), (31, 7), (1, 1)])

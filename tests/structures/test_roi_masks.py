@@ -35,13 +35,17 @@ def test_run_lengths_and_areas_are_those_of_the_bitmaps(masks: RoiMasks) -> None
     assert masks.areas().tolist() == bitmaps.sum(axis=(1, 2)).tolist()
 
 
-def test_polygons_run_around_the_foreground(masks: RoiMasks) -> None:
-    square = RoiMasks((40, 60), torch.ones((1, 28, 28)), torch.tensor([[10.0, 5.0, 30.0, 25.0]]), 0.5)
-    rows, columns = np.nonzero(square.bitmap(0))
+def test_polygons_are_the_masks_exactly(masks: RoiMasks) -> None:
+    size = list(masks.size)
+    for polygons, rle in zip(masks.polygons(), masks.rle(), strict=True):
+        parts = pycocotools.mask.frPyObjects([part.ravel().tolist() for part in polygons], *size)
+        assert pycocotools.mask.merge(parts)["counts"].decode() == rle["counts"]
+
+
+def test_a_square_is_four_corners_on_its_edges() -> None:
+    square = RoiMasks((40, 60), torch.ones((1, 28, 28)), torch.tensor([[10.0, 5.0, 30.0, 25.0]]), 0.5, "centres")
     ((outline,),) = square.polygons()
-    assert outline.min(axis=0).tolist() == [columns.min(), rows.min()]
-    assert outline.max(axis=0).tolist() == [columns.max(), rows.max()]
-    assert len(masks.polygons()) == len(masks)
+    assert sorted(outline.tolist()) == [[10, 5], [10, 25], [30, 5], [30, 25]]
 
 
 @pytest.mark.parametrize("pasting", ["bordered", "exclusive", "centres", "bytes"])

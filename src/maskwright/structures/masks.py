@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from maskwright.structures.outlines import trace_parts
 from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
-from maskwright.structures.supervision_import import import_supervision
 
 Index = int | slice | Tensor | npt.NDArray[Any] | list[int]
 
@@ -75,18 +75,13 @@ class Masks(ABC):
         return np.array([crop.pixels.sum() for crop in self.crops()], dtype=np.int64)
 
     def polygons(self) -> list[list[npt.NDArray[np.float64]]]:
-        """Outlines of each mask: (V, 2) x y vertices, one array per separate part; holes are not told apart.
+        """Each mask as COCO polygons, one array (V, 2) of x y vertices in pixels for each separate part.
 
-        An outline runs through the centres of the border pixels, as OpenCV traces it.
+        They run along the edges of pixels, so that COCO's rasteriser gives the mask back exactly, whatever its shape. A
+        hole is part of the path around it, which reaches it along a bridge of no width and returns the same way. An
+        empty mask has no polygons.
         """
-        import_supervision()
-        from supervision import mask_to_polygons
-
-        outlines = []
-        for pixels, top, left in self.crops():
-            parts = mask_to_polygons(np.pad(pixels, 1)) if pixels.size else []
-            outlines.append([np.asarray(part, dtype=np.float64) + np.array([left - 1, top - 1]) for part in parts])
-        return outlines
+        return [[path.astype(np.float64) for path in trace_parts(crop)] for crop in self.crops()]
 
 
 def as_index(index: Index, length: int) -> slice | Tensor:

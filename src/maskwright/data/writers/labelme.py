@@ -16,7 +16,7 @@ from PIL import Image
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.writers.contents import Written, crop_of, image_names, names_by_id, write_text
 from maskwright.data.writers.losses import Losses
-from maskwright.data.writers.outlines import Contour, trace
+from maskwright.structures.outlines import Contour, trace
 from maskwright.structures.rle import Crop
 
 # the first release of LabelMe whose files have masks

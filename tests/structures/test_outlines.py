@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hotcoco.mask
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.data.writers.outlines import join, signed_area, trace
+from maskwright.structures.outlines import join, signed_area, trace, trace_parts
 from maskwright.structures.rle import Crop, crop_to_rle, polygons_to_rle
 
 
@@ -64,6 +65,58 @@ def test_the_path_winds_once_around_foreground_and_never_around_background(crop)
     assert np.abs(winding).tolist() == crop.pixels.astype(float).tolist()
 
 
+NESTED = np.array(
+    [
+        [1, 1, 1, 1, 1, 1, 1, 0, 1],
+        [1, 0, 0, 0, 0, 0, 1, 0, 0],
+        [1, 0, 1, 1, 1, 0, 1, 1, 1],
+        [1, 0, 1, 0, 1, 0, 1, 0, 1],
+        [1, 0, 1, 1, 1, 0, 1, 1, 1],
+        [1, 0, 0, 0, 0, 0, 1, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 0, 1],
+    ],
+    dtype=bool,
+)
+SHAPES = {
+    "a pixel": np.ones((1, 1), dtype=bool),
+    "a line": np.ones((1, 13), dtype=bool),
+    "a column": np.ones((14, 1), dtype=bool),
+    "the whole image": np.ones(SIZE, dtype=bool),
+    "a ring": np.pad(np.zeros((3, 3), dtype=bool), 1, constant_values=True),
+    "the border of the image": np.pad(np.zeros((12, 11), dtype=bool), 1, constant_values=True),
+    "pixels that touch at corners": np.eye(6, dtype=bool),
+    "a chess board": np.indices((7, 7)).sum(axis=0) % 2 == 0,
+    "rings in rings": NESTED,
+    "holes that touch at a corner": np.pad(~np.eye(2, dtype=bool), 1, constant_values=True),
+}
+
+
+def assert_parts_give_back(crop: Crop) -> None:
+    parts = trace_parts(crop)
+    assert rasterised(*parts) == crop_to_rle(crop, SIZE)
+    assert len(parts) == len(trace(crop).outer)
+    assert sum(map(signed_area, parts)) == np.count_nonzero(crop.pixels)
+    covered = [polygons_to_rle([part.ravel().tolist()], SIZE) for part in parts]
+    assert sum(hotcoco.mask.area(rle) for rle in covered) == np.count_nonzero(crop.pixels)
+
+
+@given(crops())
+def test_a_path_for_each_part_gives_the_mask_back(crop):
+    assert_parts_give_back(crop)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_path_for_each_part_gives_back(name):
+    assert_parts_give_back(Crop(SHAPES[name], 0, 0))
+
+
+def test_a_hole_is_part_of_the_path_around_it_and_not_of_one_around_another_part():
+    parts = trace_parts(Crop(NESTED, 2, 1))
+    areas = sorted(map(signed_area, parts))
+    # two single pixels, the ring within, and the figure around it
+    assert areas == [1, 1, 8, np.count_nonzero(NESTED) - 10]
+
+
 def test_corners_of_a_ring():
     pixels = np.ones((3, 3), dtype=bool)
     pixels[1, 1] = False
@@ -81,6 +134,8 @@ def test_pixels_that_touch_at_a_corner_are_two_parts():
 def test_a_mask_without_foreground_has_no_outline():
     outlines = trace(Crop(np.zeros((2, 3), dtype=bool), 0, 0))
     assert (outlines.outer, outlines.holes) == ([], [])
+    for shape in ((2, 3), (0, 0), (0, 3), (3, 0)):
+        assert trace_parts(Crop(np.zeros(shape, dtype=bool), 0, 0)) == []
 
 
 @pytest.mark.parametrize("side", [24, 260])
@@ -90,3 +145,5 @@ def test_the_mask_of_noise_is_one_path_too(side):
     path = join([*outlines.outer, *outlines.holes])
     expected = crop_to_rle(Crop(pixels, 0, 0), (side, side))
     assert polygons_to_rle([path.ravel().tolist()], (side, side)) == expected
+    parts = trace_parts(Crop(pixels, 0, 0))
+    assert polygons_to_rle([part.ravel().tolist() for part in parts], (side, side)) == expected

@@ -1,7 +1,7 @@
-"""The outline of a mask along its pixels' edges, and several outlines joined into one path.
+"""The outlines of a mask along its pixels' edges, and several of them joined into one path.
 
 OpenCV's contours run through the centres of border pixels: they lose half a pixel all round and cannot hold an object
-one pixel wide. Along the edges the corners are whole numbers, and COCO's rasteriser gives the very mask back.
+one pixel wide. Along the edges the corners are whole numbers, and COCO's rasteriser gives the mask back exactly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLOCK = 1 << 21
 _MOST_CORNERS = 30_000
 
 
-class Outlines(NamedTuple):
+class Contours(NamedTuple):
     """The contours of one mask; the foreground lies on their right as one follows them.
 
     Attributes:
@@ -34,7 +34,7 @@ class Outlines(NamedTuple):
     holes: list[Contour]
 
 
-def trace(crop: Crop) -> Outlines:
+def trace(crop: Crop) -> Contours:
     """The contours of a mask, found from the runs of its pixels' edges.
 
     >>> trace(Crop(np.array([[True, True]]), top=5, left=10)).outer[0].tolist()
@@ -42,17 +42,61 @@ def trace(crop: Crop) -> Outlines:
     """
     starts, ends, directions = _runs(crop.pixels)
     successors = _successors(starts, ends, directions, crop.pixels.shape[1] + 1)
-    outlines = Outlines([], [])
+    contours = Contours([], [])
     for contour in _cycles(successors):
         corners = starts[contour] + np.array([crop.left, crop.top])
-        (outlines.outer if signed_area(corners) > 0 else outlines.holes).append(corners)
-    return outlines
+        (contours.outer if signed_area(corners) > 0 else contours.holes).append(corners)
+    return contours
+
+
+def trace_parts(crop: Crop) -> list[Contour]:
+    """One closed path around each part of a mask, bridges of no width leading to the part's holes.
+
+    COCO's rasteriser gives the parts back exactly, and their union is the mask.
+
+    >>> ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
+    >>> [signed_area(path) for path in trace_parts(Crop(ring, top=0, left=0))]
+    [8.0]
+    """
+    contours = trace(crop)
+    parts = [[outer] for outer in contours.outer]
+    for hole, part in zip(contours.holes, _parts_of_holes(contours, crop), strict=True):
+        parts[part].append(hole)
+    return [join(part) for part in parts]
 
 
 def signed_area(corners: npt.NDArray[np.generic]) -> float:
     """Pixels that a contour encloses, negative where it runs counterclockwise on the screen."""
     xs, ys = corners.T
     return float(np.sum(xs * np.roll(ys, -1) - ys * np.roll(xs, -1)) / 2)
+
+
+def _parts_of_holes(contours: Contours, crop: Crop) -> list[int]:
+    """The index of the part in which each hole lies."""
+    if len(contours.outer) == 1 or not contours.holes:
+        return [0] * len(contours.holes)
+    owners = _owners_of_left_edges([*contours.outer, *contours.holes], crop)
+    parts: dict[int, int] = {index: index for index in range(len(contours.outer))}
+    # the pixel above a hole's first corner is of its part, and so are all to the left of it up to the next edge, which
+    # is of the part's outline or of a hole that begins higher
+    first_corners = [min((y, x) for x, y in hole.tolist()) for hole in contours.holes]
+    for hole in sorted(range(len(contours.holes)), key=first_corners.__getitem__):
+        top, left = first_corners[hole]
+        to_the_left = owners[top - 1 - crop.top, : left + 1 - crop.left]
+        neighbour = to_the_left[np.flatnonzero(to_the_left >= 0)[-1]]
+        parts[len(contours.outer) + hole] = parts[int(neighbour)]
+    return [parts[len(contours.outer) + hole] for hole in range(len(contours.holes))]
+
+
+def _owners_of_left_edges(contours: list[Contour], crop: Crop) -> npt.NDArray[np.int32]:
+    """(h, w) index of the contour that runs up the left edge of a pixel, -1 where none does."""
+    owners = np.full(crop.pixels.shape, -1, dtype=np.int32)
+    for index, contour in enumerate(contours):
+        corners = contour - [crop.left, crop.top]
+        for (x, bottom), (_, top) in zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True):
+            if top < bottom:
+                owners[top:bottom, x] = index
+    return owners
 
 
 def _runs(pixels: Bitmap) -> tuple[Contour, Contour, npt.NDArray[np.int64]]:
@@ -74,7 +118,7 @@ def _runs(pixels: Bitmap) -> tuple[Contour, Contour, npt.NDArray[np.int64]]:
 
 
 def _run_ends(edges: Bitmap) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row, first place and end of every run of true values in the rows."""
+    """Row, first column and end of every run of true values in the rows."""
     change = np.diff(np.pad(edges, ((0, 0), (1, 1))).view(np.int8), axis=1)
     (rows, first), (_, last) = np.nonzero(change == 1), np.nonzero(change == -1)
     return rows, first, last
