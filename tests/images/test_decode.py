@@ -16,7 +16,7 @@ from PIL import Image
 
 from maskwright.config.images import PixelsConfig
 from maskwright.errors import DataError, MissingDependency
-from maskwright.images.decode import decode, kind_of_pixels, stored_size
+from maskwright.images.decode import decode, kind_of_pixels, read_header
 from maskwright.images.read import image_size, read_image, read_stored
 
 HEIGHT, WIDTH = 24, 31
@@ -173,7 +173,7 @@ def test_the_smallest_camera_depth_of_eight_bits_holds_for_all_channels_together
 def test_the_size_of_any_file_comes_from_its_header(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.img"
     path.write_bytes(data)
-    assert image_size(path) == stored_size(path) == (HEIGHT, WIDTH)
+    assert image_size(path) == read_header(path).size == (HEIGHT, WIDTH)
 
 
 def test_files_say_what_kind_of_pixels_they_have(tmp_path: Path) -> None:

@@ -66,13 +66,6 @@ def test_a_palette_with_transparency_is_read_without_a_warning() -> None:
         assert read_image(data).shape == (3, HEIGHT, WIDTH)
 
 
-def test_exif_orientation_leaves_the_pixels_as_stored() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "turn by 90 degrees to view"
-    data = encoded(Image.fromarray(picture()), "JPEG", exif=exif)
-    assert read_image(data).shape == (3, HEIGHT, WIDTH)
-
-
 def test_of_an_animation_the_first_frame_is_read() -> None:
     first, second = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
     data = encoded(first, "TIFF", save_all=True, append_images=[second])

@@ -1,4 +1,4 @@
-"""From an image file of any format to the values that it stores, channels first, nothing scaled or converted yet.
+"""From an image file of any format to its values, channels first and upright, nothing scaled or converted yet.
 
 Pillow decodes what it can hold; of the rest, NPY is numpy's, and TIFF with other than one or three channels, or with
 colour of more than 8 bits, is tifffile's. torchvision's decoders give the same pixels as Pillow, JPEG in half the time,
@@ -21,16 +21,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from maskwright.errors import DataError, MissingDependency
-
-# (C, H, W), of whatever type the file has
-Stored = npt.NDArray[Any]
+from maskwright.errors import DataError
+from maskwright.images.orientation import UPRIGHT, Header, orientation_of, turned_size, upright
+from maskwright.images.tiff import Stored, decode_tiff, tiff_header
 
 _NPY = b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big end first, classic and BigTIFF
 _PALETTES = ("P", "PA")
-# what tifffile ends in where a file is damaged
-_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError)
 _MODE_NAMES = {
     "1": "black and white",
     "L": "grey",
@@ -53,7 +50,7 @@ def decode(data: bytes, name: str, channels: int | None = None, keeps_depth: boo
         keeps_depth: more than 8 bits of a colour channel are wanted; otherwise its upper 8 may be all there is.
 
     Returns:
-        (C, H, W) of the file's own type; C need not be `channels`.
+        (C, H, W) of the file's own type, upright; C need not be `channels`.
 
     Raises:
         DataError: the file is empty, broken, cut off or no image.
@@ -65,7 +62,7 @@ def decode(data: bytes, name: str, channels: int | None = None, keeps_depth: boo
         if data.startswith(_NPY):
             return channels_first(_npy_array(data), channels)
         if data.startswith(_TIFF) and not _pillow_holds(data, channels, keeps_depth):
-            return _decode_tiff(data, name, channels)
+            return decode_tiff(data, name, channels)
         with Image.open(BytesIO(data)) as image:
             if keeps_depth and _is_deep_png(image):
                 return _decode_deep_png(data, channels)
@@ -81,17 +78,28 @@ def allow_large_images() -> None:
 
 
 def decode_pillow(image: Image.Image, channels: int | None = None) -> Stored:
-    """The values of a PIL image.
+    """The values of a PIL image, upright.
 
     Alpha is dropped, unless it is the last of as many channels as are wanted; colours other than RGB become RGB.
     """
+    orientation = _left_to_turn(image)
+    return upright(_to_front(np.asarray(_without_palette(image, channels))), orientation)
+
+
+def _without_palette(image: Image.Image, channels: int | None) -> Image.Image:
+    """The image itself, where its values are grey or the channels that are wanted; else in RGB."""
     if image.mode.startswith("I") or image.mode in ("F", "L", "RGB"):
-        return _to_front(np.asarray(image))
+        return image
     if image.mode not in (*_PALETTES, "1") and len(image.getbands()) == channels != len("RGB"):
-        return _to_front(np.asarray(image))
+        return image
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of the direct way
-    return _to_front(np.asarray(image.convert("RGB")))
+    return image.convert("RGB")
+
+
+def _left_to_turn(image: Image.Image) -> int:
+    """The orientation of the pixels that Pillow gives: it turns those of TIFF files itself."""
+    return UPRIGHT if image.format == "TIFF" else orientation_of(image)
 
 
 def channels_first(array: npt.NDArray[Any], channels: int | None) -> Stored:
@@ -114,8 +122,8 @@ def channels_first(array: npt.NDArray[Any], channels: int | None) -> Stored:
     return array if is_first else _to_front(array)
 
 
-def stored_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file, from its header alone: the pixels may still turn out broken.
+def read_header(path: Path) -> Header:
+    """The size of an image file and how it is turned, from its header alone: the pixels may still turn out broken.
 
     Raises:
         DataError: the file is missing or no image.
@@ -127,14 +135,14 @@ def stored_size(path: Path) -> tuple[int, int]:
         if start == _NPY:
             shape = _npy_header(file).shape
             _, height, width = channels_first(np.broadcast_to(0, shape), None).shape
-            return height, width
+            return Header((height, width))
         try:
             with Image.open(file) as image:
-                return image.height, image.width
+                return Header(turned_size((image.height, image.width), _left_to_turn(image)), orientation_of(image))
         except UnidentifiedImageError:
             if not start.startswith(_TIFF):
                 raise
-        return _tiff_size(path)
+        return tiff_header(path)
 
 
 def kind_of_pixels(path: Path) -> str:
@@ -214,12 +222,13 @@ def _is_deep_png(image: ImageFile.ImageFile) -> bool:
 
 def _decode_deep_png(data: bytes, channels: int | None) -> Stored:
     """Colour of 16 bits, of which Pillow gives the upper byte, or the lower one when told that it comes first."""
-    halves = []
+    halves, orientation = [], UPRIGHT
     for order in ("16B", "16L"):
         with Image.open(BytesIO(data)) as image:
+            orientation = orientation_of(image)
             image.tile = [tile._replace(args=tile.args.replace("16B", order)) for tile in image.tile]
             halves.append(np.asarray(image).astype(np.uint16))
-    whole = _to_front(halves[0] << 8 | halves[1])
+    whole = upright(_to_front(halves[0] << 8 | halves[1]), orientation)
     return whole if channels == len(whole) else whole[: len("RGB")]
 
 
@@ -246,54 +255,3 @@ def _bits_of(image: ImageFile.ImageFile) -> tuple[int, ...]:
 
 def _has_more_pages(image: ImageFile.ImageFile) -> bool:
     return image.format == "TIFF" and getattr(image, "n_frames", 1) > 1
-
-
-def _decode_tiff(data: bytes, name: str, channels: int | None) -> Stored:
-    tifffile = _tifffile()
-    try:
-        with tifffile.TiffFile(BytesIO(data)) as file:
-            series = file.series[0]
-            array, axes = series.asarray(), series.axes
-            has_alpha = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB and series.keyframe.extrasamples
-    except (tifffile.TiffFileError, *_FAILURES) as error:
-        raise ValueError(str(error)) from error
-    except ValueError as error:
-        if "imagecodecs" in str(error):  # tifffile decompresses little by itself
-            raise MissingDependency("imagecodecs", "tiff") from error
-        raise
-    stored = _one_image(array, axes, name)
-    return stored[: len("RGB")] if has_alpha and channels == len("RGB") else stored
-
-
-def _one_image(array: npt.NDArray[Any], axes: str, name: str) -> Stored:
-    """(C, H, W) of a stack whose axes tifffile names by letters: whatever lies beside Y and X is channels."""
-    others = [axis for axis, length in zip(axes, array.shape, strict=True) if axis not in "YX" and length > 1]
-    if len(others) > 1:
-        lengths = " × ".join(f"{axis} {length}" for axis, length in zip(axes, array.shape, strict=True))
-        raise DataError(
-            f"{name} is a stack of images with the axes {lengths}; save each image as a file of its own, with at most "
-            "one axis beside its height and width"
-        )
-    kept = "".join(others) + "YX"
-    lone = tuple(place for place, axis in enumerate(axes) if axis not in kept)
-    left = [axis for axis in axes if axis in kept]
-    stored: Stored = array.squeeze(lone).transpose([left.index(axis) for axis in kept])
-    return stored if others else stored[None]
-
-
-def _tiff_size(path: Path) -> tuple[int, int]:
-    tifffile = _tifffile()
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.series[0].keyframe
-            return int(page.imagelength), int(page.imagewidth)
-    except (tifffile.TiffFileError, *_FAILURES) as error:
-        raise ValueError(str(error)) from error
-
-
-def _tifffile() -> Any:
-    try:
-        import tifffile
-    except ImportError as error:
-        raise MissingDependency("tifffile", "tiff") from error
-    return tifffile

@@ -1,8 +1,8 @@
 """Whatever a user calls an image (a file, bytes, a PIL image, an array, a tensor) becomes one kind of tensor.
 
-Pixels are taken as stored: an EXIF orientation is not applied, because annotation files count stored pixels. Alpha is
-dropped, not blended, unless there are as many channels with it as are wanted. Of an animation or a stack of pages the
-first is read; a TIFF whose pages are the channels of one image is read whole where neither one nor three are wanted.
+Pixels are upright: the orientation tag of a photograph is applied (see `orientation`). Alpha is dropped, not blended,
+unless there are as many channels with it as are wanted. Of an animation or a stack of pages the first is read; a TIFF
+whose pages are the channels of one image is read whole where neither one nor three are wanted.
 
 With 8 bits, sixteen-bit values go down by the rule of `to_8_bit`; of sixteen-bit colour in PNG and other formats that
 Pillow decodes, the upper eight bits are taken. With more, nothing is lost of NPY, TIFF, PNG and of whatever is grey.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from maskwright.config.images import PixelsConfig
 from maskwright.errors import DataError
-from maskwright.images.decode import Stored, blaming, channels_first, decode, decode_pillow, stored_size
+from maskwright.images.decode import Stored, blaming, channels_first, decode, decode_pillow, read_header
 from maskwright.images.scale import to_channels, to_scale
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -113,13 +113,13 @@ def _try(read: Callable[[ImageSource], Tensor], source: ImageSource) -> Tensor |
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels of an image file, from its header alone: the pixels may still turn out broken.
+    """(height, width) in pixels of the upright image of a file, from its header: the pixels may still turn out broken.
 
     Raises:
         DataError: the file is missing or not an image.
         MissingDependency: a TIFF that Pillow does not read, without tifffile.
     """
-    return stored_size(Path(path))
+    return read_header(Path(path)).size
 
 
 def _stored(source: object, channels: int | None, *, keeps_depth: bool) -> tuple[Stored, str]:

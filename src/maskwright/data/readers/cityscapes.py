@@ -24,7 +24,7 @@ from maskwright.data.readers.per_image import IMAGE_SUFFIXES, Flaw, FoundObject,
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import DataError
-from maskwright.images.decode import stored_size
+from maskwright.images.decode import read_header
 from maskwright.structures import Categories
 from maskwright.structures.rle import Rle
 
@@ -169,7 +169,7 @@ def found_object(where: str, label: CityscapesLabel, mask: Rle, is_group: bool) 
 
 
 def _read_instances(path: Path, size: tuple[int, int]) -> Iterator[FoundObject | Flaw]:
-    flaw = size_flaw(path.name, stored_size(path), size)
+    flaw = size_flaw(path.name, read_header(path).size, size)
     if flaw is not None:
         yield flaw
         return

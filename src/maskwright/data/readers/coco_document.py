@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from maskwright.data.checks import Problem, show
 from maskwright.data.record import Defect
 from maskwright.errors import DataError
-from maskwright.images.decode import stored_size
+from maskwright.images.decode import read_header
 from maskwright.structures import Categories
 
 # entry of `images` → paths in the image folder where its file may be, the likeliest first; none: it names no file
@@ -139,7 +139,7 @@ def _read_image(entry: dict[str, Any], folder: Path, names: Sequence[str]) -> tu
         found = f"height {show(entry.get('height'))} and width {show(entry.get('width'))}"
         return CocoImage(path, None, False), Problem("bad-image", f"has {found}; both must be whole numbers above 0")
     try:
-        return CocoImage(path, stored_size(path), True), None
+        return CocoImage(path, read_header(path).size, True), None
     except DataError as error:
         return CocoImage(path, None, False), Problem("unreadable-image", f"has no height and width, and {error}")
 

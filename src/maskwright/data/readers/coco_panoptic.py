@@ -22,7 +22,7 @@ from maskwright.data.readers.panoptic import ListedSegments, PanopticAnnotations
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentLabel, SegmentPicture
 from maskwright.errors import DataError
-from maskwright.images.decode import stored_size
+from maskwright.images.decode import read_header
 from maskwright.structures.rle import Rle
 
 
@@ -128,7 +128,7 @@ def _spoilt(problem: Problem, image_id: int, image: Path) -> _Seen:
 def _read_masks(picture: Path, size: tuple[int, int]) -> dict[int, Rle] | Problem:
     """The mask of every id in a picture of an image of (height, width)."""
     try:
-        found = stored_size(picture)
+        found = read_header(picture).size
         if found != size:
             return Problem(
                 "size-mismatch",

@@ -14,7 +14,7 @@ from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
-from maskwright.images.decode import stored_size
+from maskwright.images.decode import read_header
 from maskwright.structures import Categories
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy")
@@ -180,7 +180,7 @@ def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] 
     if not path.is_file():
         return None, [_spoiling(path, "missing-image", f"there is no such file in {path.parent}")]
     try:
-        size = stored_size(path)
+        size = read_header(path).size
     except DataError as error:
         return None, [_spoiling(path, "unreadable-image", str(error))]
     try:
