@@ -119,18 +119,6 @@ def test_an_image_of_another_size_than_annotated_is_found(tmp_path: Path) -> Non
     assert "stored" not in report.defects[0].message
 
 
-def test_sizes_are_those_of_the_pixels_as_stored(tmp_path: Path) -> None:
-    document = a_dataset(tmp_path)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90°
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "b.jpg", exif=exif)
-    assert check(tmp_path, document).is_clean
-    Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "b.jpg", exif=exif)
-    report = check(tmp_path, document)
-    assert [defect.kind for defect in report.defects] == ["size-mismatch"]
-    assert "EXIF" in report.defects[0].message
-
-
 def test_kinds_of_pixels_are_noted_and_no_defect(tmp_path: Path) -> None:
     document = a_dataset(tmp_path)
     Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "a.png")

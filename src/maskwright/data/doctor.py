@@ -18,6 +18,7 @@ from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
 from maskwright.errors import DataError
 from maskwright.images.decode import blaming, decode, kind_of_pixels
+from maskwright.images.orientation import orientation_of, turned_size
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -168,8 +169,6 @@ def _look_at(record: ImageRecord) -> _Look:
     if (height, width) == record.size:
         return _Look(mode, None)
     message = f"the file is {width} wide and {height} high, the annotations say {record.size[1]} and {record.size[0]}"
-    if (width, height) == record.size:
-        message += "; annotations must refer to the pixels as stored, before any EXIF orientation turns them"
     return _Look(mode, Problem("size-mismatch", message))
 
 
@@ -186,7 +185,7 @@ def _decode(path: Path) -> tuple[tuple[int, int], str]:
         file.seek(0)
         if is_jpeg:
             with Image.open(file) as image:
-                size = image.height, image.width
+                size = turned_size((image.height, image.width), orientation_of(image))
                 image.draft(image.mode, (1, 1))  # every byte is still read, but only every eighth pixel computed
                 image.load()
                 return size, "grey" if image.mode == "L" else image.mode

@@ -137,10 +137,10 @@ def _without_errors(answers: list[TrainingSample | MaskwrightError]) -> list[Tra
 
 
 def _check_size(image: Tensor, record: ImageRecord) -> None:
-    """Refuse an image that is not what the annotations were drawn on; a turned photo is the usual case."""
+    """Refuse an image that has changed since the dataset was read."""
     size = (image.shape[-2], image.shape[-1])
     if size != record.size:
         raise DataError(
             f"image {record.path} is {size[0]} × {size[1]} pixels (height × width), but its annotations are for "
-            f"{record.size[0]} × {record.size[1]}; export them again for the image as it is stored"
+            f"{record.size[0]} × {record.size[1]}; give the image that was labelled"
         )

@@ -42,6 +42,7 @@ class ImageRecord:
         segments: where the segments of the image lie, for a semantic head or a panoptic measure.
         federated: where the annotations cover only some classes in this image, which; None: they cover all.
         repeats: how often the image is drawn in an epoch of training, on average.
+        turned: by which orientation (1 to 8, as in EXIF) its labels were turned to be upright, as the image is.
     """
 
     id: int
@@ -51,6 +52,7 @@ class ImageRecord:
     segments: SegmentPicture | None = None
     federated: FederatedLabels | None = None
     repeats: float = 1.0
+    turned: int = 1
 
     def category_ids(self) -> set[int]:
         """The classes of its objects."""

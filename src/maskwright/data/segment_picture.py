@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from maskwright.errors import ConfigError, DataError
+from maskwright.images.orientation import UPRIGHT, upright
 from maskwright.structures import Categories
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ class SegmentPicture:
         segments: id → what it is. What the picture shows beside them is nothing that anybody knows.
         encoding: an id is red + 256 × green + 65536 × blue (`colours`: COCO's panoptic pictures), or the pixel's one
             value of 8 or 16 bits, which stands for a class (`values`: Cityscapes).
+        orientation: by which the picture is turned to be upright, as its image is (1 to 8, as in EXIF).
     """
 
     path: Path
     segments: Mapping[int, SegmentLabel]
     encoding: Literal["colours", "values"] = "colours"
+    orientation: int = UPRIGHT
 
     @property
     def tells_objects_apart(self) -> bool:
@@ -95,7 +98,7 @@ class SegmentPicture:
         Raises:
             DataError: the file is missing or broken, has another size, or shows none of the segments.
         """
-        ids = self._read()
+        ids = upright(self._read(), self.orientation)
         if ids.shape != tuple(size):
             raise DataError(
                 f"segment picture {self.path} is {ids.shape[0]} × {ids.shape[1]} pixels (height × width), its image "

@@ -25,8 +25,9 @@ from torch import Tensor
 
 from maskwright.config.images import PixelsConfig
 from maskwright.errors import DataError
-from maskwright.images.decode import Stored, blaming, channels_first, decode, decode_pillow, read_header
+from maskwright.images.decode import blaming, channels_first, decode, decode_pillow, read_header
 from maskwright.images.scale import to_channels, to_scale
+from maskwright.images.tiff import Stored
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
 

@@ -20,9 +20,10 @@ from maskwright.data.readers.coco_document import (
     load_document,
     own_file_name,
     read_images,
+    settle_frames,
 )
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.record import Dataset, Defect, ImageRecord
+from maskwright.data.record import Dataset, Defect
 
 # none is 0, as in LVIS and in the files of many tools
 _CROWD_FLAGS = (0, 1, None)
@@ -64,15 +65,13 @@ def dataset_of(
     categories = categories_of(document["categories"], annotations)
     names = _keypoint_names(document["categories"])
     defects: list[Defect] = []
-    found = read_images(document["images"], images, defects, file_names)
+    found = read_images(document["images"], images, defects, options.exif, file_names)
+    remarks = settle_frames(found, document["annotations"], options.exif)
     check = partial(_shape_problems, keypoint_names=names, needs_masks=options.needs_masks)
     _hand_out_annotations(document["annotations"], found, frozenset(categories.ids), check, defects)
-    records = tuple(
-        ImageRecord(image_id, image.path, image.size, tuple(image.annotations))
-        for image_id, image in found.items()
-        if image.size is not None and image.is_usable
-    )
-    return Dataset(records, categories, str(annotations), tuple(defects), names)
+    records = (image.record(image_id) for image_id, image in found.items())
+    usable = tuple(record for record in records if record is not None)
+    return Dataset(usable, categories, str(annotations), tuple(defects), names, remarks=tuple(remarks))
 
 
 def _keypoint_names(entries: list[Any]) -> tuple[str, ...]:

@@ -6,15 +6,17 @@ COCO's instances, LVIS and COCO panoptic differ in their annotations only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from maskwright.config.data import LabelFrame
 from maskwright.data.checks import Problem, show
-from maskwright.data.record import Defect
+from maskwright.data.frames import Frame, fitting_frame, frame_of, read_headers, settled, upright_record
+from maskwright.data.record import Defect, ImageRecord, Remark
 from maskwright.errors import DataError
-from maskwright.images.decode import read_header
+from maskwright.images.orientation import UPRIGHT
 from maskwright.structures import Categories
 
 # entry of `images` → paths in the image folder where its file may be, the likeliest first; none: it names no file
@@ -26,16 +28,27 @@ class CocoImage:
     """An entry of `images`; one that is not usable stays among them, so that its annotations are not called strays.
 
     Attributes:
+        where: which it is, for messages.
         path: of the file, or where it should be.
-        size: (height, width), None where nobody knows it; without it annotations cannot be checked.
+        size: (height, width) that its labels refer to; None where it is unknown, and annotations cannot be checked.
         is_usable: nothing is wrong with it.
+        frame: of its labels; None where it is not usable.
         annotations: what has been found sound of it so far.
     """
 
+    where: str
     path: Path
     size: tuple[int, int] | None
     is_usable: bool
+    frame: Frame | None = None
     annotations: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def record(self, image_id: int, **further: Any) -> ImageRecord | None:
+        """The image with its annotations, upright; None where it is not usable."""
+        if self.frame is None or not self.is_usable:
+            return None
+        record = ImageRecord(image_id, self.path, self.frame.size, tuple(self.annotations), **further)
+        return upright_record(record, self.frame)
 
 
 def load_json(path: Path) -> Any:
@@ -100,15 +113,22 @@ def own_file_name(entry: Mapping[str, Any]) -> Sequence[str]:
 
 
 def read_images(
-    entries: list[Any], folder: Path, defects: list[Defect], file_names: FileNames = own_file_name
+    entries: list[Any],
+    folder: Path,
+    defects: list[Defect],
+    exif: LabelFrame | None,
+    file_names: FileNames = own_file_name,
 ) -> dict[int, CocoImage]:
-    """Every image with an id of its own, by that id; complaints go to `defects`."""
+    """Every image with an id of its own, by that id; complaints go to `defects`.
+
+    The header of every file is read: annotations for an image of another size are of no use.
+    """
     images: dict[int, CocoImage] = {}
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         image_id = entry.get("id") if isinstance(entry, dict) else None
         if not is_id(image_id):
             problem = Problem("bad-image", f"{show(entry)} has no integer 'id'; give every image one of its own")
-            defects.append(Defect(problem.kind, f"images[{place}]", problem.message, None))
+            defects.append(Defect(problem.kind, f"images[{index}]", problem.message, None))
             continue
         names = file_names(entry)
         where = f"image {image_id} ({show(names[0] if names else entry.get('file_name'))})"
@@ -116,32 +136,74 @@ def read_images(
             first = f"image id {image_id} is already taken by {images[image_id].path.name!r}; give every image its own"
             defects.append(Defect("duplicate-id", where, first, image_id))
             continue
-        image, found = _read_image(entry, folder, names)
-        images[image_id] = image
-        if found is not None:
-            defects.append(Defect(found.kind, where, found.message, image_id))
+        images[image_id], problem_found = _find_image(entry, where, folder, names)
+        if problem_found is not None:
+            defects.append(Defect(problem_found.kind, where, problem_found.message, image_id))
+    defects += _with_frames(images, exif)
     return images
 
 
-def _read_image(entry: dict[str, Any], folder: Path, names: Sequence[str]) -> tuple[CocoImage, Problem | None]:
-    """The image of an entry and the problem that makes it unusable, if there is one."""
+def _find_image(
+    entry: dict[str, Any], where: str, folder: Path, names: Sequence[str]
+) -> tuple[CocoImage, Problem | None]:
+    """The image of an entry, whose file is not opened yet, and the problem that makes it unusable, if there is one."""
     size = _size(entry)
     if not names:
         problem = Problem("bad-image", f"file_name {show(entry.get('file_name'))} is not a file's name")
-        return CocoImage(folder, size, False), problem
+        return CocoImage(where, folder, size, False), problem
     path = next((folder / name for name in names if is_file(folder / name)), None)
     if path is None:
         problem = Problem("missing-image", f"there is no file {' or '.join(map(show, names))} in {folder}")
-        return CocoImage(folder / names[0], size, False), problem
-    if size is not None:
-        return CocoImage(path, size, True), None
-    if entry.get("height") is not None or entry.get("width") is not None:
+        return CocoImage(where, folder / names[0], size, False), problem
+    if size is None and (entry.get("height") is not None or entry.get("width") is not None):
         found = f"height {show(entry.get('height'))} and width {show(entry.get('width'))}"
-        return CocoImage(path, None, False), Problem("bad-image", f"has {found}; both must be whole numbers above 0")
-    try:
-        return CocoImage(path, read_header(path).size, True), None
-    except DataError as error:
-        return CocoImage(path, None, False), Problem("unreadable-image", f"has no height and width, and {error}")
+        problem = Problem("bad-image", f"has {found}; both must be whole numbers above 0")
+        return CocoImage(where, path, None, False), problem
+    return CocoImage(where, path, size, True), None
+
+
+def _with_frames(images: Mapping[int, CocoImage], exif: LabelFrame | None) -> Iterator[Defect]:
+    """Give each usable image the frame of its labels; a defect for each whose file has no or another size."""
+    usable = {id_: image for id_, image in images.items() if image.is_usable}
+    headers = read_headers([image.path for image in usable.values()])
+    for (image_id, image), header in zip(usable.items(), headers, strict=True):
+        if isinstance(header, DataError):
+            found: Frame | Problem = Problem("unreadable-image", str(header).removeprefix(f"image {image.path} "))
+        else:
+            found = frame_of(header, image.size, exif)
+        if isinstance(found, Problem):
+            image.is_usable = False
+            yield Defect(found.kind, image.where, found.message, image_id)
+        else:
+            image.frame, image.size = found, found.size
+
+
+def settle_frames(images: Mapping[int, CocoImage], annotations: Sequence[Any], exif: LabelFrame | None) -> list[Remark]:
+    """Decide in which frame the labels of images that are stored on their side are drawn.
+
+    Args:
+        images: by id, with the frames that their sizes tell.
+        annotations: COCO annotations of all images, not checked yet: labels that reach outside their image in one
+            frame only tell the other.
+        exif: what the owner of the dataset says; then nothing is decided.
+
+    Returns:
+        a remark for each such image.
+    """
+    turned = {id_: image for id_, image in images.items() if image.frame and image.frame.header.orientation != UPRIGHT}
+    own: dict[int, list[Mapping[str, Any]]] = {id_: [] for id_ in turned}
+    for entry in annotations if turned and exif is None else ():
+        image_id = entry.get("image_id") if isinstance(entry, Mapping) else None
+        if is_id(image_id) and image_id in own:
+            own[image_id].append(entry)
+    frames = [image.frame for image in turned.values() if image.frame is not None]
+    hints = [fitting_frame(frame.header, own[id_]) for id_, frame in zip(turned, frames, strict=True)]
+    frames = settled(frames, hints) if exif is None else frames
+    remarks: list[Remark] = []
+    for (image_id, image), frame in zip(turned.items(), frames, strict=True):
+        image.frame, image.size = frame, frame.size
+        remarks += frame.remarks(image.where, image_id)
+    return remarks
 
 
 def is_file(path: Path) -> bool:

@@ -16,7 +16,7 @@ import hotcoco.mask
 
 from maskwright.data.checks import Problem, box_around, show
 from maskwright.data.id_pictures import objects_of
-from maskwright.data.readers.coco_document import CocoImage, is_id, load_document, read_images
+from maskwright.data.readers.coco_document import CocoImage, is_id, load_document, read_images, settle_frames
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.panoptic import ListedSegments, PanopticAnnotations, panoptic_of
 from maskwright.data.record import Dataset, Defect, ImageRecord
@@ -29,7 +29,7 @@ from maskwright.structures.rle import Rle
 def read_coco_panoptic(
     images: Path,
     annotations: Path,
-    options: ReadOptions = DEFAULT_OPTIONS,  # noqa: ARG001 - all readers are called alike
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Dataset:
     """Read a COCO panoptic file and its pictures, but not the images.
 
@@ -48,20 +48,27 @@ def read_coco_panoptic(
     if not panoptic.classes.things:
         raise DataError(f"{annotations}: no category has 'isthing' 1, so there are no objects to learn")
     defects: list[Defect] = []
-    found = read_images(document["images"], images, defects)
+    found = read_images(document["images"], images, defects, options.exif)
+    remarks = settle_frames(found, (), options.exif)
     defects += _entry_defects(document["annotations"], found)
-    usable = [(id_, image.path, image.size) for id_, image in found.items() if image.is_usable and image.size]
+    usable = [(id_, image) for id_, image in found.items() if image.is_usable and image.size]
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
         seen = list(pool.map(lambda image: _look_at(panoptic, *image), usable))
     records: list[ImageRecord] = []
     ids = count(1)  # those of segments are unique in their image only
-    for (image_id, path, size), (segments, objects, flaws) in zip(usable, seen, strict=True):
+    for (image_id, image), (segments, objects, flaws) in zip(usable, seen, strict=True):
         defects += flaws
-        if segments is not None:
-            own = tuple({"id": next(ids), "image_id": image_id, **thing} for thing in objects)
-            records.append(ImageRecord(image_id, path, size, own, segments=segments))
-    classes = panoptic.classes
-    return Dataset(tuple(records), classes.things, str(annotations), tuple(defects), segment_classes=classes)
+        image.annotations += ({"id": next(ids), "image_id": image_id, **thing} for thing in objects)
+        record = None if segments is None else image.record(image_id, segments=segments)
+        records += [] if record is None else [record]
+    return Dataset(
+        tuple(records),
+        panoptic.classes.things,
+        str(annotations),
+        tuple(defects),
+        segment_classes=panoptic.classes,
+        remarks=tuple(remarks),
+    )
 
 
 class _Seen(NamedTuple):
@@ -102,11 +109,12 @@ def _entry_defects(entries: list[Any], images: Mapping[int, CocoImage]) -> Itera
             taken.add(image_id)
 
 
-def _look_at(panoptic: PanopticAnnotations, image_id: int, image: Path, size: tuple[int, int]) -> _Seen:
+def _look_at(panoptic: PanopticAnnotations, image_id: int, image: CocoImage) -> _Seen:
+    assert image.size is not None
     path = panoptic.path_of(image_id)
     if isinstance(path, Problem):
         return _spoilt(path, image_id, image)
-    masks = _read_masks(path, size)
+    masks = _read_masks(path, image.size)
     if isinstance(masks, Problem):
         return _spoilt(masks, image_id, image)
     listed = panoptic.segments_of(image_id)
@@ -117,12 +125,14 @@ def _look_at(panoptic: PanopticAnnotations, image_id: int, image: Path, size: tu
     ]
     shown = {id_: label for id_, label in listed.labels.items() if id_ in masks}
     things = frozenset(panoptic.classes.things.ids)
-    objects = [_annotation(label, masks[id_], size) for id_, label in shown.items() if label.category_id in things]
+    objects = [
+        _annotation(label, masks[id_], image.size) for id_, label in shown.items() if label.category_id in things
+    ]
     return _Seen(SegmentPicture(path, shown), objects, flaws)
 
 
-def _spoilt(problem: Problem, image_id: int, image: Path) -> _Seen:
-    return _Seen(None, (), [Defect(problem.kind, f"image {image_id} ({image.name!r})", problem.message, image_id)])
+def _spoilt(problem: Problem, image_id: int, image: CocoImage) -> _Seen:
+    return _Seen(None, (), [Defect(problem.kind, image.where, problem.message, image_id)])
 
 
 def _read_masks(picture: Path, size: tuple[int, int]) -> dict[int, Rle] | Problem:

@@ -63,7 +63,7 @@ class PanopticAnnotations:
                 where = f"image {record.id} ({record.path.name!r})"
                 defects.append(Defect(found.kind, where, found.message, record.id))
             else:
-                records.append(replace(record, segments=found))
+                records.append(replace(record, segments=replace(found, orientation=record.turned)))
         joined = replace(
             dataset,
             records=tuple(records),

@@ -7,14 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from maskwright.data.checks import Problem, box_around, box_problem, mask_problem
+from maskwright.data.frames import FRAMES, Frame, settled, upright_record
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
 from maskwright.images.decode import read_header
+from maskwright.images.orientation import UPRIGHT, Size
 from maskwright.structures import Categories
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy")
@@ -140,7 +142,8 @@ def read_per_image(
         segment_classes: what these segments are.
     """
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
-        found = list(pool.map(partial(_read_image, read_objects), images))
+        seen = list(pool.map(partial(_look_at, read_objects, options), images))
+    found = _in_frames(seen)
     if categories is None:
         names = {thing.category for _, things in found for thing in things if isinstance(thing, FoundObject)}
         categories = (
@@ -149,9 +152,9 @@ def read_per_image(
     ids = dict(zip(categories.names, categories.ids, strict=True))
     records, all_defects, all_remarks = [], list(defects), list(remarks)
     next_id = 1
-    for image_id, (path, (size, things)) in enumerate(zip(images, found, strict=True), start=1):
+    for image_id, (path, (frame, things)) in enumerate(zip(images, found, strict=True), start=1):
         annotations: list[Mapping[str, Any]] = []
-        is_usable = size is not None
+        is_usable, size = frame is not None, None if frame is None else frame.size
         for thing in things:
             if isinstance(thing, Remark):
                 all_remarks.append(replace(thing, image_id=image_id))
@@ -163,8 +166,10 @@ def read_per_image(
             elif size is not None and isinstance(thing, FoundObject):
                 annotations.append(_annotation(thing, size, ids, image_id, next_id))
                 next_id += 1
-        if size is not None and is_usable:
-            records.append(ImageRecord(image_id, path, size, tuple(annotations), segments=pictures(path)))
+        if frame is not None and is_usable:
+            record = ImageRecord(image_id, path, frame.size, tuple(annotations), segments=pictures(path))
+            records.append(upright_record(record, frame))
+            all_remarks += frame.remarks(f"image {path.name!r}", image_id)
     return Dataset(
         tuple(records),
         categories,
@@ -175,18 +180,61 @@ def read_per_image(
     )
 
 
-def _read_image(read_objects: ReadObjects, path: Path) -> tuple[tuple[int, int] | None, Sequence[Thing]]:
-    """(height, width), None where the file cannot be opened, and what was found."""
+class _Seen(NamedTuple):
+    """What was found in an image.
+
+    Attributes:
+        frame: of its labels, as far as the image alone tells; None where the file cannot be opened.
+        things: (height, width) of each frame that its labels may have → what they say then.
+    """
+
+    frame: Frame | None
+    things: Mapping[Size, Sequence[Thing]]
+
+
+def _look_at(read_objects: ReadObjects, options: ReadOptions, path: Path) -> _Seen:
+    """Read the labels of an image; of one that is stored on its side, in both frames: one may have fewer flaws."""
     if not path.is_file():
-        return None, [_spoiling(path, "missing-image", f"there is no such file in {path.parent}")]
+        return _unopened(path, "missing-image", f"there is no such file in {path.parent}")
     try:
-        size = read_header(path).size
+        header = read_header(path)
     except DataError as error:
-        return None, [_spoiling(path, "unreadable-image", str(error))]
+        return _unopened(path, "unreadable-image", str(error))
+    if header.orientation == UPRIGHT:
+        return _Seen(Frame(header), {header.size: _read_image(read_objects, path, header.size)})
+    frames = [Frame(header, name) for name in FRAMES if options.exif in (None, name)]
+    things = {frame.size: _read_image(read_objects, path, frame.size) for frame in frames}
+    flaws = {size: _count_flaws(found, size, options.needs_masks) for size, found in things.items()}
+    likely = [frame for frame in frames if flaws[frame.size] == min(flaws.values())]
+    return _Seen(likely[0] if len(likely) == 1 else Frame(header, None), things)
+
+
+def _in_frames(seen: Sequence[_Seen]) -> list[tuple[Frame | None, Sequence[Thing]]]:
+    """What was found in each image in the frame of its labels, as all images together tell it."""
+    frames = iter(settled([found.frame for found in seen if found.frame is not None]))
+    chosen = [None if found.frame is None else next(frames) for found in seen]
+    return [
+        (frame, next(iter(found.things.values())) if frame is None else found.things[frame.size])
+        for frame, found in zip(chosen, seen, strict=True)
+    ]
+
+
+def _unopened(path: Path, kind: str, message: str) -> _Seen:
+    return _Seen(None, {(0, 0): [_spoiling(path, kind, message)]})
+
+
+def _read_image(read_objects: ReadObjects, path: Path, size: Size) -> Sequence[Thing]:
     try:
-        return size, list(read_objects(path, size))
+        return list(read_objects(path, size))
     except DataError as error:
-        return size, [_spoiling(path, "bad-annotation", str(error))]
+        return [_spoiling(path, "bad-annotation", str(error))]
+
+
+def _count_flaws(things: Sequence[Thing], size: Size, needs_masks: bool) -> int:
+    """How many things do not fit an image of (height, width)."""
+    objects = (thing for thing in things if isinstance(thing, FoundObject))
+    misfits = sum(next(_shape_problems(found, size, needs_masks), None) is not None for found in objects)
+    return misfits + sum(isinstance(thing, Flaw) for thing in things)
 
 
 def _spoiling(path: Path, kind: str, message: str) -> Flaw:
@@ -205,6 +253,11 @@ def _problems(
     if found.category not in ids:
         known = ", ".join(list(ids)[:10])
         yield Problem("unknown-category", f"there is no class {found.category!r} among {known}")
+    yield from _shape_problems(found, size, needs_masks)
+
+
+def _shape_problems(found: FoundObject, size: Size, needs_masks: bool) -> Iterator[Problem]:
+    """What is wrong with the box or mask of an object in an image of (height, width)."""
     has_mask = bool(found.segmentation) or needs_masks
     if found.box_xywh is not None or not has_mask:
         problem = box_problem(found.box_xywh, size)
