@@ -27,6 +27,7 @@ from maskwright.evaluation.coco_format import (
     scores_of,
 )
 from maskwright.evaluation.metrics import Metrics, distinct_names
+from maskwright.evaluation.streaming import capped, evaluated
 
 # places in the arrays below: of the IoU thresholds among 0.50, 0.55 … 0.95, and of the ranges of area, which meet at
 # 32² and 96² pixels; COCO has no small objects with keypoints
@@ -40,6 +41,9 @@ _BEYOND_ALL_AREAS = 1e12
 
 # LVIS's groups of classes: in fewer than 10 images of its training set, in fewer than 100, in more
 FREQUENCIES = {"APr": "r", "APc": "c", "APf": "f"}
+
+# hotcoco's words for what is compared
+IOU_TYPES = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
 
 # COCO's limit where keypoints are compared
 KEYPOINT_DETECTIONS = 20
@@ -145,22 +149,30 @@ def _match(
     results: list[Result], dataset: Dataset, kinds: list[str], max_detections: int, sigmas: list[float]
 ) -> dict[str, Curves]:
     federated = is_federated(dataset)
-    truth = hotcoco.COCO(cast(dict[str, Any], _as_lvis_counts(dataset) if federated else dataset))
-    detected = truth.load_res(cast(list[dict[str, Any]], results))
+    truth = _as_lvis_counts(dataset) if federated else dataset
     curves = {}
-    if "box" in kinds:  # first, while the detections' areas are those of their boxes
-        curves["box"] = _curves(truth, detected, "bbox", max_detections, federated)
-    if "keypoints" in kinds:
-        limit = min(max_detections, KEYPOINT_DETECTIONS)
-        curves["keypoints"] = _curves(truth, detected, "keypoints", limit, False, sigmas)
-    if "mask" in kinds:
-        areas = hotcoco.mask.area([cast(dict[str, Any], result["segmentation"]) for result in results])
-        detected.update_anns(ids=np.arange(1, len(results) + 1), area=np.asarray(areas))
-        if any("mask_score" in result for result in results):
-            scores = enumerate(scores_of(results, "mask"), start=1)
-            detected.update_anns([{"id": number, "score": score} for number, score in scores])
-        curves["mask"] = _curves(truth, detected, "segm", max_detections, federated)
+    for kind in kinds:
+        params = hotcoco.Params(IOU_TYPES[kind])
+        params.max_dets = [max_detections]
+        found = _as(kind, results)
+        if kind == "keypoints":
+            params.max_dets = [min(max_detections, KEYPOINT_DETECTIONS)]
+            params.kpt_oks_sigmas = sigmas
+        elif federated:
+            found = [found[place] for place in capped(found, max_detections)]
+        arrays = evaluated(truth, found, IOU_TYPES[kind], params, federated and kind != "keypoints").eval
+        assert arrays is not None  # it is None only before accumulate
+        curves[kind] = Curves(arrays["precision"][..., 0], arrays["recall"][..., 0])
     return curves
+
+
+def _as(kind: str, results: Sequence[Result]) -> list[Result]:
+    """Results as they are ranked and measured as a kind: a mask has a score of its own, and its own area."""
+    if kind != "mask":
+        return list(results)
+    scores = scores_of(results, kind)
+    ranked = [{**result, "score": score} for result, score in zip(results, scores, strict=True)]
+    return [cast(Result, {key: entry[key] for key in entry if key != "bbox"}) for entry in ranked]
 
 
 def _as_lvis_counts(dataset: Dataset) -> Dataset:
@@ -179,27 +191,6 @@ def _sigmas(given: Sequence[float] | None, count: int) -> list[float]:
     if len(given) != count or min(given, default=1) <= 0:
         raise ConfigError(f"keypoint_sigmas are {list(given)}; the {count} annotated keypoints need one above 0 each")
     return list(given)
-
-
-def _curves(
-    truth: hotcoco.COCO,
-    detected: hotcoco.COCO,
-    iou_type: str,
-    max_detections: int,
-    federated: bool,
-    sigmas: Sequence[float] = (),
-) -> Curves:
-    if federated:  # of all classes together; LVIS applies it before anything else
-        detected = detected.cap_detections_per_image(max_detections)
-    evaluation = hotcoco.COCOeval(truth, detected, iou_type, lvis_style=federated)
-    if sigmas:
-        evaluation.params.kpt_oks_sigmas = list(sigmas)
-    evaluation.params.max_dets = [max_detections]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    arrays = evaluation.eval
-    assert arrays is not None  # it is None only before accumulate
-    return Curves(arrays["precision"][..., 0], arrays["recall"][..., 0])
 
 
 def summary_of(kind: str, curves: Curves, frequencies: Sequence[str | None] = ()) -> dict[str, float]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.errors import ConfigError, DataError
+from maskwright.evaluation.coco import IOU_TYPES
 from maskwright.evaluation.coco_format import (
     Dataset,
     Result,
@@ -26,12 +27,11 @@ from maskwright.evaluation.coco_format import (
     read_results,
     scores_of,
 )
+from maskwright.evaluation.streaming import Part, capped, parts_of, places_by_image
+from maskwright.evaluation.tide import ErrorBreakdown, Found, Sought, breakdown_of, kinds_in_image
 
 IOU = 0.5
-IOU_TYPES = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
 _WORDS = {"box": "boxes", "mask": "masks", "keypoints": "keypoints"}
-# kinds of error of TIDE (Bolya et al. 2020, section 2.2), by hotcoco's names
-ERRORS = {"Cls": "class", "Loc": "location", "Both": "both", "Dupe": "duplicate", "Bkg": "background", "Miss": "missed"}
 _ALL_AREAS = [0.0, 1e10]
 
 
@@ -144,23 +144,6 @@ class Matches:
         return {int(id_): ImageCounts(*map(int, column)) for id_, column in zip(ids, table.T, strict=True)}
 
 
-@dataclass(frozen=True)
-class ErrorBreakdown:
-    """What kinds of errors there are and what each costs (TIDE).
-
-    Attributes:
-        ap50: the mean AP at IoU 0.5.
-        counts: number of errors by kind: `class` (well placed, wrong name), `location` (right name, IoU between 0.1 and
-            0.5), `both`, `duplicate` (of an object that a better detection found), `background` (on nothing), and
-            `missed` (objects near which no detection is).
-        lost_ap: how much higher `ap50` were if all errors of that kind alone were put right.
-    """
-
-    ap50: float
-    counts: Mapping[str, int]
-    lost_ap: Mapping[str, float]
-
-
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """Matches of all detections and objects, and the kinds of errors, None for keypoints, which TIDE does not know."""
@@ -191,22 +174,104 @@ def analyse_errors(
     detections = read_results(results, dataset)
     if kind not in comparable_kinds(detections, "results", dataset, "annotations"):
         raise DataError(f"results or annotations have no {_WORDS[kind]}, so there are no errors in them to look at")
-    scores = scores_of(detections, kind)
-    evaluation = _evaluate(dataset, detections, scores, kind, max_detections)
-    matches = _matches(dataset, detections, scores, evaluation.eval_imgs)
-    return Analysis(matches, None if kind == "keypoints" else _breakdown(evaluation.tide_errors(pos_thr=IOU)))
+    scores = np.array(scores_of(detections, kind), dtype=np.float64)
+    return _Sheet(dataset, detections, scores, kind).filled(max_detections)
+
+
+class _Sheet:
+    """What becomes of every detection and every object, filled in for few images at a time.
+
+    Attributes:
+        fates, object_fates: (N,) and (G,), in the order of the results and of the annotations.
+        found_at: (G,) the score of the detection that found each object.
+        is_found: (G,) some detection took it, even where that counts for nothing.
+        kinds: (N,) a `tide.Kind` each.
+        targets: (N,) the object that a false detection was a try at; −1 where there is none.
+    """
+
+    def __init__(
+        self, dataset: Dataset, detections: Sequence[Result], scores: npt.NDArray[np.float64], kind: str
+    ) -> None:
+        self.dataset, self.detections, self.scores, self.kind = dataset, detections, scores, kind
+        self.fates = np.full(len(detections), Fate.IGNORED, dtype=np.int8)
+        self.object_fates = np.full(len(dataset["annotations"]), Fate.IGNORED, dtype=np.int8)
+        self.found_at = np.full(len(self.object_fates), np.nan)
+        self.is_found = np.zeros(len(self.object_fates), dtype=bool)
+        self.kinds = np.zeros(len(detections), dtype=np.int8)
+        self.targets = np.full(len(detections), -1, dtype=np.int64)
+
+    def filled(self, max_detections: int) -> Analysis:
+        """The analysis of all images."""
+        federated = is_federated(self.dataset) and self.kind != "keypoints"
+        ranked = _ranked(self.detections, self.scores)
+        kept = capped(ranked, max_detections) if federated else range(len(ranked))
+        for part in parts_of(self.dataset, ranked, kept):
+            self._add_matches(part, _evaluate(part, self.dataset, self.kind, max_detections, federated))
+            if self.kind != "keypoints":
+                self._add_kinds(part)
+        matches = self._matches()
+        return Analysis(matches, None if self.kind == "keypoints" else self._breakdown(matches))
+
+    def _add_matches(self, part: Part, groups: Sequence[dict[str, Any] | None]) -> None:
+        """Fates from hotcoco's groups of one image and class; ids count from 1, those of objects over all parts."""
+        for group in filter(None, groups):
+            own = np.array([part.detection_places[number - 1] for number in group["dtIds"]], dtype=np.int64)
+            matched, ignored = np.array(group["dtMatched"][0], bool), np.array(group["dtIgnore"][0], bool)
+            self.fates[own] = np.where(ignored, Fate.IGNORED, matched)
+            columns = (group["gtIds"], group["gtMatched"][0], group["gtMatches"][0], group["gtIgnore"])
+            for number, is_matched, finder, is_ignored in zip(*columns, strict=True):
+                self.is_found[number - 1] = bool(is_matched)
+                self.object_fates[number - 1] = Fate.IGNORED if is_ignored else int(is_matched)
+                if is_matched and not is_ignored:
+                    self.found_at[number - 1] = self.scores[part.detection_places[finder - 1]]
+
+    def _add_kinds(self, part: Part) -> None:
+        objects, found = places_by_image(part.objects), places_by_image(part.detections)
+        for image in part.images:
+            theirs = np.array([part.object_places[place] for place in objects[image["id"]]], dtype=np.int64)
+            own = np.array([part.detection_places[place] for place in found[image["id"]]], dtype=np.int64)
+            own = own[self.fates[own] == Fate.WRONG]
+            false = [self.detections[place] for place in own]
+            annotations = [self.dataset["annotations"][place] for place in theirs]
+            size = (image.get("height", 0), image.get("width", 0)) if self.kind == "mask" else None
+            kinds, targets = kinds_in_image(false, annotations, self.is_found[theirs], IOU, size)
+            self.kinds[own] = kinds
+            self.targets[own] = np.append(theirs, -1)[targets]
+
+    def _matches(self) -> Matches:
+        annotations = self.dataset["annotations"]
+        return Matches(
+            scores=self.scores,
+            detections=self.fates,
+            detection_images=_column(self.detections, "image_id"),
+            detection_categories=_column(self.detections, "category_id"),
+            objects=self.object_fates,
+            object_images=_column(annotations, "image_id"),
+            object_categories=_column(annotations, "category_id"),
+            found_at=self.found_at,
+        )
+
+    def _breakdown(self, matches: Matches) -> ErrorBreakdown:
+        order = np.lexsort((matches.detection_images, -self.scores))
+        found = Found(
+            matches.detection_categories,
+            self.scores,
+            self.fates == Fate.RIGHT,
+            self.fates == Fate.IGNORED,
+            self.kinds,
+            self.targets,
+        ).of(order)
+        is_missed, is_ignored = self.object_fates == Fate.WRONG, self.object_fates == Fate.IGNORED
+        return breakdown_of(found, Sought(matches.object_categories, is_missed, is_ignored))
 
 
 def _evaluate(
-    dataset: Dataset, detections: Sequence[Result], scores: Sequence[float], kind: str, max_detections: int
-) -> hotcoco.COCOeval:
-    """One IoU and one range of areas only: a tenth of the time and the memory of the whole metric."""
-    truth = hotcoco.COCO(cast(dict[str, Any], dataset))
-    ranked = [{**entry, "score": score} for entry, score in zip(detections, scores, strict=True)]
-    detected = truth.load_res(cast(list[dict[str, Any]], ranked))
-    federated = is_federated(dataset) and kind != "keypoints"
-    if federated:
-        detected = detected.cap_detections_per_image(max_detections)
+    part: Part, dataset: Dataset, kind: str, max_detections: int, federated: bool
+) -> Sequence[dict[str, Any] | None]:
+    """Groups of one image and class, at one IoU and in one range of areas: a tenth of the time of the whole metric."""
+    images: dict[str, Any] = {"images": part.images, "annotations": part.objects}
+    truth = hotcoco.COCO({**images, "categories": dataset["categories"]})
+    detected = truth.load_res(cast(list[dict[str, Any]], part.detections))
     evaluation = hotcoco.COCOeval(truth, detected, IOU_TYPES[kind], lvis_style=federated)
     if kind == "keypoints":
         known, count = evaluation.params.kpt_oks_sigmas, num_keypoints(dataset)
@@ -215,36 +280,11 @@ def _evaluate(
     evaluation.params.iou_thrs = [IOU]
     evaluation.params.area_rng, evaluation.params.area_rng_lbl = [_ALL_AREAS], ["all"]
     evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation
+    return evaluation.eval_imgs
 
 
-def _matches(
-    dataset: Dataset, detections: Sequence[Result], scores: Sequence[float], groups: Sequence[dict[str, Any] | None]
-) -> Matches:
-    """Fates by place, from hotcoco's groups of one image and class, whose ids count both sides from 1."""
-    of_detections = np.full(len(detections), Fate.IGNORED, dtype=np.int8)
-    of_objects = np.full(len(dataset["annotations"]), Fate.IGNORED, dtype=np.int8)
-    found_at = np.full(len(of_objects), np.nan)
-    values = np.array(scores, dtype=np.float64)
-    for group in filter(None, groups):
-        for number, matched, ignored in zip(group["dtIds"], group["dtMatched"][0], group["dtIgnore"][0], strict=True):
-            of_detections[number - 1] = Fate.IGNORED if ignored else int(matched)
-        columns = (group["gtIds"], group["gtMatched"][0], group["gtMatches"][0], group["gtIgnore"])
-        for number, matched, finder, ignored in zip(*columns, strict=True):
-            of_objects[number - 1] = Fate.IGNORED if ignored else int(matched)
-            if matched and not ignored:
-                found_at[number - 1] = values[finder - 1]
-    return Matches(
-        scores=values,
-        detections=of_detections,
-        detection_images=_column(detections, "image_id"),
-        detection_categories=_column(detections, "category_id"),
-        objects=of_objects,
-        object_images=_column(dataset["annotations"], "image_id"),
-        object_categories=_column(dataset["annotations"], "category_id"),
-        found_at=found_at,
-    )
+def _ranked(detections: Sequence[Result], scores: npt.NDArray[np.float64]) -> list[Result]:
+    return [{**entry, "score": score} for entry, score in zip(detections, scores.tolist(), strict=True)]
 
 
 def _column(entries: Sequence[Any], key: str) -> npt.NDArray[np.int64]:
@@ -254,11 +294,3 @@ def _column(entries: Sequence[Any], key: str) -> npt.NDArray[np.int64]:
 def _counts(detections: npt.NDArray[np.int8], objects: npt.NDArray[np.int8]) -> ImageCounts:
     correct, false = int((detections == Fate.RIGHT).sum()), int((detections == Fate.WRONG).sum())
     return ImageCounts(correct, false, int((objects == Fate.WRONG).sum()))
-
-
-def _breakdown(errors: Mapping[str, Any]) -> ErrorBreakdown:
-    return ErrorBreakdown(
-        ap50=float(errors["ap_base"]),
-        counts={name: int(errors["counts"][short]) for short, name in ERRORS.items()},
-        lost_ap={name: float(errors["delta_ap"][short]) for short, name in ERRORS.items()},
-    )

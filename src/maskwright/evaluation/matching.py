@@ -83,7 +83,7 @@ def match(detections: Detections, objects: Objects, pairs: Pairs, num_classes: i
         nums_objects = np.bincount(objects.classes[~is_ignored], minlength=num_classes)
         for place in np.flatnonzero(nums_objects):
             own = members[place]
-            precision, recall = _curve(taken[:, own] >= 0, is_forgiven[:, own], int(nums_objects[place]))
+            precision, recall = curve(taken[:, own] >= 0, is_forgiven[:, own], int(nums_objects[place]))
             curves.precision[:, :, place, area] = precision
             curves.recall[:, place, area] = recall
     return curves
@@ -114,7 +114,7 @@ def _taken(detections: Detections, objects: Objects, pairs: Pairs, is_ignored: B
     return taken
 
 
-def _curve(is_matched: Bools, is_forgiven: Bools, num_objects: int) -> tuple[Floats, Floats]:
+def curve(is_matched: Bools, is_forgiven: Bools, num_objects: int) -> tuple[Floats, Floats]:
     """(10, 101) precision at levels of recall, made monotone, and (10,) recall, of (10, n) detections of a class."""
     num_true = np.cumsum(is_matched & ~is_forgiven, axis=1, dtype=np.float64)
     num_false = np.cumsum(~is_matched & ~is_forgiven, axis=1, dtype=np.float64)

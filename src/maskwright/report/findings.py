@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from maskwright.data.record import Dataset
 from maskwright.evaluation.coco import ALL, IOU_50, IOU_75, Curves
-from maskwright.evaluation.errors import Analysis, ErrorBreakdown, ImageCounts, Matches, analyse_errors
+from maskwright.evaluation.errors import Analysis, ImageCounts, Matches, analyse_errors
+from maskwright.evaluation.tide import ErrorBreakdown
 from maskwright.report.plots import SQUARE, curve_path, packed_curve
 from maskwright.report.tables import Table, category_table
 
