@@ -19,7 +19,7 @@ PACKAGE = REPOSITORY / "src" / "maskwright"
 # lowest first; a package imports only from rows below its own
 ROWS = (
     {"errors"},
-    {"ops", "files", "budget"},
+    {"ops", "files"},
     {"structures", "config"},
     {"images"},
     {"models", "data", "evaluation"},
@@ -287,7 +287,7 @@ def in_fresh_interpreter(imports: str, first: str = "") -> tuple[set[str], list[
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "supervision", "hotcoco", "tensorboard", "huggingface_hub", "pydantic"}
 # needed by one function each, or not installed at all by everybody
 LATE = {"supervision", "tensorboard", "torch.utils.tensorboard", "huggingface_hub", "pycocotools", "matplotlib", "cv2"}
-LATE |= {"timm", "av", "h5py", "scipy", "tifffile"}
+LATE |= {"timm", "av", "h5py", "scipy", "tifffile", "pillow_heif"}
 
 
 def test_importing_maskwright_does_nothing() -> None:

@@ -46,12 +46,16 @@ class ResultError(MaskwrightError):
 class MissingDependency(MaskwrightError):
     """An optional library is needed; the message names the extra that installs it."""
 
-    def __init__(self, library: str, extra: str) -> None:
+    def __init__(self, library: str, extra: str, what: str = "this") -> None:
         super().__init__(
-            f"this needs the optional library {library!r}; install it with: pip install 'maskwright[{extra}]'"
+            f"{what} needs the optional library {library!r}; install it with: pip install 'maskwright[{extra}]'"
         )
-        self._named = library, extra
+        self._named = library, extra, what
 
-    def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str, str]]:
         """Errors go from process to process, and this one is not made from its message."""
         return type(self), self._named
+
+
+class MissingDecoder(DataError, MissingDependency):
+    """A file that only an optional library decodes: it is named as what cannot be used, and other files go on."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskwright.errors import DataError
 from maskwright.images.video import Camera
-from maskwright.predict.sources import count_images, find_sources, is_video, unique_names
+from maskwright.predict.sources import count_images, find_sources, is_video, left_out_line, unique_names
 
 
 @pytest.fixture
@@ -55,6 +55,22 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(folder: Path) -> None:
     assert names(find_sources([folder / "image[1].png"])) == ["image[1].png"]
 
 
+def test_what_cellpose_writes_beside_images_is_no_image_and_told(folder: Path) -> None:
+    assert left_out_line([folder, f"{folder}/*", "camera:0", folder / "b.png"]) is None
+    for name in ("b_cp_masks.png", "b_seg.npy", "c_cp_masks.tif"):
+        (folder / name).touch()
+    assert names(find_sources([folder])) == names(find_sources([f"{folder}/*"])) == ["a.JPG", "b.png", "c.tiff"]
+    assert names(find_sources([folder / "b_cp_masks.png"])) == ["b_cp_masks.png"]
+    line = left_out_line([folder, f"{folder}/*"])
+    assert line == "3 files that Cellpose wrote beside images are left out: b_cp_masks.png, b_seg.npy, c_cp_masks.tif"
+
+
+def test_photographs_of_telephones_and_browsers_are_images(folder: Path) -> None:
+    for name in ("d.heic", "e.AVIF", "f.jfif", "g.jp2"):
+        (folder / name).touch()
+    assert names(find_sources([folder]))[-4:] == ["d.heic", "e.AVIF", "f.jfif", "g.jp2"]
+
+
 def test_a_folder_called_like_an_image_is_no_image(folder: Path) -> None:
     (folder / "z.png").mkdir()
     assert names(find_sources([f"{folder}/*.png"])) == ["b.png"]
@@ -64,7 +80,7 @@ def test_a_folder_called_like_an_image_is_no_image(folder: Path) -> None:
     ("source", "message"),
     [
         ("missing.png", "missing.png does not exist"),
-        ("notes.txt", r"notes\.txt is no image or video by its suffix '\.txt'; expected one of \.bmp"),
+        ("notes.txt", r"notes\.txt is no image or video by its suffix '\.txt'; expected one of \.avif"),
         ("bare", r"bare has no image or video directly in it .*\*\*"),
         ("*.webp", "matches 0 entries"),
         ("bare/*", "matches 1 entries, none of them an image or video"),

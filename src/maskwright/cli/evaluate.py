@@ -12,7 +12,6 @@ import typer
 from maskwright.cli.options import (
     AnnotationsHelp,
     AugmentedOption,
-    ClassAttributeOption,
     DeviceOption,
     ExifOption,
     FormatOption,
@@ -58,7 +57,6 @@ def evaluate(
         ),
     ] = None,
     exif: ExifOption = None,
-    class_attribute: ClassAttributeOption = None,
     tta: AugmentedOption = False,
     tile: TileOption = None,
     overlap: OverlapOption = None,
@@ -87,10 +85,7 @@ def evaluate(
     )
     expected = _expected(predictor, annotations, changes)
     dataset = read_dataset(
-        images,
-        annotations,
-        format,
-        ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif, class_attribute=class_attribute),
+        images, annotations, format, ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif)
     )
     if not skip_bad:
         dataset.refuse_defects()

@@ -22,7 +22,7 @@ from maskwright.cli.options import (
     TileOption,
     WeightsOption,
 )
-from maskwright.cli.terminal import keeping, progress, say
+from maskwright.cli.terminal import keeping, progress, say, warn
 
 if TYPE_CHECKING:
     from maskwright.predict.sources import Source
@@ -70,11 +70,13 @@ def predict(
     can be played.
     """
     from maskwright.cli.loading import load_predictor
-    from maskwright.predict.sources import count_images, find_sources
+    from maskwright.predict.sources import count_images, find_sources, left_out_line
     from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files
 
     claim_output(output, PREDICTIONS)
     found = find_sources(sources)
+    if (line := left_out_line(sources)) is not None:
+        warn(line)
     total = count_images(found, frames)
     predictor = load_predictor(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap

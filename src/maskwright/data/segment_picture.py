@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from maskwright.errors import ConfigError, DataError
+from maskwright.images.ids import read_ids
 from maskwright.images.orientation import UPRIGHT, upright
 from maskwright.structures import Categories
 
@@ -98,7 +98,7 @@ class SegmentPicture:
         Raises:
             DataError: the file is missing or broken, has another size, or shows none of the segments.
         """
-        ids = upright(self._read(), self.orientation)
+        ids = upright(read_ids(self.path, self.encoding), self.orientation)
         if ids.shape != tuple(size):
             raise DataError(
                 f"segment picture {self.path} is {ids.shape[0]} × {ids.shape[1]} pixels (height × width), its image "
@@ -135,21 +135,6 @@ class SegmentPicture:
         values = np.array([outputs[self.segments[id_].category_id] for id_ in known.tolist()], dtype=np.uint8)
         places = np.searchsorted(known, ids).clip(max=len(known) - 1)
         return np.asarray(np.where(known[places] == ids, values[places], np.uint8(IGNORED)))
-
-    def _read(self) -> npt.NDArray[np.int32]:
-        if self.encoding == "colours":
-            from maskwright.images.read import read_image
-
-            red, green, blue = read_image(self.path).numpy().astype(np.int32)
-            return np.asarray(red + 256 * green + 65536 * blue)
-        try:
-            with Image.open(self.path) as picture:
-                values = np.array(picture)
-        except (OSError, ValueError) as error:
-            raise DataError(f"segment picture {self.path} cannot be read: {error}") from error
-        if values.ndim != 2 or values.dtype.kind not in "ui":
-            raise DataError(f"segment picture {self.path} is no picture of one whole number a pixel")
-        return values.astype(np.int32)
 
 
 def _pairs(categories: Categories) -> list[tuple[str, int]]:

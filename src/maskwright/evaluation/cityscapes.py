@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from maskwright.config.cityscapes_labels import INSTANCES_PER_CLASS, LABELS, THINGS
 from maskwright.errors import DataError
 from maskwright.evaluation.coco_format import Dataset, Result, carry, name_of, read_results, scores_of
 from maskwright.evaluation.metrics import Metrics
+from maskwright.images.ids import read_ids
 from maskwright.images.read import image_size
 from maskwright.structures.rle import rle_to_crop
 
@@ -121,14 +121,7 @@ def read_id_picture(path: Path) -> npt.NDArray[np.int64]:
     Raises:
         DataError: it cannot be read, has several channels, or a value of no Cityscapes class.
     """
-    try:
-        with Image.open(path) as picture:
-            ids = np.array(picture)
-    except (OSError, ValueError) as error:
-        raise DataError(f"picture {path} cannot be read: {error}") from error
-    if ids.ndim != 2 or ids.dtype.kind not in "ui":
-        raise DataError(f"picture {path} is not one of whole numbers, one for every pixel; give gtFine's own pictures")
-    ids = ids.astype(np.int64)
+    ids = read_ids(path).astype(np.int64)
     highest = max(label.id for label in LABELS)
     if ids.size and (ids.min() < 0 or label_of(ids.max()) > highest):
         raise DataError(f"picture {path} has the value {ids.max()}, but Cityscapes' labels are 0 to {highest}")

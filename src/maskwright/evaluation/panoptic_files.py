@@ -14,7 +14,7 @@ from maskwright.errors import DataError
 from maskwright.evaluation.coco_format import Id, checked
 from maskwright.evaluation.metrics import Metrics
 from maskwright.evaluation.panoptic import PanopticTally
-from maskwright.images.read import read_image
+from maskwright.images.ids import read_ids
 
 PathLike = str | os.PathLike[str]
 
@@ -97,10 +97,9 @@ def segment_ids(path: Path) -> npt.NDArray[np.int32]:
     """(H, W) the number that the colour of each pixel of a picture stands for: red + 256 × green + 65536 × blue.
 
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing or broken, or does not keep values exactly.
     """
-    red, green, blue = read_image(path).numpy().astype(np.int32)
-    return np.asarray(red + 256 * green + 65536 * blue)
+    return read_ids(path, "colours")
 
 
 def _folder(path: PathLike, given: PathLike | None) -> Path:

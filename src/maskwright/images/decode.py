@@ -7,26 +7,24 @@ but they are deprecated, and the one for PNG kills the process when a file is da
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from tokenize import TokenError  # what NumPy's reading of a damaged header may end in
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from maskwright.errors import DataError
+from maskwright.errors import DataError, MaskwrightError
+from maskwright.images.heif import open_image
+from maskwright.images.npy import NPY_START, npy_array, npy_header
 from maskwright.images.orientation import UPRIGHT, Header, orientation_of, turned_size, upright
 from maskwright.images.tiff import Stored, decode_tiff, tiff_header
 
-_NPY = b"\x93NUMPY"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big end first, classic and BigTIFF
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big end first, classic and BigTIFF
 _PALETTES = ("P", "PA")
 _MODE_NAMES = {
     "1": "black and white",
@@ -54,17 +52,17 @@ def decode(data: bytes, name: str, channels: int | None = None, keeps_depth: boo
 
     Raises:
         DataError: the file is empty, broken, cut off or no image.
-        MissingDependency: it needs tifffile.
+        MissingDecoder: it needs tifffile or pillow-heif; this is a `DataError` too.
     """
     if not data:
         raise DataError(f"{name} is empty (0 bytes); restore or remove it")
     with blaming(name):
-        if data.startswith(_NPY):
-            return channels_first(_npy_array(data), channels)
-        if data.startswith(_TIFF) and not _pillow_holds(data, channels, keeps_depth):
+        if data.startswith(NPY_START):
+            return channels_first(npy_array(data, name), channels)
+        if data.startswith(TIFF_STARTS) and not _pillow_holds(data, channels, keeps_depth):
             return decode_tiff(data, name, channels)
-        with Image.open(BytesIO(data)) as image:
-            if keeps_depth and _is_deep_png(image):
+        with open_image(BytesIO(data), name) as image:
+            if keeps_depth and is_deep_png(image):
                 return _decode_deep_png(data, channels)
             return decode_pillow(image, channels)
 
@@ -127,20 +125,20 @@ def read_header(path: Path) -> Header:
 
     Raises:
         DataError: the file is missing or no image.
-        MissingDependency: it needs tifffile.
+        MissingDecoder: it needs tifffile or pillow-heif; this is a `DataError` too.
     """
     with blaming(f"image {path}"), path.open("rb") as file:
-        start = file.read(len(_NPY))
+        start = file.read(len(NPY_START))
         file.seek(0)
-        if start == _NPY:
-            shape = _npy_header(file).shape
+        if start == NPY_START:
+            shape = npy_header(file).shape
             _, height, width = channels_first(np.broadcast_to(0, shape), None).shape
             return Header((height, width))
         try:
-            with Image.open(file) as image:
+            with open_image(file, f"image {path}") as image:
                 return Header(turned_size((image.height, image.width), _left_to_turn(image)), orientation_of(image))
         except UnidentifiedImageError:
-            if not start.startswith(_TIFF):
+            if not start.startswith(TIFF_STARTS):
                 raise
         return tiff_header(path)
 
@@ -148,8 +146,8 @@ def read_header(path: Path) -> Header:
 def kind_of_pixels(path: Path) -> str:
     """What the pixels of an image file that can be decoded are, in words: "grey", "16-bit grey", "5 × uint16", …."""
     try:
-        with Image.open(path) as image:
-            if _is_deep_png(image):
+        with path.open("rb") as file, open_image(file, f"image {path}") as image:
+            if is_deep_png(image):
                 return f"16-bit {'RGB with alpha' if image.mode == 'RGBA' else image.mode}"
             if not _has_more_pages(image):
                 return "16-bit grey" if image.mode.startswith("I;16") else _MODE_NAMES.get(image.mode, image.mode)
@@ -176,7 +174,13 @@ def blaming(name: str) -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large for one pass ({error}); predict it in tiles (--tile 1024)") from None
-    except (OSError, EOFError, RuntimeError, SyntaxError, TokenError, ValueError, struct.error) as error:
+    except MaskwrightError:
+        raise
+    except MemoryError as error:
+        raise DataError(
+            f"{name} asks for more memory than there is; it is damaged or too large for one pass"
+        ) from error
+    except Exception as error:  # a decoder ends in whatever a damaged file leads it to
         raise DataError(f"{name} is broken or cut off and cannot be decoded; restore or remove it") from error
 
 
@@ -184,39 +188,11 @@ def _to_front(array: npt.NDArray[Any]) -> Stored:
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-# NPY
-
-
-class _NpyHeader(NamedTuple):
-    shape: tuple[int, ...]
-    is_fortran: bool
-    dtype: np.dtype[Any]
-    length: int  # of the header in bytes
-
-
-def _npy_header(file: IO[bytes]) -> _NpyHeader:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return _NpyHeader(*read(file), file.tell())
-    except (TokenError, TypeError) as error:
-        raise ValueError(str(error)) from error  # what a damaged header ends in
-
-
-def _npy_array(data: bytes) -> npt.NDArray[Any]:
-    """Without numpy's own reader, which asks for memory before it knows that the file has so many values."""
-    header = _npy_header(BytesIO(data))
-    count = math.prod(header.shape)
-    if not 0 < count * header.dtype.itemsize <= len(data) - header.length:
-        raise ValueError("its values are not all there")
-    values = np.frombuffer(data, header.dtype, count, header.length)
-    return values.reshape(header.shape, order="F" if header.is_fortran else "C")
-
-
 # PNG
 
 
-def _is_deep_png(image: ImageFile.ImageFile) -> bool:
+def is_deep_png(image: ImageFile.ImageFile) -> bool:
+    """Whether a picture that is not decoded yet is a PNG with colours of 16 bits, of which Pillow gives 8."""
     return image.format == "PNG" and any(str(tile.args) in ("RGB;16B", "RGBA;16B") for tile in image.tile)
 
 

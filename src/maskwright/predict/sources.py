@@ -11,9 +11,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from maskwright.errors import DataError
+from maskwright.images.formats import IMAGE_SUFFIXES, is_cellpose_result, is_image, listing
 from maskwright.images.video import Camera, count_frames
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 _SUFFIXES_TEXT = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
 
@@ -28,7 +28,8 @@ def find_sources(names: Sequence[str | Path]) -> list[Source]:
             `camera:0`, `camera:1`, …. A path that exists is no glob and no camera, whatever it is called.
 
     Returns:
-        In the order of the names, sorted within a folder or a glob; each once; hidden files only by name.
+        In the order of the names, sorted within a folder or a glob; each once; hidden files, and what Cellpose wrote
+        beside images, only by name.
 
     Raises:
         DataError: a file or folder does not exist, has no image or video in it, or is none by its suffix.
@@ -40,6 +41,17 @@ def find_sources(names: Sequence[str | Path]) -> list[Source]:
         for source in _named(str(name)):
             sources.setdefault(_identity(source), source)
     return list(sources.values())
+
+
+def left_out_line(names: Sequence[str | Path]) -> str | None:
+    """One line about the files in folders and globs that `find_sources` takes for no photographs; None without any."""
+    found: set[Path] = set()
+    for path in (Path(name) for name in names):
+        entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+        found.update(entry for entry in entries if entry != path and is_cellpose_result(entry))
+    if not found:
+        return None
+    return f"{len(found)} files that Cellpose wrote beside images are left out: {listing(sorted(found))}"
 
 
 def is_video(source: Source) -> bool:
@@ -108,7 +120,7 @@ def _in_folder(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"folder {folder} cannot be read ({error.strerror}); check its permissions") from error
-    found = [path for path in entries if _is_readable(path) and not path.name.startswith(".") and path.is_file()]
+    found = [path for path in entries if _is_wanted(path) and not path.name.startswith(".") and path.is_file()]
     if not found:
         raise DataError(
             f"folder {folder} has no image or video directly in it ({_SUFFIXES_TEXT}); "
@@ -120,7 +132,7 @@ def _in_folder(folder: Path) -> list[Path]:
 def _in_glob(pattern: str) -> list[Path]:
     entries = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
     matches = sorted(Path(entry) for entry in entries)
-    found = [path for path in matches if _is_readable(path) and path.is_file()]
+    found = [path for path in matches if _is_wanted(path) and path.is_file()]
     if not found:
         raise DataError(
             f"glob {pattern!r} matches {len(matches)} entries, none of them an image or video ({_SUFFIXES_TEXT})"
@@ -129,7 +141,12 @@ def _in_glob(pattern: str) -> list[Path]:
 
 
 def _is_readable(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
+    return is_image(path) or path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _is_wanted(path: Path) -> bool:
+    """Whether a file that is not named itself is an image or video, and nothing that Cellpose wrote beside images."""
+    return _is_readable(path) and not is_cellpose_result(path)
 
 
 def _identity(source: Source) -> str:

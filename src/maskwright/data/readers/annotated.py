@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from maskwright.data.readers.per_image import IMAGE_SUFFIXES, by_name, find_images, images_of
+from maskwright.data.readers.per_image import by_name, find_images, images_of
 from maskwright.data.record import Defect
 from maskwright.errors import DataError
+from maskwright.images.formats import is_image
 
 # −1, 0 or 1 behind a name: whether the image has objects of the class that the list is about
 _FLAG = re.compile(r"\s+-?[01]$")
@@ -76,7 +77,7 @@ def find_with_ending(folder: Path, ending: str) -> tuple[list[Path], list[Defect
 def _without_ending(name: str, images: Mapping[str, Sequence[Path]]) -> str:
     """The name of an image, which some lists give with the ending of its file."""
     stem = PurePosixPath(name).with_suffix("").as_posix()
-    is_file_name = PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and name not in images
+    is_file_name = is_image(Path(name)) and name not in images
     return stem if is_file_name else name
 
 

@@ -18,13 +18,15 @@ import hotcoco.mask
 
 from maskwright.config.cityscapes_labels import INSTANCES_PER_CLASS, LABELS, STUFF, THINGS, CityscapesLabel
 from maskwright.data.checks import Problem
-from maskwright.data.id_pictures import objects_of, read_id_picture
+from maskwright.data.id_pictures import objects_of
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.readers.per_image import IMAGE_SUFFIXES, Flaw, FoundObject, read_per_image
+from maskwright.data.readers.per_image import Flaw, FoundObject, read_per_image
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import DataError
 from maskwright.images.decode import read_header
+from maskwright.images.formats import is_photograph
+from maskwright.images.ids import read_ids
 from maskwright.structures import Categories
 from maskwright.structures.rle import Rle
 
@@ -112,7 +114,7 @@ def find_files(images: Path, annotations: Path, ending: str) -> Layout:
     image_files = {
         path.name.partition(f"_{IMAGE}")[0]: path
         for path in sorted(images.rglob(f"[!.]*_{IMAGE}*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if is_photograph(path)
     }
     if not image_files:
         raise DataError(f"no image *_{IMAGE}.png in {images}; give a folder like {IMAGE}/val")
@@ -173,7 +175,7 @@ def _read_instances(path: Path, size: tuple[int, int]) -> Iterator[FoundObject |
     if flaw is not None:
         yield flaw
         return
-    for value, mask in objects_of(read_id_picture(path, has_colours=False)).items():
+    for value, mask in objects_of(read_ids(path)).items():
         where, is_single = f"{path.name}: value {value}", value >= INSTANCES_PER_CLASS
         class_id = value // INSTANCES_PER_CLASS if is_single else value
         label = _LABEL_OF_ID.get(class_id)

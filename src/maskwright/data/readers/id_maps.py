@@ -10,18 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.data.checks import Problem
-from maskwright.data.id_pictures import objects_of, read_id_picture
+from maskwright.data.id_pictures import objects_of
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
     by_name,
     find_images,
+    find_pictures,
     images_of,
     read_per_image,
     refuse_file,
 )
 from maskwright.data.record import Dataset, Defect
+from maskwright.images.ids import read_ids
 
 # what tools put behind the name of an image
 SUFFIXES = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg")
@@ -53,7 +55,7 @@ def read_id_maps(images: Path, annotations: Path, options: ReadOptions = DEFAULT
     is_shared = images.resolve() == annotations.resolve()
     groups = by_name(find_images(images), images)
     names = {name for name in groups if not (is_shared and _owner(name, groups, is_shared))}
-    maps, strays = _assign(find_images(annotations), annotations, names, is_shared)
+    maps, strays = _assign(find_pictures(annotations), annotations, names, is_shared)
     found, defects = images_of({name: str(images / name) for name in groups if name in names}, groups, images)
     return read_per_image(
         list(found),
@@ -100,7 +102,7 @@ def _objects(
         yield Flaw(f"image {image.name!r}", _not_one(image, found, folder), spoils_image=True)
         return
     path = found[0]
-    ids = read_id_picture(path)
+    ids = read_ids(path, "either")
     if ids.shape != size:
         sizes = f"{ids.shape[0]} × {ids.shape[1]} pixels (height × width), its image {size[0]} × {size[1]}"
         yield Flaw(path.name, Problem("wrong-size", f"{path} is {sizes}"), spoils_image=True)

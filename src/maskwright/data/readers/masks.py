@@ -11,26 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.data.checks import Problem
-from maskwright.data.id_pictures import load_array, open_picture
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
     by_name,
     find_images,
+    find_pictures,
     images_of,
     read_per_image,
     refuse_file,
 )
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
+from maskwright.images.ids import load_npy, open_picture
 from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
 
 # of objects whose masks lie in no folder of a class
 ONLY_CLASS = "object"
 
-# JPEG blurs what was 0 and 255
-_JPEG_THRESHOLD = 127
+# JPEG and its like blur what was 0 and 255
+_LOSSY_THRESHOLD = 127
 
 
 def read_masks(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
@@ -111,7 +112,7 @@ def _objects(
         message = f"there is no folder {folder} with its masks; make an empty one where it has no objects"
         yield Flaw(f"image {image.name!r}", Problem("missing-masks", message), spoils_image=True)
         return
-    for path in find_images(folder):
+    for path in find_pictures(folder):
         classes = path.relative_to(folder).parts[:-1]
         category = classes[0] if classes else ONLY_CLASS
         where = path.relative_to(root).as_posix()
@@ -122,7 +123,7 @@ def _objects(
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> Rle:
-    pixels = load_array(path) != 0 if path.suffix.lower() == ".npy" else _foreground(path)
+    pixels = load_npy(path) != 0 if path.suffix.lower() == ".npy" else _foreground(path)
     if pixels.shape != size:
         found = " × ".join(map(str, pixels.shape))
         raise DataError(f"{path} is {found} pixels (height × width), its image {size[0]} × {size[1]}")
@@ -135,8 +136,8 @@ def _read_mask(path: Path, size: tuple[int, int]) -> Rle:
 
 def _foreground(path: Path) -> Bitmap:
     """(H, W) where any colour is above 0; where alpha, if nothing but alpha varies."""
-    picture = open_picture(path)
-    threshold = _JPEG_THRESHOLD if picture.format == "JPEG" else 0
+    picture, lossy, _ = open_picture(path)
+    threshold = 0 if lossy is None else _LOSSY_THRESHOLD
     if picture.mode in ("P", "PA"):
         picture = picture.convert("RGBA" if picture.mode == "PA" or "transparency" in picture.info else "RGB")
     values = np.asarray(picture)

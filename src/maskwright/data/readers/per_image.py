@@ -16,10 +16,9 @@ from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
 from maskwright.errors import DataError
 from maskwright.images.decode import read_header
+from maskwright.images.formats import is_image, is_photograph
 from maskwright.images.orientation import UPRIGHT, Size
 from maskwright.structures import Categories
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".npy")
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,19 @@ ReadObjects = Callable[[Path, tuple[int, int]], Iterable[Thing]]
 
 
 def find_images(folder: Path) -> list[Path]:
+    """The photographs in a folder and the folders in it, by name.
+
+    Hidden files and folders are passed over, and what Cellpose writes beside photographs.
+    """
+    return [path for path in find_pictures(folder) if is_photograph(path)]
+
+
+def find_pictures(folder: Path) -> list[Path]:
     """All image files in a folder and the folders in it, by name; hidden files and folders are passed over."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if is_image(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )

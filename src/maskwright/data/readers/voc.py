@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from maskwright.config.categories import named_categories
 from maskwright.data.checks import Problem, show
-from maskwright.data.id_pictures import objects_of, read_id_picture
+from maskwright.data.id_pictures import objects_of
 from maskwright.data.readers.annotated import find_annotated
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, read_per_image
 from maskwright.data.record import Dataset
 from maskwright.data.xml_nodes import XmlNode, load_xml
 from maskwright.errors import DataError
+from maskwright.images.ids import read_ids
 from maskwright.structures import Categories
 from maskwright.structures.rle import Rle
 
@@ -164,7 +165,7 @@ def _read_masks(layout: _Layout, name: str, size: tuple[int, int]) -> _Masks | N
 
 
 def _read_picture(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int32]:
-    values = read_id_picture(path, has_colours=False)
+    values = read_ids(path)
     if values.shape != size:
         raise DataError(
             f"{path} is {values.shape[0]} × {values.shape[1]} (height × width), its image {size[0]} × {size[1]}"

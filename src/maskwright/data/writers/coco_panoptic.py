@@ -10,7 +10,6 @@ from typing import Any
 import hotcoco.mask
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from maskwright.data.checks import box_around
 from maskwright.data.id_pictures import objects_of
@@ -18,6 +17,7 @@ from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel
 from maskwright.data.writers.contents import Written, crop_of, image_names, paint
 from maskwright.data.writers.losses import Losses
+from maskwright.images.ids import write_ids
 from maskwright.structures import Categories
 
 
@@ -38,7 +38,7 @@ def write_coco_panoptic(dataset: Dataset, target: Path) -> Written:
         ids, labels = _segments(record, losses)
         path = target / "panoptic" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.stack([ids, ids >> 8, ids >> 16], axis=2).astype(np.uint8)).save(path)
+        write_ids(path, ids, "colours")
         images.append({**record.to_coco(), "file_name": files[record.id]})
         infos = _infos(ids, labels, record.size)
         annotations.append({"image_id": record.id, "file_name": name, "segments_info": infos})

@@ -20,9 +20,10 @@ from maskwright.data.writers.contents import (
 )
 from maskwright.data.writers.losses import Losses
 from maskwright.errors import DataError
+from maskwright.images.ids import write_ids
 
 _FOLDER = "masks"
-_LARGEST_8_BIT, _LARGEST_16_BIT = 255, 65535
+_LARGEST_16_BIT = 65535
 
 
 def write_masks(dataset: Dataset, target: Path) -> Written:
@@ -73,10 +74,9 @@ def write_id_maps(dataset: Dataset, target: Path) -> Written:
             raise DataError(
                 f"image {record.path} has {len(crops)} objects, 16 bits number {_LARGEST_16_BIT}; write coco"
             )
-        depth = np.uint8 if len(crops) <= _LARGEST_8_BIT else np.uint16
         path = (target / _FOLDER / files[record.id]).with_suffix(".png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(painting.ids.astype(depth)).save(path)
+        write_ids(path, painting.ids)
         if tuple(dataset.categories) != (ONLY_CLASS,):
             losses.add(f"objects' classes, left out; they read as {ONLY_CLASS!r}", len(crops))
     return Written("images", _FOLDER, losses)
