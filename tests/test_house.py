@@ -19,7 +19,7 @@ PACKAGE = REPOSITORY / "src" / "maskwright"
 # lowest first; a package imports only from rows below its own
 ROWS = (
     {"errors"},
-    {"ops", "files"},
+    {"ops", "files", "budget"},
     {"structures", "config"},
     {"images"},
     {"models", "data", "evaluation"},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import os
 import pickle
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from contextlib import suppress
-from pathlib import Path
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.checkpoints.pickles import read_pickle
+from maskwright.checkpoints.pickle_machine import ForeignObject, Named
+from maskwright.checkpoints.pickles import StoredArray
+from maskwright.checkpoints.reading import read_weights
+from maskwright.checkpoints.torch_files import read_bare_pickle
 from maskwright.errors import CheckpointError
 
 DTYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", ">f4", ">i8"]
@@ -25,7 +31,14 @@ DTYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 
 def reread(tmp_path: Path, content: Any, protocol: int) -> Any:
     (tmp_path / "file.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
-    return read_pickle(tmp_path / "file.pkl")
+    return plain(read_bare_pickle(tmp_path / "file.pkl").content)
+
+
+def plain(content: Any) -> Any:
+    """Arrays as tensors."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    return content.tensor if isinstance(content, StoredArray) else content
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
@@ -50,7 +63,7 @@ def test_tables_texts_and_numbers_are_data_too(tmp_path, protocol) -> None:
     content = OrderedDict(model={"n": np.zeros(2)}, author="me", best=np.float64(0.5), steps=[1, (2, None)], tags={"a"})
     found = reread(tmp_path, content, protocol)
     assert found["model"]["n"].tolist() == [0, 0]
-    assert (found["author"], found["best"], found["steps"], found["tags"]) == ("me", 0.5, [1, [2, None]], {"a"})
+    assert (found["author"], found["best"], found["steps"], found["tags"]) == ("me", 0.5, [1, (2, None)], ["a"])
 
 
 def python_2_pickle(values: np.ndarray) -> bytes:
@@ -74,7 +87,7 @@ def python_2_pickle(values: np.ndarray) -> bytes:
 def test_files_of_python_2_are_read(tmp_path) -> None:
     values = np.array([1.5, -2.25, 3e8], dtype="<f4")
     (tmp_path / "R-50.pkl").write_bytes(python_2_pickle(values))
-    assert read_pickle(tmp_path / "R-50.pkl")["conv1_w"].tolist() == values.tolist()
+    assert plain(read_bare_pickle(tmp_path / "R-50.pkl").content)["conv1_w"].tolist() == values.tolist()
 
 
 class Call:
@@ -113,20 +126,20 @@ def test_what_would_run_something_is_refused_and_does_not_run(tmp_path, name, pr
     marker, path = tmp_path / "marker", tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps(attacks(marker)[name], protocol=protocol))
     with pytest.raises(CheckpointError) as raised:
-        read_pickle(path)
+        read_weights(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"), [("system", "posix.system"), ("eval", "builtins.eval"), ("path", "PosixPath")]
+    ("name", "asked"), [("system", "posix.system"), ("eval", "builtins.eval"), ("load", "_pickle.loads")]
 )
 @pytest.mark.skipif(os.name != "posix", reason="functions of other systems have other names")
 def test_a_refusal_names_what_was_asked_for(tmp_path, name, asked) -> None:
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(attacks(tmp_path / "marker")[name]))
     with pytest.raises(CheckpointError, match=f"is refused: it asks for .*{asked}, which could run code, and nothing"):
-        read_pickle(tmp_path / "model.pkl")
+        read_weights(tmp_path / "model.pkl")
 
 
 def test_the_attacks_here_are_real_ones(tmp_path) -> None:
@@ -141,7 +154,7 @@ def test_a_file_cannot_change_how_the_next_is_read(tmp_path) -> None:
     poisoned = b"\x80\x02c_codecs\nencode\n(N}X\x0c\x00\x00\x00__defaults__)stb."
     (tmp_path / "poison.pkl").write_bytes(poisoned)
     with pytest.raises(CheckpointError):
-        read_pickle(tmp_path / "poison.pkl")
+        read_weights(tmp_path / "poison.pkl")
     assert reread(tmp_path, {"a": np.ones(2)}, 2)["a"].tolist() == [1, 1]
 
 
@@ -149,7 +162,7 @@ def test_a_file_cannot_change_how_the_next_is_read(tmp_path) -> None:
 def test_what_is_no_pickle_is_told_in_one_line(tmp_path, data) -> None:
     (tmp_path / "x.pkl").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"x\.pkl cannot be read \("):
-        read_pickle(tmp_path / "x.pkl")
+        read_weights(tmp_path / "x.pkl")
 
 
 @given(places=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
@@ -160,7 +173,7 @@ def test_bytes_that_flipped_are_refused_or_harmless(tmp_path_factory, places) ->
     path = tmp_path_factory.getbasetemp() / "flipped.pkl"
     path.write_bytes(data)
     with suppress(CheckpointError):
-        read_pickle(path)
+        read_weights(path)
 
 
 def test_a_shape_that_its_bytes_do_not_fill_is_refused(tmp_path) -> None:
@@ -168,4 +181,77 @@ def test_a_shape_that_its_bytes_do_not_fill_is_refused(tmp_path) -> None:
     assert b"K\x06\x85" in data
     (tmp_path / "x.pkl").write_bytes(data.replace(b"K\x06\x85", b"K\x07\x85"))
     with pytest.raises(CheckpointError, match=r"an array of shape \(7,\) has 48 bytes"):
-        read_pickle(tmp_path / "x.pkl")
+        read_weights(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_objects_are_noted_and_not_built(tmp_path, protocol) -> None:
+    content = {
+        "args": argparse.Namespace(lr=0.1, names=["a"]),
+        "path": PurePosixPath("a/b"),
+        "when": datetime(2020, 1, 2, tzinfo=timezone.utc),
+        "counts": Counter("abc"),
+        "range": range(3),
+        "texts": np.array(["a", "b"]),
+        "when in numpy": np.datetime64("2020-01-02"),
+        "class": argparse.Namespace,
+        "table": defaultdict(dict, {"n": np.zeros(2)}),
+    }
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    found = read_bare_pickle(tmp_path / "x.pkl")
+    assert list(found.content) == list(content)
+    assert found.content["args"] == IsForeign("argparse.Namespace", {"lr": 0.1, "names": ["a"]})
+    assert found.content["class"] == Named("argparse.Namespace")
+    assert found.content["table"].items["n"].tensor.tolist() == [0, 0]
+    assert {"argparse.Namespace", "datetime.datetime", "collections.Counter"} <= found.classes
+
+
+class IsForeign:
+    """Equal to a foreign object of this name and state."""
+
+    def __init__(self, name: str, state: Any) -> None:
+        self.name, self.state = name, state
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ForeignObject) and (other.name, other.state) == (self.name, self.state)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def lattice(start: bytes, twice: bytes, depth: int) -> bytes:
+    """A pickle whose value holds its predecessor twice, again and again: small, and endless when walked by paths."""
+    steps = b"".join(twice.replace(b"<", struct.pack("<I", n)) for n in range(depth))
+    return b"\x80\x02" + start + steps + b"."
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lattice(b")", b"r<0j<j<\x86", 100),  # a tuple of two
+        lattice(b")", b"r<0j<j<\x86", 100)[:-1] + b"}q\x00(h\x00h\x00u.",
+        lattice(b"]", b"r<0](j<j<e", 100),  # a list of two
+        lattice(b"}", b"r<0}(K\x01j<K\x02j<u", 100),  # a table of two
+        b"\x80\x02}" + lattice(b")", b"r<0j<j<\x86", 100)[2:-1] + b"K\x01s.",  # a tuple of two as a key
+        b"\x80\x04\x8f(" + lattice(b")", b"r<0j<j<\x86", 100)[2:-1] + b"\x90.",  # and in a set
+        b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
+        b"\x80\x02" + b"(" * 1_000_000,
+        b"\x80\x02" + b"}" * 5_000_000,
+        b"\x80\x02](" + b"N" * 5_000_000,
+        b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b"q\x00}" + b"(h\x00h\x00u" * 1000 + b".",
+    ],
+    ids=["tuples", "not a table", "lists", "tables", "key", "set", "nested", "marks", "many", "long", "long integers"],
+)
+def test_a_pickle_that_grows_when_it_is_walked_is_refused_at_once(tmp_path, data) -> None:
+    (tmp_path / "x.pkl").write_bytes(data)
+    started = perf_counter()
+    with pytest.raises(CheckpointError):
+        read_weights(tmp_path / "x.pkl")
+    assert perf_counter() - started < 8
+
+
+def test_arrays_that_share_their_bytes_take_no_more_than_the_file_has(tmp_path) -> None:
+    again = b"\x80\x02c_codecs\nencode\nX\xa0\x86\x01\x00" + b"a" * 100_000 + b"X\x06\x00\x00\x00latin1\x86q\x01q\x02R"
+    many = b"c_codecs\nencode\nh\x01R" * 1000
+    (tmp_path / "x.pkl").write_bytes(again + many + b".")
+    with pytest.raises(CheckpointError, match=r"it asks for more than .* bytes of arrays"):
+        read_weights(tmp_path / "x.pkl")

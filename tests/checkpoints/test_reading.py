@@ -77,6 +77,21 @@ def test_foreign_weights_may_come_as_safetensors(tmp_path) -> None:
     assert read_weights(path).lineage == "torchvision"
 
 
+@pytest.mark.parametrize("name", ["model.ckpt", "model.bin", "model.pth.tar", "model.pkl", "model", "model.weights"])
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors", "pickle"])
+def test_a_file_is_read_by_its_content_whatever_its_name(tmp_path, name, form) -> None:
+    path = tmp_path / name
+    if form == "safetensors":
+        safetensors.torch.save_file(STATE, path)
+    elif form == "pickle":
+        path.write_bytes(pickle.dumps({"model": STATE}))
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=form == "zip")
+    found = read_weights(path)
+    assert (found.lineage, len(found.weights)) == ("torchvision", len(STATE))
+    assert torch.equal(found.weights["backbone.stem.conv.weight"], STATE["backbone.body.conv1.weight"])
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("is_hidden", [True, False], ids=["among weights", "alone"])
 def test_a_pickle_that_would_run_a_command_is_refused_and_does_not_run(tmp_path, zipped, is_hidden) -> None:
@@ -121,7 +136,6 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "empty.pth": lambda path: path.write_bytes(b""),
     "zeros.pth": lambda path: path.write_bytes(bytes(1000)),
     "zip.pth": zip_of_nothing,
-    "safetensors.pth": lambda path: path.write_bytes(safetensors.torch.save(STATE)),
     "half.pth": lambda path: cut(path, 0.5, zipped=True),
     "nearly.pth": lambda path: cut(path, 0.98, zipped=True),
     "half_legacy.pth": lambda path: cut(path, 0.5, zipped=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 
 import numpy as np
@@ -93,3 +94,21 @@ def test_msras_backbone_is_told_as_one(here, tmp_path) -> None:
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(blobs))
     lines = told(here, tmp_path / "R-50.pkl")
     assert (lines["lineage"], lines["weights"]) == ("caffe2", "5 tensors, 20 numbers")
+
+
+def test_weights_that_are_not_finite_are_told(here, tmp_path) -> None:
+    state = torchvision.models.resnet18().state_dict()
+    state["layer1.0.conv1.weight"][0] = torch.nan
+    torch.save(state, tmp_path / "resnet18.pth")
+    lines = told(here, tmp_path / "resnet18.pth")
+    assert lines["values"].startswith("1 weights are not finite numbers, first backbone.stages.0.0.conv1.conv.weight")
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    assert told(here, tmp_path / "resnet18.pth")["values"] == "all finite"
+
+
+def test_where_the_weights_were_found_and_what_was_left_out_is_told(here, tmp_path) -> None:
+    state = {f"module.{key}": value for key, value in torchvision.models.resnet18().state_dict().items()}
+    torch.save({"net": state, "args": argparse.Namespace(lr=1)}, tmp_path / "resnet18.pth")
+    outcome = here("inspect", tmp_path / "resnet18.pth")
+    assert "found under   net.\n" in outcome.out
+    assert "left out      objects of argparse.Namespace; none was built\n" in outcome.out

@@ -111,7 +111,7 @@ def test_an_image_without_a_file_is_not_labelled_yet(folder):
         (shape(TRIANGLE, label=None), "bad-shape", "no 'label'"),
         ("cell", "bad-shape", "no 'label'"),
         (shape([[0, 0], [1, 1]], "mask"), "bad-mask", "no PNG file in base64"),
-        (shape([[0, 0], [1, 1]], "mask", mask="AAAA"), "bad-mask", "no PNG file in base64"),
+        (shape([[0, 0], [1, 1]], "mask", mask="AAAA"), "bad-mask", "picture cannot be read"),
         (shape([[0, 0], [5, 5]], "mask", mask=png_text(np.ones((2, 2), bool))), "bad-mask", "2 × 2 pixels"),
         (shape([[39, 0], [40, 1]], "mask", mask=png_text(np.ones((2, 2), bool))), "bad-mask", "outside the image"),
         (shape([[50, 50], [60, 50], [60, 60]]), "empty-mask", "covers no pixel"),
@@ -177,3 +177,16 @@ def test_a_single_file_is_refused(folder):
     write(folder)
     with pytest.raises(DataError, match="is not a folder"):
         read_labelme(folder, folder / "a.json")
+
+
+@pytest.mark.parametrize("kind", ["rotation", "rotated_rectangle", "quadrilateral", "rectangle"])
+def test_four_corners_are_an_outline_whatever_they_are_called(folder, kind):
+    dataset = read(folder, shape([[5, 0], [10, 5], [5, 10], [0, 5]], kind, direction=0.78, difficult=True))
+    assert dataset.defects == ()
+    assert areas(dataset) == pytest.approx([50], abs=4)
+    assert dataset.records[0].annotations[0]["difficult"] == 1
+
+
+def test_absurd_circles_are_read_at_once(folder):
+    dataset = read(folder, shape([[1e308, 1], [-1e308, 1]], "circle"), shape([[5, 5], [1e300, 5]], "circle"))
+    assert "bad-polygon" in [defect.kind for defect in dataset.defects]

@@ -195,11 +195,11 @@ PAGE = b"\n<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</titl
         (
             lambda content: content[:-100],
             {},
-            r"cannot be used: checkpoint model-\w+\.pth cannot be read; it is cut off",
+            r"cannot be used: checkpoint model-\w+\.pth cannot be read \(.*\); it is cut off",
         ),
         (lambda content: b"", {}, "cannot be used"),
         (lambda content: PAGE, {}, "gave a web page instead of a checkpoint, as Google Drive does"),
-        (lambda content: b"\x80\x02cos\nsystem\n.", {}, "cannot be used: .* could run code"),
+        (lambda content: b"\x80\x02cos\nsystem\nU\x02ls\x85R.", {}, "cannot be used: .* could run code"),
     ],
     ids=["sha256", "md5", "size", "cut off", "empty", "web page", "attack"],
 )

@@ -56,16 +56,14 @@ def compare_weights(weights: Mapping[str, Tensor], model: nn.Module) -> FitRepor
     )
 
 
-def refuse_misfit(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> FitReport:
-    """Insist that names and shapes agree; the model may be on the meta device, where it takes no memory.
+def refuse_misfit(report: FitReport, source: str) -> None:
+    """Insist that names and shapes agree.
 
     Raises:
         CheckpointError: they do not; the message names the class counts, or the first keys and shapes.
     """
-    report = compare_weights(weights, model)
     if not report.is_exact:
         raise CheckpointError(f"{source} does not fit the recipe: {explain_misfit(report)}")
-    return report
 
 
 @dataclass(frozen=True)
@@ -182,13 +180,31 @@ def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) ->
     Raises:
         CheckpointError: they do not (see `refuse_misfit`), or some are no finite floating-point numbers.
     """
-    report = refuse_misfit(weights, model, source)
-    if spoilt := [name for name in report.fitting if not _is_usable(weights[name])]:
-        raise CheckpointError(
-            f"{source}: {len(spoilt)} weights are not finite numbers, first {spoilt[0]} ({weights[spoilt[0]].dtype}); "
-            "the run that wrote them diverged, or the file is damaged, so take an earlier checkpoint"
-        )
+    report = compare_weights(weights, model)
+    refuse_misfit(report, source)
+    refuse_non_finite({name: weights[name] for name in report.fitting}, source)
     model.load_state_dict(dict(weights), strict=False)
+
+
+def refuse_non_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Insist on finite floating-point numbers.
+
+    Raises:
+        CheckpointError: some are not.
+    """
+    if told := explain_non_finite(weights):
+        raise CheckpointError(f"{source}: {told}")
+
+
+def explain_non_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Which weights are no finite floating-point numbers, and what to do, in one line; None where all are."""
+    spoilt = [name for name, value in weights.items() if not name.endswith(_COUNTER) and not _is_usable(value)]
+    if not spoilt:
+        return None
+    return (
+        f"{len(spoilt)} weights are not finite numbers, first {spoilt[0]} ({weights[spoilt[0]].dtype}); the run that "
+        "wrote them diverged, or the file is damaged, so take an earlier checkpoint"
+    )
 
 
 def _is_usable(value: Tensor) -> bool:

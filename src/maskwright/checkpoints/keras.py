@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwright.budget import Budget
 from maskwright.errors import CheckpointError, MissingDependency
 
 _LAYERS = {
@@ -39,7 +40,14 @@ _PARTS = {
 }
 # convolutions are (height, width, in, out), deconvolutions (height, width, out, in), dense layers (in, out)
 _TRANSPOSES = {4: (3, 2, 0, 1), 2: (1, 0)}
-_MOST_COMPRESSION = 1000  # of a file's bytes to those of its arrays
+_MOST_COMPRESSION = 30  # of a file's bytes to those of its arrays; trained weights are made little smaller
+_MOST_ITEMS = 100_000  # groups and arrays
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(start: bytes) -> bool:
+    """Whether these are the first bytes of an HDF5 file."""
+    return start.startswith(_HDF5)
 
 
 def read_keras(path: Path) -> dict[str, Tensor]:
@@ -57,19 +65,46 @@ def read_keras(path: Path) -> dict[str, Tensor]:
         raise MissingDependency("h5py", "h5") from error
     try:
         with h5py.File(path, "r") as file:
-            root = next((item for key, item in _items(h5py, file) if _is_whole_model(h5py, key, item)), file)
-            most_bytes = _MOST_COMPRESSION * path.stat().st_size
-            return {_name(layer, part): _tensor(values, most_bytes) for layer, part, values in _arrays(h5py, root)}
+            items = _Items(h5py)
+            root = next((item for key, item in items.of(file) if _is_whole_model(h5py, key, item)), file)
+            memory = Budget(_MOST_COMPRESSION * path.stat().st_size, "bytes of arrays")
+            return {_name(layer, part): _tensor(values, memory) for layer, part, values in items.arrays(root)}
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"checkpoint {path} cannot be read ({reason}); it is cut off, or no HDF5") from error
 
 
-def _items(h5py: Any, group: Any) -> Iterator[tuple[str, Any]]:
-    """(name, group or array) of all in a group that lie in this very file: links could lead to any other."""
-    for key in group:
-        if isinstance(group.get(key, getlink=True), h5py.HardLink):
-            yield key, group[key]
+class _Items:
+    """What lies in the groups of a file, each group once: they may hold each other, on ever more paths."""
+
+    def __init__(self, h5py: Any) -> None:
+        self._h5py = h5py
+        self._budget = Budget(_MOST_ITEMS, "groups and arrays")
+        self._seen: set[Any] = set()
+
+    def of(self, group: Any) -> Iterator[tuple[str, Any]]:
+        """(name, group or array) of all in a group that lie in this very file: links could lead to any other."""
+        for key in group:
+            self._budget.spend()
+            if isinstance(group.get(key, getlink=True), self._h5py.HardLink):
+                yield key, group[key]
+
+    def arrays(self, root: Any) -> Iterator[tuple[str, str, Any]]:
+        """(layer, weight, array) of all below a group whose values are in this very file too."""
+        waiting = [root]
+        while waiting:
+            group = waiting.pop()
+            address = self._h5py.h5o.get_info(group.id).addr
+            if address in self._seen:
+                continue
+            self._seen.add(address)
+            inner = []
+            for key, item in self.of(group):
+                if isinstance(item, self._h5py.Group):
+                    inner.append(item)
+                elif isinstance(item, self._h5py.Dataset) and item.external is None and not item.is_virtual:
+                    yield group.name.rpartition("/")[2], key, item
+            waiting += reversed(inner)
 
 
 def _is_whole_model(h5py: Any, key: str, item: Any) -> bool:
@@ -77,17 +112,9 @@ def _is_whole_model(h5py: Any, key: str, item: Any) -> bool:
     return key == "model_weights" and isinstance(item, h5py.Group)
 
 
-def _arrays(h5py: Any, group: Any) -> Iterator[tuple[str, str, Any]]:
-    """(layer, weight, array) of all in a group whose values are in this very file too."""
-    for key, item in _items(h5py, group):
-        if isinstance(item, h5py.Group):
-            yield from _arrays(h5py, item)
-        elif isinstance(item, h5py.Dataset) and item.external is None and not item.is_virtual:
-            yield group.name.rpartition("/")[2], key, item
-
-
-def _tensor(values: Any, most_bytes: int) -> Tensor:
-    if values.dtype.kind not in "fiu" or values.nbytes > most_bytes:
+def _tensor(values: Any, memory: Budget) -> Tensor:
+    memory.spend(values.nbytes)
+    if values.dtype.kind not in "fiu":
         raise ValueError(f"{values.name} is an array of {values.shape} {values.dtype}")
     tensor = torch.from_numpy(values[()].astype(values.dtype.newbyteorder("="), copy=False))
     return tensor.permute(_TRANSPOSES[tensor.ndim]).contiguous() if tensor.ndim in _TRANSPOSES else tensor

@@ -1,21 +1,17 @@
-"""Pickles of numpy arrays (detectron2's `.pkl`), read by a reader that can build tables and tensors and nothing else.
-
-The files name functions that ought to be called; here each of the few that plain arrays need is answered by one of
-ours, which checks its arguments, and any other is refused. So nothing of the file, of numpy or of a library runs.
-"""
+"""What plain pickles of numpy arrays (detectron2's `.pkl`) ask for, answered with tensors."""
 
 from __future__ import annotations
 
 import math
-import pickle
-from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maskwright.errors import CheckpointError
+from maskwright.budget import Budget
+from maskwright.checkpoints.pickle_machine import Answer, ForeignObject
 
 _TYPES = {
     "f2": torch.float16,
@@ -28,115 +24,121 @@ _TYPES = {
     "u1": torch.uint8,
     "b1": torch.bool,
 }
-
-
-def read_pickle(path: Path) -> Any:
-    """The content of a pickle of tables, texts, numbers and numpy arrays, the arrays as tensors.
-
-    Python 2's files are read too.
-
-    Raises:
-        CheckpointError: it names anything else, which is refused unrun, or it is damaged.
-    """
-    try:
-        with path.open("rb") as file:
-            return _unwrapped(_Reader(file, encoding="latin1").load())
-    except _Refusal as refusal:
-        raise CheckpointError(
-            f"checkpoint {path} is refused: it asks for {refusal}, which could run code, and nothing of it was run; "
-            "save the weights alone, as a table of names and numpy arrays"
-        ) from refusal
-    except Exception as error:  # a made-up pickle can raise whatever the unpickler's steps can
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"checkpoint {path} cannot be read ({reason}); it is damaged, or no pickle") from error
-
-
-class _Refusal(pickle.UnpicklingError):
-    """The file names something that is not among the few that arrays need."""
+_MOST_AXES, _MOST_SIZE = 32, 1 << 48
 
 
 class _Type:
     """Stands for numpy's dtype: a kind and a size, and a byte order that its state tells."""
 
-    def __init__(self, code: str, is_big_endian: bool = False) -> None:
-        self.code, self.is_big_endian = code, is_big_endian
+    def __init__(self, code: Any, *_: Any) -> None:
+        text = code if isinstance(code, str) else "unknown"
+        self.code, self.is_big_endian = text.lstrip("<>=|"), text.startswith(">")
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def take_state(self, state: Any) -> None:
         self.is_big_endian = state[1] == ">"
 
 
-class _Array:
-    """Stands for a numpy array while its state is not read yet."""
+class StoredArray:
+    """Stands for a numpy array.
 
-    def __init__(self) -> None:
+    Args:
+        budget: of bytes, from which its values are taken.
+
+    Attributes:
+        tensor: its values; None of an array that holds no numbers, or whose values never came.
+    """
+
+    def __init__(self, budget: Budget, *_: Any) -> None:
+        self._budget = budget
         self.tensor: Tensor | None = None
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def take_state(self, state: Any) -> None:
+        """Its values, as numpy saves them."""
         _, shape, dtype, is_fortran, data = state
-        self.tensor = _tensor(data, dtype, shape, is_fortran=bool(is_fortran))
+        self.tensor = _tensor(self._budget, data, dtype, shape, is_fortran=bool(is_fortran))
 
 
-class _Reader(pickle.Unpickler):
-    """Answers with its own methods, which a file cannot change: bound methods take no attributes."""
+def sizes_of(values: Any) -> tuple[int, ...]:
+    """Numbers of a shape, checked.
 
-    def find_class(self, module: str, name: str) -> Any:
-        place = f"{module}.{name}".replace("numpy._core.", "numpy.core.").replace("__builtin__.", "builtins.")
-        if place in ("collections.OrderedDict", "builtins.set"):
-            return OrderedDict if name == "OrderedDict" else set
-        if place not in _ANSWERS:
-            raise _Refusal(f"{module}.{name}")
-        return getattr(self, _ANSWERS[place])
-
-    def persistent_load(self, _: Any) -> Any:
-        raise _Refusal("something outside of the file")
-
-    def array(self, *_: Any) -> _Array:
-        return _Array()
-
-    def array_of_bytes(self, data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-        array = _Array()
-        array.tensor = _tensor(data, dtype, shape, is_fortran=order == "F")
-        return array
-
-    def scalar(self, dtype: Any, data: Any) -> Any:
-        return _tensor(data, dtype, (), is_fortran=False).item()
-
-    def dtype(self, code: Any, *_: Any) -> _Type:
-        return _Type(str(code).lstrip("<>=|"), str(code).startswith(">"))
-
-    def nothing(self) -> bytes:
-        """How protocol 2 of Python 3 writes no bytes."""
-        return b""
-
-    def encoded(self, text: Any, encoding: Any) -> bytes:
-        """How it writes others."""
-        if not isinstance(text, str) or encoding != "latin1":
-            raise _Refusal(f"an encoding called {encoding!r}")
-        return text.encode("latin1")
-
-    def ndarray(self, *_: Any) -> Any:
-        """Named in files as what to make; made by nobody."""
-        raise _Refusal("numpy.ndarray by itself")
+    Raises:
+        ValueError: they are no sizes.
+    """
+    is_short = isinstance(values, list | tuple) and len(values) <= _MOST_AXES
+    if not is_short or not all(type(value) is int and 0 <= value < _MOST_SIZE for value in values):
+        raise ValueError("it has a shape that is no list of sizes")
+    return tuple(values)
 
 
-_ANSWERS = {
-    "numpy.core.multiarray._reconstruct": "array",
-    "numpy.core.multiarray.scalar": "scalar",
-    "numpy.core.numeric._frombuffer": "array_of_bytes",
-    "numpy.ndarray": "ndarray",
-    "numpy.dtype": "dtype",
-    "builtins.bytes": "nothing",
-    "_codecs.encode": "encoded",
-}
+def _array_of_bytes(budget: Budget, data: Any, dtype: Any, shape: Any, order: Any) -> StoredArray:
+    array = StoredArray(budget)
+    array.tensor = _tensor(budget, data, dtype, shape, is_fortran=order == "F")
+    return array
 
 
-def _tensor(data: Any, dtype: Any, shape: Any, *, is_fortran: bool) -> Tensor:
-    """Numbers from their bytes; Python 2's bytes arrive as text."""
+def _scalar(budget: Budget, dtype: Any, data: Any) -> Any:
+    value = _tensor(budget, data, dtype, (), is_fortran=False)
+    return ForeignObject("numpy.scalar") if value is None else value.item()
+
+
+def _encoded(budget: Budget, text: Any, encoding: Any) -> bytes:
+    """How protocol 2 of Python 3 writes bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("it has an encoding other than latin1")
+    budget.spend(len(text))
+    return text.encode("latin1")
+
+
+def _listed(values: Any = ()) -> list[Any]:
+    if not isinstance(values, list | tuple):
+        raise TypeError("it makes a list of something that is none")
+    return list(values)
+
+
+def _new_bytes(*arguments: Any) -> Any:
+    """How protocol 2 writes no bytes; with a length it would be so many zeros."""
+    return ForeignObject("builtins.bytes", arguments) if arguments else b""
+
+
+def _table(*arguments: Any) -> Any:
+    """An ordered dict: empty, or of pairs, as Python 2 writes it."""
+    pairs = arguments[0] if arguments else []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        return ForeignObject("collections.OrderedDict", arguments)
+    return {key: value for key, value in pairs if isinstance(key, str)}
+
+
+_ARRAYS: dict[str, Callable[..., Any]] = {"_codecs.encode": _encoded}
+for _core in ("numpy.core", "numpy._core"):
+    _ARRAYS[f"{_core}.multiarray._reconstruct"] = StoredArray
+    _ARRAYS[f"{_core}.multiarray.scalar"] = _scalar
+    _ARRAYS[f"{_core}.numeric._frombuffer"] = _array_of_bytes
+_CONTAINERS: dict[str, Answer] = {"collections.OrderedDict": _table, "numpy.dtype": _Type}
+for _module in ("builtins", "__builtin__"):
+    _CONTAINERS |= {f"{_module}.{name}": _listed for name in ("set", "frozenset", "list")}
+    _CONTAINERS[f"{_module}.bytes"] = _new_bytes
+
+
+def plain_answers(most_bytes: int) -> dict[str, Answer]:
+    """Answers to the names that tables of numpy arrays need, for one file.
+
+    Args:
+        most_bytes: of all its arrays together.
+    """
+    budget = Budget(most_bytes, "bytes of arrays")
+    return {**_CONTAINERS, **{name: partial(answer, budget) for name, answer in _ARRAYS.items()}}
+
+
+def _tensor(budget: Budget, data: Any, dtype: Any, shape: Any, *, is_fortran: bool) -> Tensor | None:
+    """Numbers from their bytes, which of Python 2 arrive as text; None of what holds no numbers."""
     if not isinstance(dtype, _Type) or dtype.code not in _TYPES:
-        raise _Refusal(f"an array of {getattr(dtype, 'code', 'unknown')!r}, where numbers are expected")
+        return None
+    if not isinstance(data, str | bytes):
+        raise TypeError("it has an array whose values are no bytes")
+    budget.spend(len(data))
     raw = bytearray(data.encode("latin1") if isinstance(data, str) else data)
-    size, shape = int(dtype.code[1:]), tuple(map(int, shape))
-    if min(shape, default=0) < 0 or len(raw) != size * math.prod(shape):
+    size, shape = int(dtype.code[1:]), sizes_of(shape)
+    if len(raw) != size * math.prod(shape):
         raise ValueError(f"an array of shape {shape} has {len(raw)} bytes")
     if not raw:
         return torch.empty(shape, dtype=_TYPES[dtype.code])
@@ -146,16 +148,3 @@ def _tensor(data: Any, dtype: Any, shape: Any, *, is_fortran: bool) -> Tensor:
         )
     values = torch.frombuffer(raw, dtype=_TYPES[dtype.code])
     return values.view(shape[::-1]).permute(*reversed(range(len(shape)))) if is_fortran else values.view(shape)
-
-
-def _unwrapped(content: Any) -> Any:
-    """The tensors in place of what stood for their arrays."""
-    if isinstance(content, _Array):
-        if content.tensor is None:
-            raise ValueError("an array without its values")
-        return content.tensor
-    if isinstance(content, dict):
-        return {key: _unwrapped(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_unwrapped(value) for value in content]
-    return content

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import pickle
 import struct
-import warnings
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maskwright.checkpoints import backbones, caffe2, detectron2, matterport, simple, torchvision, yolact
-from maskwright.checkpoints.keras import read_keras
+from maskwright.checkpoints.foreign_programs import (
+    describe_folder,
+    describe_json,
+    describe_program,
+    describe_start,
+    describe_zip,
+)
+from maskwright.checkpoints.keras import is_hdf5, read_keras
 from maskwright.checkpoints.native import is_native, read_native
-from maskwright.checkpoints.pickles import read_pickle
+from maskwright.checkpoints.pickle_machine import Refusal
+from maskwright.checkpoints.tables import WeightTable, weight_tables
+from maskwright.checkpoints.torch_files import UnusableTensor, read_bare_pickle, read_torch_zip
+from maskwright.checkpoints.unpickling import Unpickled
 from maskwright.errors import CheckpointError
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".h5")
+# by which an address or a name is known to be meant as a checkpoint; a file is read by its content
+SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar", ".h5", ".hdf5")
 
 State = Mapping[str, Tensor]
 
@@ -52,15 +62,7 @@ _BACKBONES: tuple[tuple[str, Callable[[set[str]], bool], Callable[[State], dict[
     ("matterport", matterport.is_matterport_backbone, matterport.from_matterport),
     ("yolact", backbones.is_yolact_backbone, backbones.from_yolact_backbone),
 )
-# besides weights, training scripts save numbers of numpy's (detectron2 the best metric so far)
-_SCALAR: Any = np.float64().__reduce__()[0]
-_NUMBERS: list[Any] = [
-    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in "fdilq?"),
-]
-
-# what torch's unpickler raises on files that are cut off, damaged or made to hurt
+# what readers of files that are cut off, damaged or made to hurt raise
 _BROKEN = (
     RuntimeError,
     EOFError,
@@ -69,11 +71,17 @@ _BROKEN = (
     LookupError,
     TypeError,
     AttributeError,
-    AssertionError,
     MemoryError,
     OverflowError,
+    NotImplementedError,
+    zipfile.BadZipFile,
     struct.error,
 )
+_START_BYTES = 512
+_ZIP = b"PK\x03\x04"
+_MOST_SHARED = 8  # times that tensors of a file may refer to its bytes: weights that several layers share
+_MOST_HEAD = 10  # tensors of a classifier beside a backbone
+_SHOWN = 60  # letters of a name in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +94,9 @@ class ForeignWeights:
         recipe: the resolved recipe of a maskwright file, as nested dicts; None for the others.
         recipe_name: the shipped recipe that fits a foreign model; None for ours, and for a backbone.
         implied: dotted overrides that the file itself proves (its norms, its class count).
+        found_in: what the names of the weights began with in the file, such as `model.` or `state_dict.net.`.
+        others: such beginnings of further weights of a whole model, which were not taken.
+        left_out: classes of objects in the file that are no weights, and were not built.
     """
 
     lineage: str
@@ -93,6 +104,9 @@ class ForeignWeights:
     recipe: dict[str, Any] | None
     recipe_name: str | None
     implied: dict[str, Any]
+    found_in: str = ""
+    others: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_backbone(self) -> bool:
@@ -101,85 +115,119 @@ class ForeignWeights:
 
 
 def read_weights(path: Path) -> ForeignWeights:
-    """Read a checkpoint of any supported format; nothing in the file is ever executed.
+    """Read a checkpoint of any supported format, known by its content; nothing in the file is ever executed.
 
     Raises:
-        CheckpointError: no such file, a broken or unsafe one, or a format that is not known.
+        CheckpointError: no such file, a broken or unsafe one, one of another program, or a format that is not known.
+        MissingDependency: a Keras file without h5py.
     """
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint {path} {describe_folder(path)}")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist, or is not a file")
-    readers: dict[str, Callable[[Path], Any]] = {".pkl": read_pickle, ".h5": read_keras}
-    if path.suffix == ".safetensors":
+    with _blaming(path), path.open("rb") as file:
+        start = file.read(_START_BYTES)
+    if start[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix in SUFFIXES:
-        return _recognised(_state_dict(readers.get(path.suffix, _load_torch)(path), path), path)
-    raise CheckpointError(f"checkpoint {path}: unknown suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}")
+    if is_hdf5(start) or path.suffix in (".h5", ".hdf5"):
+        return _recognised(read_keras(path), (), path)
+    told = describe_zip(path) if start.startswith(_ZIP) else describe_start(start)
+    if told is not None:
+        raise CheckpointError(f"checkpoint {path} {told}")
+    with _blaming(path):
+        found = _read_pickles(path, start)
+        return _recognised(found.content, found.classes, path, _MOST_SHARED * path.stat().st_size)
+
+
+def _read_pickles(path: Path, start: bytes) -> Unpickled:
+    if start.startswith(_ZIP):
+        return read_torch_zip(path)
+    if start.startswith(pickle.PROTO) or (start and path.suffix in (".pkl", ".pickle")):
+        return read_bare_pickle(path)
+    raise ValueError(describe_json(path) or "its first bytes are those of no format that is known here")
 
 
 def _read_safetensors(path: Path) -> ForeignWeights:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-    except (SafetensorError, OSError) as error:
+        if not is_native(metadata):
+            return _recognised(safetensors.torch.load_file(path), (), path)
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({error}); it is cut off, or no safetensors file"
         ) from error
-    if not is_native(metadata):
-        return _recognised(safetensors.torch.load_file(path), path)
     checkpoint = read_native(path)
     return ForeignWeights("maskwright", checkpoint.weights, checkpoint.recipe, None, {})
 
 
-def _load_torch(path: Path) -> Any:
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Turn what readers raise into errors about `path`."""
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(4) == b"PK\x03\x04"  # whose tensors need not be copied out of the file
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_NUMBERS):
-            warnings.simplefilter("ignore")  # the error that follows says it in one line
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
+        yield
+    except Refusal as refusal:
         raise CheckpointError(
-            f"checkpoint {path} is refused: it is damaged, or holds objects besides tensors, which could run code when "
-            "loaded; save the state dict alone, with torch.save(model.state_dict(), …)"
-        ) from error
+            f"checkpoint {path} is refused: it asks for {refusal}, which could run code, and nothing of it was run; "
+            "save the weights alone, with torch.save(model.state_dict(), …)"
+        ) from refusal
     except _BROKEN as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read; it is cut off, or no torch file") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({reason}); it is cut off, damaged, or no checkpoint"
+        ) from error
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The table of weights in what a file holds, however training scripts wrapped it."""
-    if isinstance(content, Mapping):
-        for key in ("model", "state_dict", "blobs"):  # the last: Detectron, on Caffe2
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-    if not isinstance(content, Mapping) or not all(_is_weight(key, value) for key, value in content.items()):
-        raise CheckpointError(f"checkpoint {path} holds no state dict (a table of names and tensors)")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+def _recognised(content: Any, classes: Iterable[str], path: Path, most_bytes: int | None = None) -> ForeignWeights:
+    """The likeliest of a file's tables of weights that is a whole model, or else that is a backbone."""
+    tables = weight_tables(content)
+    models = [(lineage, table) for table in tables if (lineage := _lineage_of(set(table.weights)))]
+    left_out = tuple(sorted(classes))
+    if models:
+        (lineage, table), others = models[0], tuple(other.prefix for _, other in models[1:])
+        state = _tensors(table, path, most_bytes)
+        try:
+            recipe_name, implied = lineage.recipe_for(state)
+        except CheckpointError as error:
+            raise CheckpointError(f"checkpoint {path}: {error}") from error
+        weights = lineage.renamed(state)
+        return ForeignWeights(lineage.name, weights, None, recipe_name, implied, table.prefix, others, left_out)
+    _refuse_foreign(content, classes, tables, path)
+    for table in tables:
+        for name, is_backbone, renamed in _BACKBONES if table.num_beside <= _MOST_HEAD else ():
+            if is_backbone(set(table.weights)):
+                weights = renamed(_tensors(table, path, most_bytes))
+                return ForeignWeights(name, weights, None, None, {}, table.prefix, (), left_out)
+    raise CheckpointError(_unknown(tables, path))
 
 
-def _is_weight(key: Any, value: Any) -> bool:
-    """Whether an entry is a name and a plain tensor with all of its values.
-
-    It may not be sparse, on the meta device, or a few numbers that pose as billions.
-    """
-    is_plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-    return isinstance(key, str) and is_plain and value.nbytes <= value.untyped_storage().nbytes()
+def _lineage_of(keys: set[str]) -> _Lineage | None:
+    return next((lineage for lineage in _MODELS if lineage.is_model(keys)), None)
 
 
-def _recognised(state: State, path: Path) -> ForeignWeights:
-    keys = set(state)
-    for lineage in _MODELS:
-        if lineage.is_model(keys):
-            try:
-                recipe_name, implied = lineage.recipe_for(state)
-            except CheckpointError as error:
-                raise CheckpointError(f"checkpoint {path}: {error}") from error
-            return ForeignWeights(lineage.name, lineage.renamed(state), None, recipe_name, implied)
-    for name, is_backbone, renamed in _BACKBONES:
-        if is_backbone(keys):
-            return ForeignWeights(name, renamed(state), None, None, {})
-    some = ", ".join(sorted(keys)[:3]) or "none at all"
+def _refuse_foreign(content: Any, classes: Iterable[str], tables: Sequence[WeightTable], path: Path) -> None:
+    names = [table.prefix + name for table in tables for name in table.weights if table.is_whole]
+    if (told := describe_program(classes, names, content)) is not None:
+        raise CheckpointError(f"checkpoint {path} {told}")
+
+
+def _unknown(tables: Sequence[WeightTable], path: Path) -> str:
+    """Why the file is of no use here."""
+    if not tables:
+        return f"checkpoint {path} holds no state dict (a table of names and tensors)"
+    largest = max(tables, key=lambda table: len(table.weights))
+    some = ", ".join(name[:_SHOWN] for name in sorted(largest.weights)[:3])
     known = ", ".join(lineage.name for lineage in _MODELS)
-    raise CheckpointError(
-        f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright, {known}"
-    )
+    return f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright, {known}"
+
+
+def _tensors(table: WeightTable, path: Path, most_bytes: int | None) -> dict[str, Tensor]:
+    """The weights of a table, if all of their values are in the file."""
+    tensors: dict[str, Tensor] = {}
+    for name, weight in table.weights.items():
+        if isinstance(weight, UnusableTensor):
+            raise CheckpointError(f"checkpoint {path}: its {name[:_SHOWN]} is a tensor {weight.reason}; save it dense")
+        tensors[name] = weight
+    if most_bytes is not None and sum(tensor.nbytes for tensor in tensors.values()) > most_bytes:
+        raise CheckpointError(f"checkpoint {path}: its tensors are more than its bytes can hold; it is damaged")
+    return tensors

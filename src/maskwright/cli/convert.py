@@ -24,9 +24,7 @@ _MOST_KEYS = 5
 
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A .safetensors, .pth, .pt, .pkl or .h5 file of any known format.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A file of any known format, known by its content.")],
     target: Annotated[
         Path, typer.Argument(metavar="TARGET", help="A .safetensors file of ours; or .pth or .pkl, with --format.")
     ],
@@ -97,13 +95,11 @@ def _recipe(found: ForeignWeights, source: Path, name: str | None, overrides: di
 
 
 def _refuse_misfit(found: ForeignWeights, recipe: Recipe, source: Path) -> None:
-    import torch
+    from maskwright.checkpoints.fitting import refuse_misfit, refuse_non_finite
+    from maskwright.predict.loading import compare
 
-    from maskwright.checkpoints.fitting import refuse_misfit
-    from maskwright.models.build import build_model
-
-    with torch.device("meta"):
-        refuse_misfit(found.weights, build_model(recipe), f"checkpoint {source}")
+    refuse_misfit(compare(found, recipe), f"checkpoint {source}")
+    refuse_non_finite(found.weights, f"checkpoint {source}")
 
 
 def _write(target: Path, found: ForeignWeights, recipe: Recipe, lineage: str | None) -> int:

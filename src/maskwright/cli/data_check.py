@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, ExifOption, FormatOption, ImagesHelp
+from maskwright.cli.options import AnnotationsHelp, ClassAttributeOption, ExifOption, FormatOption, ImagesHelp
 from maskwright.cli.terminal import keeping, progress, say
 
 
@@ -19,6 +19,7 @@ def check(
         bool, typer.Option(" /--no-pixels", help="Do not open the image files; quick, but finds less.")
     ] = True,
     exif: ExifOption = None,
+    class_attribute: ClassAttributeOption = None,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -37,7 +38,7 @@ def check(
             format,
             pixels,
             lambda _, total: advance(1, total),
-            ReadOptions(needs_masks=not boxes_only, exif=exif),
+            ReadOptions(needs_masks=not boxes_only, exif=exif, class_attribute=class_attribute),
         )
     for line in report.lines():
         say(line)

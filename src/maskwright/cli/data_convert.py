@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, ExifOption, FormatOption, ImagesHelp
+from maskwright.cli.options import AnnotationsHelp, ClassAttributeOption, ExifOption, FormatOption, ImagesHelp
 from maskwright.cli.terminal import keeping, progress, say, warn
 
 
@@ -32,6 +32,7 @@ def convert_dataset(
         bool, typer.Option("--skip-bad", help="Leave out what is wrong with the dataset, and list it.")
     ] = False,
     exif: ExifOption = None,
+    class_attribute: ClassAttributeOption = None,
     boxes_only: Annotated[bool, typer.Option("--boxes-only", help="Objects need no masks.")] = False,
 ) -> None:
     """Write a dataset in another format; masks keep their holes and parts.
@@ -43,7 +44,9 @@ def convert_dataset(
     from maskwright.data.readers.options import ReadOptions
     from maskwright.data.writers import write_dataset
 
-    dataset = read_dataset(images, annotations, format, ReadOptions(needs_masks=not boxes_only, exif=exif))
+    dataset = read_dataset(
+        images, annotations, format, ReadOptions(needs_masks=not boxes_only, exif=exif, class_attribute=class_attribute)
+    )
     if not skip_bad:
         dataset.refuse_defects()
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, ExifOption, FormatOption, ImagesHelp
+from maskwright.cli.options import AnnotationsHelp, ClassAttributeOption, ExifOption, FormatOption, ImagesHelp
 from maskwright.cli.terminal import keeping, say, warn
 
 
@@ -24,6 +24,7 @@ def show(
         bool, typer.Option("--skip-bad", help="Leave the list of what cannot be used out of the page.")
     ] = False,
     exif: ExifOption = None,
+    class_attribute: ClassAttributeOption = None,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -40,7 +41,12 @@ def show(
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {output} does not end in .html; a page is written there, so name it so")
     with keeping(lambda: "nothing is written"):
-        dataset = read_dataset(images, annotations, format, ReadOptions(needs_masks=not boxes_only, exif=exif))
+        dataset = read_dataset(
+            images,
+            annotations,
+            format,
+            ReadOptions(needs_masks=not boxes_only, exif=exif, class_attribute=class_attribute),
+        )
         if dataset.defects:
             warn(f"left out: {dataset.defect_summary()}")
         write_sheet(

@@ -12,6 +12,7 @@ import typer
 from maskwright.cli.options import (
     AnnotationsHelp,
     AugmentedOption,
+    ClassAttributeOption,
     DeviceOption,
     ExifOption,
     FormatOption,
@@ -57,6 +58,7 @@ def evaluate(
         ),
     ] = None,
     exif: ExifOption = None,
+    class_attribute: ClassAttributeOption = None,
     tta: AugmentedOption = False,
     tile: TileOption = None,
     overlap: OverlapOption = None,
@@ -85,7 +87,10 @@ def evaluate(
     )
     expected = _expected(predictor, annotations, changes)
     dataset = read_dataset(
-        images, annotations, format, ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif)
+        images,
+        annotations,
+        format,
+        ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif, class_attribute=class_attribute),
     )
     if not skip_bad:
         dataset.refuse_defects()

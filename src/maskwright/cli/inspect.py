@@ -12,6 +12,7 @@ from maskwright.cli.terminal import say
 
 if TYPE_CHECKING:
     from maskwright.checkpoints.fitting import FitReport
+    from maskwright.checkpoints.reading import ForeignWeights
     from maskwright.config import MaskRcnnRecipe, Recipe, YolactRecipe
     from maskwright.config.backbone import BackboneConfig
     from maskwright.config.categories import CategoryConfig
@@ -22,23 +23,24 @@ _MOST_NAMES = 5
 
 def inspect(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors, .pth, .pt, .pkl or .h5 file.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="A file of any known format, known by its content.")
     ],
 ) -> None:
     """Show a checkpoint's lineage, architecture and categories, and which weights would load and which not."""
-    from maskwright.checkpoints.fitting import compare_weights
     from maskwright.checkpoints.reading import read_weights
     from maskwright.config.mask_rcnn import semantics_of
-    from maskwright.models.build import build_model
-    from maskwright.predict.loading import recipe_of
+    from maskwright.predict.loading import compare, recipe_of
 
     found = read_weights(checkpoint)
     num_values = sum(weight.numel() for weight in found.weights.values())
     weights = f"{len(found.weights)} tensors, {num_values:,} numbers"
     say(f"checkpoint    {checkpoint}, {checkpoint.stat().st_size / 1e6:.1f} MB")
     say(f"lineage       {found.lineage}")
+    for line in _place_lines(found):
+        say(line)
     if found.is_backbone:
         say(f"weights       {weights}")
+        say(f"values        {_values(found)}")
         say("use           a backbone alone: start a training from it, with train.initial_weights=FILE")
         return
     recipe = recipe_of(found, str(checkpoint), {})
@@ -48,10 +50,28 @@ def inspect(
     if (semantic := semantics_of(recipe)) is not None:
         say(f"stuff         {_categories(semantic.categories)}")
     say(f"weights       {weights}")
-    for line in _fit_lines(compare_weights(found.weights, build_model(recipe))):
+    say(f"values        {_values(found)}")
+    for line in _fit_lines(compare(found, recipe)):
         say(line)
     if found.lineage == "maskwright":
         say(f"training      {_training(checkpoint)}")
+
+
+def _place_lines(found: ForeignWeights) -> Iterator[str]:
+    """Where in a foreign file the weights are, and what else is there."""
+    if found.found_in:
+        yield f"found under   {found.found_in}"
+    if found.others:
+        yield f"not taken     weights under {_shortened(found.others)}"
+    if found.left_out:
+        yield f"left out      objects of {_shortened(found.left_out)}; none was built"
+
+
+def _values(found: ForeignWeights) -> str:
+    """Whether the weights are numbers that can be computed with."""
+    from maskwright.checkpoints.fitting import explain_non_finite
+
+    return explain_non_finite(found.weights) or "all finite"
 
 
 def _architecture(recipe: Recipe) -> str:

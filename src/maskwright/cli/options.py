@@ -60,7 +60,7 @@ FormatOption = Annotated[
         "--format",
         metavar="F",
         help="How the annotations are written: coco, coco_panoptic, lvis, voc, sbd, cityscapes, cityscapes_polygons, "
-        "yolo, labelme, masks or id_maps.",
+        "yolo, labelme, via, masks or id_maps.",
     ),
 ]
 ExifOption = Annotated[
@@ -69,6 +69,14 @@ ExifOption = Annotated[
         "--exif",
         help="Labels of photographs that are stored on their side are drawn on the upright or the stored image; by "
         "default as the image sizes in the annotations say.",
+    ),
+]
+ClassAttributeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--class-attribute",
+        metavar="NAME",
+        help="Attribute of regions that holds their class, where the tool leaves its name to people (via).",
     ),
 ]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]

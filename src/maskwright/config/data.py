@@ -20,6 +20,7 @@ AnnotationFormat = Literal[
     "cityscapes_polygons",
     "yolo",
     "labelme",
+    "via",
     "masks",
     "id_maps",
 ]
@@ -33,6 +34,9 @@ class DatasetConfig(StrictModel):
     images: str | None = Field(None, description="folder with the images")
     annotations: str | None = Field(None, description="annotation file, or the folder of them; the format says which")
     format: AnnotationFormat = Field("coco", description="how the annotations are written")
+    class_attribute: str | None = Field(
+        None, description="attribute of regions that holds their class (VIA); none: the only one, or the likeliest"
+    )
     panoptic_annotations: str | None = Field(
         None, description="COCO panoptic annotation file of the same images; a semantic head learns from it"
     )

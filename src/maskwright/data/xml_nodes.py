@@ -16,12 +16,14 @@ class XmlNode:
     Attributes:
         tag: its name.
         line: where it begins, counted from 1.
+        attributes: name → text.
         text: directly in it, without white space around.
         children: the elements directly in it.
     """
 
     tag: str
     line: int
+    attributes: dict[str, str] = field(default_factory=dict)
     text: str = ""
     children: list[XmlNode] = field(default_factory=list)
 
@@ -52,8 +54,8 @@ def load_xml(path: Path) -> XmlNode:
     parser = expat.ParserCreate()
     parser.buffer_text = True
 
-    def start(tag: str, _attributes: dict[str, str]) -> None:
-        node = XmlNode(tag, parser.CurrentLineNumber)
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        node = XmlNode(tag, parser.CurrentLineNumber, attributes)
         open_nodes[-1].children.append(node)
         open_nodes.append(node)
         open_texts.append([])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -9,9 +11,9 @@ from typing import Any
 
 import torch
 
-from maskwright.checkpoints.fitting import put_weights, refuse_misfit
+from maskwright.checkpoints.fitting import FitReport, compare_weights, put_weights, refuse_misfit
 from maskwright.checkpoints.reading import SUFFIXES, ForeignWeights, read_weights
-from maskwright.config import Recipe, load_recipe, recipe_from_table
+from maskwright.config import Recipe, is_recipe_file, load_recipe, recipe_from_table, recipe_names
 from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
 from maskwright.predict.fetching import fetch, is_address
@@ -19,6 +21,7 @@ from maskwright.predict.predictor import Predictor, choose_device
 from maskwright.predict.whole import Precision
 
 _PACKAGE = "package://"
+_FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,15}$")
 
 
 def load(
@@ -75,7 +78,7 @@ def locate_weights(recipe: Recipe, source: str) -> Path:
         return Path(str(files("maskwright"))) / source.removeprefix(_PACKAGE)
     if is_address(source):
         return fetch(source, listed.sha256, listed.size, listed.md5) if listed else fetch(source)
-    if Path(source).suffix not in SUFFIXES and not Path(source).exists():
+    if Path(source).suffix not in SUFFIXES and not os.path.exists(source):  # noqa: PTH110 - as below
         names = ", ".join(["random", *recipe.weights])
         raise ConfigError(
             f"recipe {recipe.name} has no weights called {source!r}; choose one of {names}, or give a file"
@@ -84,8 +87,13 @@ def locate_weights(recipe: Recipe, source: str) -> Path:
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether `model` names a checkpoint rather than a recipe."""
-    return model.endswith(SUFFIXES)
+    """Whether `model` names a checkpoint rather than a recipe: a file or folder, or a name that ends as a file's does.
+
+    Shipped recipes come first, so that a folder called `yolact` hides none.
+    """
+    if is_recipe_file(model) or model in recipe_names():
+        return False
+    return os.path.exists(model) or _FILE_NAME.search(model) is not None  # noqa: PTH110 - bears names of any length
 
 
 def recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
@@ -110,6 +118,12 @@ def named_recipe(found: ForeignWeights, name: str, overrides: Mapping[str, Any])
     return load_recipe(name, {**proven, **overrides})
 
 
+def compare(found: ForeignWeights, recipe: Recipe) -> FitReport:
+    """Hold a checkpoint's weights against a recipe's network, of which only the shapes are made."""
+    with torch.device("meta"):  # a recipe in a file may ask for more memory than the machine has
+        return compare_weights(found.weights, build_model(recipe))
+
+
 def _refuse_backbone(found: ForeignWeights, source: str) -> None:
     if found.is_backbone:
         raise CheckpointError(
@@ -118,8 +132,7 @@ def _refuse_backbone(found: ForeignWeights, source: str) -> None:
 
 
 def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, precision: Precision) -> Predictor:
-    with torch.device("meta"):  # the shapes first: a recipe in a file may ask for more memory than the machine has
-        refuse_misfit(found.weights, build_model(recipe), source)
+    refuse_misfit(compare(found, recipe), source)
     model = build_model(recipe, is_filled=False)
     put_weights(found.weights, model, source)
     return Predictor(model, recipe, device, precision)

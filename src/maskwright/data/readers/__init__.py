@@ -25,6 +25,7 @@ from maskwright.data.readers.masks import read_masks
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.recognise import other_format
 from maskwright.data.readers.sbd import read_sbd
+from maskwright.data.readers.via import read_via
 from maskwright.data.readers.voc import read_voc
 from maskwright.data.readers.yolo import read_yolo
 from maskwright.data.record import Dataset, Defect
@@ -43,6 +44,7 @@ READERS: dict[str, Callable[[Path, Path, ReadOptions], Dataset]] = {
     "id_maps": read_id_maps,
     "yolo": read_yolo,
     "labelme": read_labelme,
+    "via": read_via,
 }
 
 

@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.labelme_shapes import Region, read_shape, union
+from maskwright.data.readers.labelme_shapes import read_shape
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, find_images, read_per_image
+from maskwright.data.readers.shapes import Region, union
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 from maskwright.structures import Categories
@@ -145,6 +146,7 @@ def _read_objects(path: Path, size: tuple[int, int], owned: Mapping[Path, _File]
         groups.setdefault(key, []).append((where, shape, region))
     for parts in groups.values():
         flags = [part.get("flags") or {} for _, part, _ in parts]
+        flags += [{"difficult": part.get("difficult")} for _, part, _ in parts]  # as X-AnyLabeling writes it
         details = {key: 1 for key in _FLAG_KEYS if any(flag.get(key) for flag in flags if isinstance(flag, dict))}
         yield FoundObject(
             parts[0][0], parts[0][1]["label"], union([region for *_, region in parts], size), None, details

@@ -15,15 +15,18 @@ class ReadOptions:
         needs_masks: an object without a mask is a defect; Faster and Keypoint R-CNN need none.
         exif: whether the labels of photographs that are stored on their side are drawn on the upright image or on the
             stored one; None: as the sizes in the annotations say.
+        class_attribute: attribute of regions that holds their class, where tools leave its name to people (VIA); None:
+            the only one, or the likeliest.
     """
 
     needs_masks: bool = True
     exif: LabelFrame | None = None
+    class_attribute: str | None = None
 
     @staticmethod
     def of(config: DatasetConfig, *, needs_masks: bool) -> ReadOptions:
         """As the table of a dataset says."""
-        return ReadOptions(needs_masks=needs_masks, exif=config.exif)
+        return ReadOptions(needs_masks=needs_masks, exif=config.exif, class_attribute=config.class_attribute)
 
 
 # every object needs a mask, and sizes tell the frame of the labels

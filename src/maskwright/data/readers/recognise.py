@@ -8,20 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from maskwright.data.readers import via
 from maskwright.data.readers.id_maps import SUFFIXES
 from maskwright.images.formats import is_image
 
 # files of a folder that are looked at
 _MOST_FILES = 2000
-# keys that a JSON file has all of, and what it is then; the special ones come before COCO's own
-_JSON_KEYS: Mapping[str, Sequence[str]] = {
-    "coco_panoptic": ("segments_info", "annotations"),
-    "lvis": ("neg_category_ids", "annotations"),
-    "labelme": ("shapes", "imagePath"),
-    "cityscapes_polygons": ("imgHeight", "objects"),
-    "coco": ("images", "annotations", "categories"),
-}
-_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons")
+# and of those, what is read
+_MOST_TEXTS = 100
+# a format, and keys that a text file of it has all of; the special ones come before COCO's own
+_SIGNS: Sequence[tuple[str, Sequence[str]]] = (
+    ("coco_panoptic", ("segments_info", "annotations")),
+    ("lvis", ("neg_category_ids", "annotations")),
+    ("labelme", ("shapes", "imagePath")),
+    ("cityscapes_polygons", ("imgHeight", "objects")),
+    *(("via", keys) for keys in via.SIGNS),
+    ("coco", ("images", "annotations", "categories")),
+)
+_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons", "voc")
+_SIGNED_ENDINGS = (".json", ".ndjson", ".jsonl", ".csv")
+# the root of an XML file → its format
+_XML_ROOTS: Mapping[bytes, str] = {b"annotation": "voc"}
+_XML_ROOT = re.compile(rb"<([A-Za-z]\w*)[\s/>]")
 # the official folders have the files of both
 _CITYSCAPES = {"cityscapes", "cityscapes_polygons"}
 # class number, and the box or outline
@@ -51,8 +59,8 @@ def _of_file(path: Path) -> tuple[str, Path] | None:
     """Name of a format, and what should be given as its annotations."""
     if path.suffix.lower() in (".yaml", ".yml"):
         return ("yolo", path) if b"names" in path.read_bytes() else None
-    if path.suffix.lower() == ".json":
-        name = _of_json(path)
+    if path.suffix.lower() in _SIGNED_ENDINGS:
+        name = _of_signs(path)
         return None if name is None else (name, path.parent if name in _FILES_OF_ONE_IMAGE else path)
     if path.suffix.lower() == ".txt":
         if _YOLO_LINE.match(_start_of(path)):
@@ -60,19 +68,31 @@ def _of_file(path: Path) -> tuple[str, Path] | None:
         return next(
             (("voc", path) for parent in path.absolute().parents[:3] if (parent / "Annotations").is_dir()), None
         )
-    one_of_many = {".xml": "voc", ".mat": "sbd"}.get(path.suffix.lower())
-    return None if one_of_many is None else (one_of_many, path.parent)
+    if path.suffix.lower() == ".xml":
+        name = _of_xml(path)
+        return None if name is None else (name, path.parent if name in _FILES_OF_ONE_IMAGE else path)
+    return ("sbd", path.parent) if path.suffix.lower() == ".mat" else None
 
 
-def _of_json(path: Path) -> str | None:
+def _of_xml(path: Path) -> str | None:
+    root = _XML_ROOT.search(_start_of(path))
+    return None if root is None else _XML_ROOTS.get(root[1])
+
+
+def _of_signs(path: Path) -> str | None:
     with path.open("rb") as file:
         if not file.seek(0, 2):
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            for name, keys in _JSON_KEYS.items():
-                if all(text.find(f'"{key}"'.encode()) >= 0 for key in keys):
+            for name, keys in _SIGNS:
+                if all(text.find(_as_written(key, path)) >= 0 for key in keys):
                     return name
     return None
+
+
+def _as_written(key: str, path: Path) -> bytes:
+    """JSON has quotes around a key, the head of a table has not."""
+    return key.encode() if path.suffix.lower() == ".csv" else f'"{key}"'.encode()
 
 
 def _of_folder(images: Path, folder: Path) -> tuple[str, Path] | None:
@@ -82,14 +102,13 @@ def _of_folder(images: Path, folder: Path) -> tuple[str, Path] | None:
         endings.setdefault(path.suffix.lower(), path)
     if any(path.name.endswith("_instanceIds.png") for path in files):
         return "cityscapes", folder
-    if ".xml" in endings and b"<annotation" in _start_of(endings[".xml"]):
-        return "voc", folder
     if ".mat" in endings:
         return "sbd", folder
-    if ".json" in endings:
-        name = _of_json(endings[".json"])
-        return None if name is None else (name, folder if name in _FILES_OF_ONE_IMAGE else endings[".json"])
-    texts = islice((path for path in files if path.suffix.lower() == ".txt"), 100)  # the first ones may be empty
+    for path in islice((path for path in files if path.suffix.lower() in (".xml", *_SIGNED_ENDINGS)), _MOST_TEXTS):
+        name = _of_xml(path) if path.suffix.lower() == ".xml" else _of_signs(path)
+        if name is not None:
+            return name, folder if name in _FILES_OF_ONE_IMAGE else path
+    texts = islice((path for path in files if path.suffix.lower() == ".txt"), _MOST_TEXTS)  # some may be empty
     if any(_YOLO_LINE.match(_start_of(path) + b"\n") for path in texts):
         return "yolo", folder
     return _of_pictures(images, folder, [path for path in files if is_image(path)])
