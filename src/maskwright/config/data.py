@@ -21,6 +21,10 @@ AnnotationFormat = Literal[
     "yolo",
     "labelme",
     "via",
+    "cvat",
+    "label_studio",
+    "labelbox",
+    "supervisely",
     "masks",
     "id_maps",
 ]

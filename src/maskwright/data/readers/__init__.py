@@ -18,13 +18,17 @@ from maskwright.data.readers.cityscapes import read_cityscapes
 from maskwright.data.readers.cityscapes_polygons import read_cityscapes_polygons
 from maskwright.data.readers.coco import read_coco
 from maskwright.data.readers.coco_panoptic import read_coco_panoptic
+from maskwright.data.readers.cvat import read_cvat
 from maskwright.data.readers.id_maps import read_id_maps
+from maskwright.data.readers.label_studio import read_label_studio
+from maskwright.data.readers.labelbox import read_labelbox
 from maskwright.data.readers.labelme import read_labelme
 from maskwright.data.readers.lvis import read_lvis
 from maskwright.data.readers.masks import read_masks
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.recognise import other_format
 from maskwright.data.readers.sbd import read_sbd
+from maskwright.data.readers.supervisely import read_supervisely
 from maskwright.data.readers.via import read_via
 from maskwright.data.readers.voc import read_voc
 from maskwright.data.readers.yolo import read_yolo
@@ -45,6 +49,10 @@ READERS: dict[str, Callable[[Path, Path, ReadOptions], Dataset]] = {
     "yolo": read_yolo,
     "labelme": read_labelme,
     "via": read_via,
+    "cvat": read_cvat,
+    "label_studio": read_label_studio,
+    "labelbox": read_labelbox,
+    "supervisely": read_supervisely,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from maskwright.data.readers import via
+from maskwright.data.readers import cvat, label_studio, labelbox, supervisely, via
 from maskwright.data.readers.id_maps import SUFFIXES
 from maskwright.images.formats import is_image
 
@@ -23,12 +23,15 @@ _SIGNS: Sequence[tuple[str, Sequence[str]]] = (
     ("labelme", ("shapes", "imagePath")),
     ("cityscapes_polygons", ("imgHeight", "objects")),
     *(("via", keys) for keys in via.SIGNS),
+    *(("labelbox", keys) for keys in labelbox.SIGNS),
+    *(("supervisely", keys) for keys in supervisely.SIGNS),
     ("coco", ("images", "annotations", "categories")),
+    *(("label_studio", keys) for keys in label_studio.SIGNS),
 )
-_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons", "voc")
+_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons", "voc", "supervisely")
 _SIGNED_ENDINGS = (".json", ".ndjson", ".jsonl", ".csv")
 # the root of an XML file → its format
-_XML_ROOTS: Mapping[bytes, str] = {b"annotation": "voc"}
+_XML_ROOTS: Mapping[bytes, str] = {b"annotation": "voc", cvat.ROOT.encode(): "cvat"}
 _XML_ROOT = re.compile(rb"<([A-Za-z]\w*)[\s/>]")
 # the official folders have the files of both
 _CITYSCAPES = {"cityscapes", "cityscapes_polygons"}
