@@ -95,7 +95,7 @@ def test_a_file_without_shapes_is_a_negative_example(folder):
 def test_an_image_without_a_file_is_not_labelled_yet(folder):
     (defect,) = read_labelme(folder, folder).defects
     assert (defect.kind, defect.where) == ("missing-annotation", "image 'a.png'")
-    assert "skip_bad" in defect.message
+    assert "leave it out" in defect.message
 
 
 @pytest.mark.parametrize(
@@ -190,3 +190,12 @@ def test_four_corners_are_an_outline_whatever_they_are_called(folder, kind):
 def test_absurd_circles_are_read_at_once(folder):
     dataset = read(folder, shape([[1e308, 1], [-1e308, 1]], "circle"), shape([[5, 5], [1e300, 5]], "circle"))
     assert "bad-polygon" in [defect.kind for defect in dataset.defects]
+
+
+def test_a_stray_point_is_a_part_of_its_group_and_an_object_without_one(folder):
+    stray = shape([[8, 8]], group_id=1)
+    dataset = read(folder, shape(TRIANGLE, group_id=1), stray, shape([[8, 8], [9, 9]]))
+    assert [(defect.kind, defect.keeps_objects) for defect in dataset.defects] == [
+        ("bad-polygon", True), ("bad-polygon", False),
+    ]  # fmt: skip
+    assert len(dataset.records[0].annotations) == 1

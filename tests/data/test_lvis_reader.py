@@ -88,7 +88,7 @@ def test_a_file_name_goes_before_an_address(tmp_path: Path) -> None:
 
 
 def test_a_missing_image_is_told_with_all_places_looked_at(tmp_path: Path) -> None:
-    (defect,) = read(tmp_path, place="elsewhere/000000000004.jpg").defects
+    (defect,) = read(tmp_path, place="elsewhere/000000000005.jpg").defects
     assert (defect.kind, defect.image_id) == ("missing-image", 4)
     assert "'train2017/000000000004.jpg' or '000000000004.jpg' in" in defect.message
 

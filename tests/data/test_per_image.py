@@ -157,3 +157,11 @@ def test_an_image_whose_file_is_missing_broken_or_spoilt_keeps_its_number(tmp_pa
         ("bad-annotation", 4),
     ]
     assert "line 3" in str(dataset.defects[3])
+
+
+def test_a_stray_part_of_a_mask_is_left_out_alone(tmp_path: Path) -> None:
+    dataset = read(save_images(tmp_path, "a.png"), FoundObject("line 1", "cell", [*SQUARE, [3.0, 3.0]]))
+    assert [(defect.kind, defect.where, defect.keeps_objects) for defect in dataset.defects] == [
+        ("stray-part", "line 1", True)
+    ]
+    assert dataset.records[0].annotations[0]["segmentation"] == SQUARE

@@ -18,6 +18,9 @@ from maskwright.structures.rle import any_to_rle, polygons_to_rle, rle_counts
 # annotation tools round outwards, and COCO itself has boxes that end some hundredths of a pixel beyond the border
 BORDER_TOLERANCE_PX = 2.0
 
+# numbers of a part that is no outline: x and y of up to two points
+_STRAY_LENGTHS = (0, 2, 4)
+
 
 class Problem(NamedTuple):
     """A kind of defect and what was found, before anybody knows in which annotation."""
@@ -46,6 +49,16 @@ def box_problem(box_xywh: Any, size: tuple[int, int]) -> Problem | None:
             f"{size[1]} wide and {size[0]} high",
         )
     return None
+
+
+def shape_problem(box_xywh: Any, segmentation: Any, size: tuple[int, int], needs_masks: bool) -> Problem | None:
+    """What is wrong with the box, or else the mask, of an object in an image of (height, width), if anything.
+
+    A box may be missing where there is a mask, and a mask where `needs_masks` is off.
+    """
+    has_mask = bool(segmentation) or needs_masks
+    problem = None if box_xywh is None and has_mask else box_problem(box_xywh, size)
+    return mask_problem(segmentation, size) if problem is None and has_mask else problem
 
 
 def mask_problem(segmentation: Any, size: tuple[int, int]) -> Problem | None:
@@ -88,6 +101,32 @@ def keypoints_problem(keypoints: Any, names: Sequence[str]) -> Problem | None:
     return None
 
 
+class Parts(NamedTuple):
+    """The parts of a mask that have an area, and what is said of those that are left out; None where all have."""
+
+    rest: Any
+    stray: Problem | None
+
+
+def split_strays(segmentation: Any) -> Parts:
+    """Take the parts of one or two points, which cover nothing, from the polygons of a mask.
+
+    Without any other part, and where it has no polygons, a mask stays as it is.
+
+    >>> split_strays([[1, 1, 9, 9, 1, 9], [4, 4]]).rest
+    [[1, 1, 9, 9, 1, 9]]
+    """
+    if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
+        return Parts(segmentation, None)
+    strays = [part for part in segmentation if len(part) in _STRAY_LENGTHS and _are_finite(part)]
+    rest = [part for part in segmentation if not any(part is stray for stray in strays)]
+    if not strays or not rest:
+        return Parts(segmentation, None)
+    count = "a part of the mask has" if len(strays) == 1 else f"{len(strays)} parts of the mask have"
+    message = f"{count} fewer than 3 points, {show(strays[0])}, and no area; the rest is sound"
+    return Parts(rest, Problem("stray-part", message))
+
+
 def box_around(segmentation: Any, size: tuple[int, int]) -> list[float]:
     """Box x y w h in pixels of a sound mask in an image of (height, width)."""
     return [float(number) for number in hotcoco.mask.to_bbox(any_to_rle(segmentation, size))]
@@ -110,7 +149,7 @@ def _polygons_problem(polygons: list[Any], size: tuple[int, int]) -> Problem | N
             return Problem("bad-polygon", f"polygon {show(polygon)} holds something that is not a finite number")
     if any(_is_surely_filled(polygon, size) for polygon in polygons):
         return None
-    return None if hotcoco.mask.area(polygons_to_rle(polygons, size)) else _empty()
+    return None if hotcoco.mask.area(polygons_to_rle(polygons, size)) else _empty_polygons(polygons, size)
 
 
 def _is_surely_filled(polygon: list[float], size: tuple[int, int]) -> bool:
@@ -128,14 +167,37 @@ def _rle_problem(rle: Mapping[str, Any], size: tuple[int, int]) -> Problem | Non
         found, expected = show(rle.get("size")), list(size)
         return Problem("bad-rle", f"run lengths are for size {found}, the image is {expected} (height, width)")
     counts = rle.get("counts")
+    if isinstance(counts, list):
+        odd = [count for count in counts if not isinstance(count, int | float) or count < 0 or count % 1]
+        if odd:
+            return Problem("bad-rle", f"run lengths hold {show(odd[0])}; each must be a whole number, 0 or above")
+        if sum(counts) != size[0] * size[1]:
+            return _other_total(sum(counts), size)
     try:
         area = hotcoco.mask.area({"size": list(size), "counts": counts})
-        total = sum(counts) if isinstance(counts, list) else int(rle_counts(rle).sum())
+        total = size[0] * size[1] if isinstance(counts, list) else int(rle_counts(rle).sum())
     except (TypeError, ValueError) as error:
         return Problem("bad-rle", f"run lengths cannot be read: {error}")
     if total != size[0] * size[1]:
-        return Problem("bad-rle", f"run lengths add up to {total} pixels, the image has {size[0] * size[1]}")
+        return _other_total(total, size)
     return None if area else _empty()
+
+
+def _other_total(total: float, size: tuple[int, int]) -> Problem:
+    return Problem("bad-rle", f"run lengths add up to {int(total)} pixels, the image has {size[0] * size[1]}")
+
+
+def _empty_polygons(polygons: list[list[float]], size: tuple[int, int]) -> Problem:
+    """Why polygons cover no pixel of an image of (height, width)."""
+    xs = [x for polygon in polygons for x in polygon[0::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    if max(xs) <= 0 or max(ys) <= 0 or min(xs) >= size[1] or min(ys) >= size[0]:
+        found = f"the mask covers no pixel: it lies outside the image, which is {size[1]} wide and {size[0]} high"
+        return Problem("empty-mask", found)
+    if all(0 <= number <= 1 for number in (*xs, *ys)) and max(*xs, *ys) > 0:
+        found = "the mask covers no pixel: its points lie between 0 and 1, as shares of the image do; give pixels"
+        return Problem("empty-mask", found)
+    return _empty()
 
 
 def _empty() -> Problem:

@@ -117,8 +117,15 @@ class Finding:
         return f"{self.where}: {self.message}"
 
 
+@dataclass(frozen=True)
 class Defect(Finding):
-    """What cannot be used and is left out."""
+    """What cannot be used and is left out.
+
+    Attributes:
+        keeps_objects: all objects of its image stay: a stray part of a mask, say, is left out alone.
+    """
+
+    keeps_objects: bool = False
 
 
 class Remark(Finding):

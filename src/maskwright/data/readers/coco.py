@@ -6,12 +6,11 @@ gaps, images without objects, crowds, missing annotation ids and missing boxes (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from maskwright.data.checks import Problem, box_around, box_problem, keypoints_problem, mask_problem, show
+from maskwright.data.checks import Problem, show
 from maskwright.data.readers.coco_document import (
     CocoImage,
     FileNames,
@@ -22,8 +21,11 @@ from maskwright.data.readers.coco_document import (
     read_images,
     settle_frames,
 )
+from maskwright.data.readers.coco_shapes import Shape, ShapeRules, read_shape
+from maskwright.data.readers.coco_tidying import TidyDocument, tidy
+from maskwright.data.readers.image_files import find_files
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.record import Dataset, Defect
+from maskwright.data.record import Dataset, Defect, Finding, Remark
 
 # none is 0, as in LVIS and in the files of many tools
 _CROWD_FLAGS = (0, 1, None)
@@ -40,11 +42,11 @@ def read_coco(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OP
     Raises:
         DataError: the file is not JSON, lacks one of its three lists, or its categories are not usable.
     """
-    return dataset_of(load_document(annotations), images, annotations, options)
+    return dataset_of(tidy(load_document(annotations), str(annotations)), images, annotations, options)
 
 
 def dataset_of(
-    document: Mapping[str, list[Any]],
+    tidied: TidyDocument,
     images: Path,
     annotations: Path,
     options: ReadOptions,
@@ -53,7 +55,7 @@ def dataset_of(
     """The dataset in a document of COCO's kind.
 
     Args:
-        document: with images, annotations and categories.
+        tidied: with images, annotations and categories.
         images: folder of the image files.
         annotations: the file that the document came from, for messages.
         options: with `needs_masks`, an object without `segmentation` is a defect.
@@ -62,16 +64,25 @@ def dataset_of(
     Raises:
         DataError: its categories are not usable.
     """
+    document = tidied.document
     categories = categories_of(document["categories"], annotations)
     names = _keypoint_names(document["categories"])
+    files = find_files(document["images"], images, file_names, str(annotations))
     defects: list[Defect] = []
-    found = read_images(document["images"], images, defects, options.exif, file_names)
-    remarks = settle_frames(found, document["annotations"], options.exif)
-    check = partial(_shape_problems, keypoint_names=names, needs_masks=options.needs_masks)
-    _hand_out_annotations(document["annotations"], found, frozenset(categories.ids), check, defects)
+    found = read_images(files.entries, images, defects, options.exif, file_names)
+    turned = settle_frames(found, document["annotations"], options.exif)
+    findings: list[Finding] = [*tidied.remarks, *files.remarks, *turned, *defects]
+    rules = ShapeRules.of(document["annotations"], names, options.needs_masks)
+    _hand_out_annotations(document["annotations"], found, frozenset(categories.ids), rules, findings)
     records = (image.record(image_id) for image_id, image in found.items())
-    usable = tuple(record for record in records if record is not None)
-    return Dataset(usable, categories, str(annotations), tuple(defects), names, remarks=tuple(remarks))
+    return Dataset(
+        tuple(record for record in records if record is not None),
+        categories,
+        str(annotations),
+        tuple(finding for finding in findings if isinstance(finding, Defect)),
+        names,
+        remarks=tuple(finding for finding in findings if isinstance(finding, Remark)),
+    )
 
 
 def _keypoint_names(entries: list[Any]) -> tuple[str, ...]:
@@ -85,68 +96,49 @@ def _hand_out_annotations(
     entries: list[Any],
     images: Mapping[int, CocoImage],
     category_ids: frozenset[int],
-    shape_problems: Callable[[Mapping[str, Any], CocoImage | None], Iterator[Problem]],
-    defects: list[Defect],
+    rules: ShapeRules,
+    findings: list[Finding],
 ) -> None:
-    """Give each annotation to its image, or a complaint about it to `defects`."""
-    taken: set[int] = set()
+    """Give each annotation to its image; complaints and remarks about it go to `findings`."""
     for place, annotation in enumerate(entries):
         if not isinstance(annotation, dict):
-            defects.append(Defect("bad-annotation", f"annotations[{place}]", f"{show(annotation)} is no object", None))
+            message = f"{show(annotation)} is no object"
+            findings.append(Defect("bad-annotation", f"annotations[{place}]", message, None))
             continue
         image_id = annotation.get("image_id")
         image = images.get(image_id) if is_id(image_id) else None
-        problems = [
-            *_reference_problems(annotation, image, category_ids, taken),
-            *shape_problems(annotation, image),
-        ]
-        if problems:
+        known_id = image_id if image is not None else None
+        problems = list(_reference_problems(annotation, image, category_ids))
+        shape = Shape(annotation)
+        if image is not None and image.size is not None:
+            shape = read_shape(annotation, image.size, rules)
+        problems += shape.problems
+        if problems or shape.stray or shape.remarks:
             where = _where(place, annotation, image)
-            known_id = image_id if image is not None else None
-            defects += [Defect(kind, where, message, known_id) for kind, message in problems]
-        elif image is not None and image.size is not None and image.is_usable:
-            image.annotations.append(_with_box(annotation, image.size))
+            findings += [Defect(kind, where, message, known_id) for kind, message in problems]
+        if problems or image is None or image.size is None or not image.is_usable:
+            continue
+        findings += [Remark(kind, where, message, known_id) for kind, message in shape.remarks]
+        if shape.stray is not None:
+            findings.append(Defect(shape.stray.kind, where, shape.stray.message, known_id, keeps_objects=True))
+        image.annotations.append(shape.annotation)
 
 
 def _reference_problems(
-    annotation: Mapping[str, Any], image: CocoImage | None, category_ids: frozenset[int], taken: set[int]
+    annotation: Mapping[str, Any], image: CocoImage | None, category_ids: frozenset[int]
 ) -> Iterator[Problem]:
-    """What is wrong with the ids of an annotation; its own is added to those `taken`."""
-    own_id, category_id = annotation.get("id"), annotation.get("category_id")
-    if is_id(own_id):
-        if own_id in taken:
-            yield Problem("duplicate-id", f"annotation id {own_id} occurs before; give every annotation its own")
-        taken.add(own_id)
+    """What is wrong with an annotation's ids and its flag."""
+    category_id = annotation.get("category_id")
     if image is None:
         yield Problem("unknown-image", f"image_id {show(annotation.get('image_id'))} is not in 'images'")
-    if not is_id(category_id) or category_id not in category_ids:
+    if category_id is None:
+        yield Problem("unknown-category", "has no category_id, so its class is unknown")
+    elif not is_id(category_id) or category_id not in category_ids:
         yield Problem("unknown-category", f"category_id {show(category_id)} is not in 'categories'")
     if annotation.get("iscrowd") not in _CROWD_FLAGS:
         yield Problem("bad-iscrowd", f"iscrowd {show(annotation['iscrowd'])} is neither 0 nor 1")
 
 
-def _shape_problems(
-    annotation: Mapping[str, Any], image: CocoImage | None, keypoint_names: Sequence[str], needs_masks: bool
-) -> Iterator[Problem]:
-    """What is wrong with the box, or else the mask, or the keypoints: one slip often spoils all, and is told once."""
-    if image is None or image.size is None:
-        return
-    box_xywh, segmentation = annotation.get("bbox"), annotation.get("segmentation")
-    has_mask = bool(segmentation) or needs_masks
-    problem = None if box_xywh is None and has_mask else box_problem(box_xywh, image.size)
-    if has_mask:
-        problem = problem or mask_problem(segmentation, image.size)
-    problem = problem or keypoints_problem(annotation.get("keypoints"), keypoint_names)
-    if problem is not None:
-        yield problem
-
-
 def _where(place: int, annotation: Mapping[str, Any], image: CocoImage | None) -> str:
     name = f"annotation {show(annotation['id'])}" if "id" in annotation else f"annotations[{place}]"
     return name if image is None else f"{name} of {image.path.name!r}"
-
-
-def _with_box(annotation: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    if annotation.get("bbox") is not None:
-        return annotation
-    return {**annotation, "bbox": box_around(annotation["segmentation"], size)}

@@ -16,7 +16,16 @@ import hotcoco.mask
 
 from maskwright.data.checks import Problem, box_around, show
 from maskwright.data.id_pictures import objects_of
-from maskwright.data.readers.coco_document import CocoImage, is_id, load_document, read_images, settle_frames
+from maskwright.data.readers.coco_document import (
+    CocoImage,
+    is_id,
+    load_document,
+    own_file_name,
+    read_images,
+    settle_frames,
+)
+from maskwright.data.readers.coco_tidying import tidy
+from maskwright.data.readers.image_files import find_files
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.panoptic import ListedSegments, PanopticAnnotations, panoptic_of
 from maskwright.data.record import Dataset, Defect, ImageRecord
@@ -43,13 +52,14 @@ def read_coco_panoptic(
         DataError: the file is not JSON, lacks one of its three lists, or its categories are not usable; or there is no
             folder of pictures.
     """
-    document = load_document(annotations)
+    document, remarks = tidy(load_document(annotations), str(annotations))
     panoptic = panoptic_of(document, annotations, _find_pictures(images, annotations))
     if not panoptic.classes.things:
         raise DataError(f"{annotations}: no category has 'isthing' 1, so there are no objects to learn")
     defects: list[Defect] = []
-    found = read_images(document["images"], images, defects, options.exif)
-    remarks = settle_frames(found, (), options.exif)
+    files = find_files(document["images"], images, own_file_name, str(annotations))
+    found = read_images(files.entries, images, defects, options.exif)
+    remarks += [*files.remarks, *settle_frames(found, (), options.exif)]
     defects += _entry_defects(document["annotations"], found)
     usable = [(id_, image) for id_, image in found.items() if image.is_usable and image.size]
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock

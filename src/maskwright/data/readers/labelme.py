@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.labelme_shapes import read_shape
+from maskwright.data.readers.labelme_shapes import WITHOUT_AREA, read_shape
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, find_images, read_per_image
 from maskwright.data.readers.shapes import Region, union
@@ -128,22 +128,26 @@ def _image_place(file: _File) -> str:
 def _read_objects(path: Path, size: tuple[int, int], owned: Mapping[Path, _File]) -> Iterator[FoundObject | Flaw]:
     file = owned.get(path)
     if file is None:
-        message = "has no JSON file: not labelled yet? label it, save it without shapes, or leave it out with skip_bad"
+        message = "has no JSON file: not labelled yet? label it, save it without shapes, or leave it out"
         yield Flaw(f"image {path.name!r}", Problem("missing-annotation", message), spoils_image=True)
         return
     if problem := file.problem or _size_problem(file.document, size):
         yield Flaw(file.where, problem, spoils_image=True)
         return
     groups: dict[tuple[Any, ...], list[tuple[str, Mapping[str, Any], Region]]] = {}
+    flaws: list[tuple[tuple[Any, ...], Flaw]] = []
     for place, shape in enumerate(file.document["shapes"]):
         where = f"{file.name} shapes[{place}]"
         region = read_shape(shape, size)
+        group = shape.get("group_id") if isinstance(shape, Mapping) else None
+        label = str(shape.get("label")) if isinstance(shape, Mapping) else ""
+        key = (label, place) if group is None else (label, "group", str(group))
         if isinstance(region, Problem):
-            yield Flaw(where, region)
+            flaws.append((key, Flaw(where, region, keeps_objects=region.kind in WITHOUT_AREA)))
             continue
-        group = shape.get("group_id")
-        key = (shape["label"], place) if group is None else (shape["label"], "group", str(group))
         groups.setdefault(key, []).append((where, shape, region))
+    for key, flaw in flaws:  # a stray shape is a part of an object only if the object has another
+        yield replace(flaw, keeps_objects=flaw.keeps_objects and key in groups)
     for parts in groups.values():
         flags = [part.get("flags") or {} for _, part, _ in parts]
         flags += [{"difficult": part.get("difficult")} for _, part, _ in parts]  # as X-AnyLabeling writes it

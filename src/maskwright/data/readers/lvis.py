@@ -15,6 +15,7 @@ from typing import Any
 from maskwright.data.checks import Problem, show
 from maskwright.data.readers.coco import dataset_of
 from maskwright.data.readers.coco_document import is_id, load_document, own_file_name
+from maskwright.data.readers.coco_tidying import tidy
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, FederatedLabels, ImageRecord
 from maskwright.errors import DataError
@@ -40,9 +41,11 @@ def read_lvis(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OP
     Raises:
         DataError: the file is not JSON, lacks one of its lists, or its categories are not usable; or it is plain COCO.
     """
-    document = load_document(annotations)
-    _refuse_plain_coco(document["images"], annotations)
-    dataset = dataset_of(document, images, annotations, options, file_names)
+    given = load_document(annotations)
+    _refuse_plain_coco(given["images"], annotations)
+    tidied = tidy(given, str(annotations))
+    document = tidied.document
+    dataset = dataset_of(tidied, images, annotations, options, file_names)
     defects = [*dataset.defects]
     frequencies = _read_frequencies(document["categories"], dataset.categories, defects)
     # where two images have one id, the first has it

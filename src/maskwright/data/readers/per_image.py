@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskwright.data.checks import Problem, box_around, box_problem, mask_problem
+from maskwright.data.checks import Problem, box_around, shape_problem, split_strays
 from maskwright.data.frames import FRAMES, Frame, settled, upright_record
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
@@ -42,11 +42,15 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class Flaw:
-    """Something in an image's files that cannot be used; the image itself can, unless `spoils_image`."""
+    """Something in an image's files that cannot be used; the image itself can, unless `spoils_image`.
+
+    With `keeps_objects` it is a part of an object, which is left out alone.
+    """
 
     where: str
     problem: Problem
     spoils_image: bool = False
+    keeps_objects: bool = False
 
 
 # what the files of an image say: its objects, what cannot be used, and what is read in another way than it is written
@@ -168,7 +172,8 @@ def read_per_image(
                 continue
             flaw = thing if isinstance(thing, Flaw) else _flaw(thing, size, ids, options.needs_masks)
             if flaw is not None:
-                all_defects.append(Defect(flaw.problem.kind, flaw.where, flaw.problem.message, image_id))
+                kind, message = flaw.problem
+                all_defects.append(Defect(kind, flaw.where, message, image_id, keeps_objects=flaw.keeps_objects))
                 is_usable = is_usable and not flaw.spoils_image
             elif size is not None and isinstance(thing, FoundObject):
                 annotations.append(_annotation(thing, size, ids, image_id, next_id))
@@ -232,15 +237,26 @@ def _unopened(path: Path, kind: str, message: str) -> _Seen:
 
 def _read_image(read_objects: ReadObjects, path: Path, size: Size) -> Sequence[Thing]:
     try:
-        return list(read_objects(path, size))
+        return [part for thing in read_objects(path, size) for part in _without_strays(thing)]
     except DataError as error:
         return [_spoiling(path, "bad-annotation", str(error))]
+
+
+def _without_strays(thing: Thing) -> Iterator[Thing]:
+    """The thing, or an object without the stray parts of its mask and a flaw for these."""
+    if isinstance(thing, FoundObject):
+        parts = split_strays(thing.segmentation)
+        if parts.stray is not None:
+            yield Flaw(thing.where, parts.stray, keeps_objects=True)
+            thing = replace(thing, segmentation=parts.rest)
+    yield thing
 
 
 def _count_flaws(things: Sequence[Thing], size: Size, needs_masks: bool) -> int:
     """How many things do not fit an image of (height, width)."""
     objects = (thing for thing in things if isinstance(thing, FoundObject))
-    misfits = sum(next(_shape_problems(found, size, needs_masks), None) is not None for found in objects)
+    problems = (shape_problem(found.box_xywh, found.segmentation, size, needs_masks) for found in objects)
+    misfits = sum(problem is not None for problem in problems)
     return misfits + sum(isinstance(thing, Flaw) for thing in things)
 
 
@@ -250,30 +266,13 @@ def _spoiling(path: Path, kind: str, message: str) -> Flaw:
 
 def _flaw(found: FoundObject, size: tuple[int, int] | None, ids: Mapping[str, int], needs_masks: bool) -> Flaw | None:
     """What makes an object unusable, if anything."""
-    problem = next(_problems(found, size, ids, needs_masks), None) if size is not None else None
-    return None if problem is None else Flaw(found.where, problem)
-
-
-def _problems(
-    found: FoundObject, size: tuple[int, int], ids: Mapping[str, int], needs_masks: bool
-) -> Iterator[Problem]:
+    if size is None:
+        return None
+    problem = shape_problem(found.box_xywh, found.segmentation, size, needs_masks)
     if found.category not in ids:
         known = ", ".join(list(ids)[:10])
-        yield Problem("unknown-category", f"there is no class {found.category!r} among {known}")
-    yield from _shape_problems(found, size, needs_masks)
-
-
-def _shape_problems(found: FoundObject, size: Size, needs_masks: bool) -> Iterator[Problem]:
-    """What is wrong with the box or mask of an object in an image of (height, width)."""
-    has_mask = bool(found.segmentation) or needs_masks
-    if found.box_xywh is not None or not has_mask:
-        problem = box_problem(found.box_xywh, size)
-        if problem is not None:
-            yield problem
-    if has_mask:
-        problem = mask_problem(found.segmentation, size)
-        if problem is not None:
-            yield problem
+        problem = Problem("unknown-category", f"there is no class {found.category!r} among {known}")
+    return None if problem is None else Flaw(found.where, problem)
 
 
 def _annotation(
