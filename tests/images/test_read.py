@@ -182,7 +182,7 @@ def test_a_wrong_array_is_an_error_that_says_found_and_expected(array: Any, foun
         (np.zeros((4, 5, 3), np.float32), "float32 values; expected integers from 0 to 65535: set pixels.bits=16"),
         (np.zeros((4, 5, 4), np.uint8), "4 channels, the model takes 3; .* pixels.channels=4"),
         (np.zeros((4, 5), bool), "bool values"),
-        (torch.zeros(4, 5, 3, dtype=torch.uint8), "4 channels, the model takes 3"),
+        (torch.zeros(4, 5, 6, dtype=torch.uint8), "4 channels, the model takes 3"),
     ],
 )
 def test_an_array_that_the_model_cannot_take_is_an_error_that_says_why(array: Any, words: str) -> None:

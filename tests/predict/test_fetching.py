@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trustme
 
 import maskwright as mw
 from maskwright.config import load_recipe, recipe_names
@@ -32,7 +34,8 @@ class Shelf(ThreadingHTTPServer):
         gives_parts: whether it knows ranges.
         headers: of each answer, beside what its content says.
         pause_s: before each answer.
-        redirects: whether it answers only that the file is where it was asked for.
+        redirects: where each answer says that the file is; None: it answers with the file.
+        length: what each answer says of its length in place of the truth.
     """
 
     daemon_threads = True
@@ -45,11 +48,15 @@ class Shelf(ThreadingHTTPServer):
         self.gives_parts = True
         self.headers: dict[str, str] = {}
         self.pause_s = 0.0
-        self.redirects = False
+        self.redirects: str | None = None
+        self.length: str | None = None
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"https://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: object) -> None:
+        pass
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -59,9 +66,9 @@ class Answer(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
         self.server.asked.append(self.path + (f" from {wanted}" if wanted else ""))
         time.sleep(self.server.pause_s)
-        if self.server.redirects:
+        if self.server.redirects is not None:
             self.send_response(302)
-            self.send_header("Location", self.path)
+            self.send_header("Location", self.server.redirects)
             self.end_headers()
             return
         content = self.server.files.get(self.path)
@@ -79,7 +86,7 @@ class Answer(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         for name, value in tags.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content) - first))
+        self.send_header("Content-Length", self.server.length or str(len(content) - first))
         self.end_headers()
         self.wfile.write(content[first : len(content) - self.server.missing_bytes])
 
@@ -100,9 +107,19 @@ def content(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
 @pytest.fixture
-def shelf(content) -> Iterator[Shelf]:
+def shelf(content, authority, monkeypatch, tmp_path) -> Iterator[Shelf]:
     server = Shelf()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     server.files["/weights/model.pth"] = content
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -288,11 +305,61 @@ def test_a_missing_file_is_told(shelf) -> None:
 
 
 def test_what_takes_several_lines_to_say_is_told_in_one(shelf) -> None:
-    shelf.redirects = True
+    shelf.redirects = "/weights/model.pth"
     assert "infinite loop. The last" in refusal(f"{shelf.address}/weights/model.pth")
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:1/model.pth", "http://[/model.pth", "http:///model.pth"])
+@pytest.mark.parametrize("place", ["http://127.0.0.1/model.pth", "ftp://127.0.0.1/model.pth", "file:///model.pth"])
+@pytest.mark.parametrize("sha256", [None, "0" * 64])
+def test_a_server_leads_nowhere_but_to_another_secure_one(shelf, cache, place, sha256) -> None:
+    shelf.redirects = place
+    assert f"it leads to {place}, which is not secure" in refusal(f"{shelf.address}/weights/model.pth", sha256=sha256)
+    assert kept(cache) == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://host/model.pth", "HTTP://host/model.pth", "ftp://host/model.pth", "file:///model.pth", "s3://a/model.pth"],
+)
+def test_only_secure_addresses_are_fetched(address) -> None:
+    for ask in (fetch, lambda source: mw.load("mask_rcnn", source, "cpu")):
+        with pytest.raises(ConfigError, match=r"is not fetched \(.*:// is not secure\); give an https:// address"):
+            ask(address)
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "1e9", "9" * 40, "1_000", "0x10"])
+def test_a_length_that_is_no_number_is_told(shelf, cache, length) -> None:
+    shelf.length = length
+    assert "its server says that the file has" in refusal(f"{shelf.address}/weights/model.pth")
+
+
+def test_no_more_is_taken_than_the_file_has(shelf, cache, content) -> None:
+    shelf.files["/weights/model.pth"] = content + bytes(4 << 20)
+    shelf.length = None
+    assert "bytes came instead of" in refusal(f"{shelf.address}/weights/model.pth", size=len(content))
+    assert kept(cache) == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["hf://owner", "hf://a/b/../../c", "hf://a/b/./c.pth", "hf://a//c.pth", "hf://../b/c", "hf://a/b/c\nd", "hf://"],
+)
+def test_an_address_of_the_hub_has_an_owner_a_repository_and_a_file(address) -> None:
+    with pytest.raises(ConfigError, match="not of the form hf://owner/repo/file") as raised:
+        fetch(address)
+    assert "\n" not in str(raised.value)
+
+
+def test_whatever_the_hub_raises_is_told_in_one_line(monkeypatch) -> None:
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError("first\nsecond")
+
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub"), "hf_hub_download", failing)
+    with pytest.raises(CheckpointError, match=r"hf://a/b/c\.pth cannot be fetched \(first second\)"):
+        fetch("hf://a/b/c.pth")
+
+
+@pytest.mark.parametrize("address", ["https://127.0.0.1:1/model.pth", "https://[/model.pth", "https:///model.pth"])
 def test_an_address_where_nobody_answers_is_told(address) -> None:
     with pytest.raises((CheckpointError, ConfigError)) as raised:
         fetch(address)

@@ -14,7 +14,7 @@ from PIL import Image
 import maskwright as mw
 from maskwright.errors import ConfigError, DataError
 from maskwright.images.read import read_image
-from maskwright.predict.predictor import choose_device
+from maskwright.predict.device import choose_device
 
 SIZE = (50, 90)  # resized to 64 × 115: neither side keeps its length
 
@@ -71,6 +71,7 @@ def test_every_kind_of_input_gives_the_same(predictor, pixels, path) -> None:
         "array": pixels,
         "array with strides": np.asfortranarray(pixels),
         "tensor": torch.from_numpy(pixels).permute(2, 0, 1),
+        "tensor with channels last": torch.from_numpy(pixels),
     }
     for image in inputs.values():
         assert_same(predictor(image), wanted)
@@ -85,13 +86,27 @@ def test_a_list_of_equal_sizes_gives_what_its_images_give_one_by_one(predictor, 
     assert all(isinstance(found, mw.Instances) for found in predictor(tuple(images[:2])))
 
 
-def test_images_of_a_list_are_padded_to_one_size_as_in_the_originals(predictor, pixels, other_pixels) -> None:
-    together = predictor([pixels, other_pixels])
-    batch = predictor.preprocess.batch([read_image(image) for image in (pixels, other_pixels)])
+def test_an_answer_does_not_depend_on_its_neighbours(predictor, pixels, other_pixels) -> None:
+    images = [pixels, other_pixels, pixels[::-1], other_pixels[:, :30], pixels[:, ::-1]]
+    together = predictor(images)
+    for found, image in zip(together, images, strict=True):
+        assert_alike(found, predictor(image))
+    for found, image in zip(predictor.stream(images, batch_size=5), images, strict=True):
+        assert_alike(found, predictor(image))
+
+
+def test_images_of_a_list_are_padded_to_one_size_as_in_the_originals_where_asked(
+    predictor, tiny_network, pixels, other_pixels
+) -> None:
+    padding = mw.load("mask_rcnn", "random", "cpu", {**tiny_network, "resize.pads_batches": True})
+    padding.model.load_state_dict(predictor.model.state_dict())
+    together = padding([pixels, other_pixels])
+    batch = padding.preprocess.batch([read_image(image) for image in (pixels, other_pixels)])
     with torch.inference_mode():
-        alike = predictor.model.detect(batch)
+        alike = padding.model.detect(batch)
     assert [len(found) for found in together] == [len(found) for found in alike]
     assert torch.equal(together[1].scores, alike[1].scores)
+    assert not torch.equal(together[1].scores, predictor(other_pixels).scores)
 
 
 def test_a_stream_gives_what_its_images_give_one_by_one(predictor, pixels, other_pixels) -> None:
@@ -100,7 +115,28 @@ def test_a_stream_gives_what_its_images_give_one_by_one(predictor, pixels, other
 
 
 def test_an_empty_list_gives_an_empty_list(predictor) -> None:
-    assert predictor([]) == []
+    for nothing in ([], ()):
+        for way in (predictor, predictor.tiled(32), predictor.augmented(), predictor.augmented().tiled(32)):
+            assert way(nothing) == []
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0)], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tensor_may_have_its_channels_first_or_last(predictor, pixels, axes, channels) -> None:
+    image = np.concatenate([pixels, pixels[..., :1]], axis=2)[..., :channels].transpose(2, 0, 1)
+    wanted = predictor(torch.from_numpy(image.copy()))
+    found = predictor(torch.from_numpy(np.ascontiguousarray(image.transpose(axes))))
+    assert found.size == SIZE
+    assert_same(found, wanted)
+
+
+def test_a_predictor_moves_to_another_device_and_those_made_from_it_with_it(predictor, pixels) -> None:
+    augmented = predictor.augmented()
+    assert predictor.to("cpu") is predictor
+    assert predictor.to(torch.device("cpu")).device == augmented.device == torch.device("cpu")
+    assert len(predictor(pixels)) > 0
+    with pytest.raises(ConfigError, match="device 'gpu' cannot be used"):
+        predictor.to("gpu")
 
 
 def test_results_are_in_pixels_of_the_image_as_given(predictor, pixels) -> None:
@@ -236,11 +272,33 @@ def test_half_precision_finds_about_the_same(tiny_network, pixels) -> None:
     assert next(half.model.parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "meta", "privateuseone", "cuda:9999"])
-def test_a_device_that_is_not_there_is_refused_in_one_line(name) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be used .* try auto or cpu") as raised:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gpu", "named cuda or cuda:0, one of Apple mps"),
+        ("GPU", "named cuda or cuda:0"),
+        ("0", "a GPU is named cuda:0"),
+        ("1", "a GPU is named cuda:1"),
+        ("cuda:9999", "GPU|has [0-9]"),
+        ("cuda:99999999999999", "names are auto, cpu, cuda, cuda:0, mps"),
+        ("", "names are auto, cpu, cuda, cuda:0, mps"),
+        ("my gpu", "names are auto"),
+        ("x" * 5000, "torch: "),
+        ("meta", "torch: "),
+        ("privateuseone", "torch: "),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_in_one_short_line(name, reason) -> None:
+    with pytest.raises(ConfigError, match=f"cannot be used \\(.*({reason}).*\\); try auto or cpu") as raised:
         choose_device(name)
     assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 250
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without a GPU of Apple's")
+def test_apples_gpu_is_refused_shortly_where_there_is_none() -> None:
+    with pytest.raises(ConfigError, match=r"device 'mps' cannot be used \(this (torch|machine) has no .*Apple"):
+        choose_device("mps")
 
 
 def test_automatic_device_is_the_gpu_where_there_is_one() -> None:

@@ -20,7 +20,7 @@ WeightsOption = Annotated[
         help="A name that the recipe lists, a file, hf://owner/repo/file, or random; by default the recipe's own.",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, …")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps, …")]
 PrecisionOption = Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Of the network's arithmetic.")]
 MaxDetectionsOption = Annotated[
     int | None,

@@ -99,7 +99,11 @@ class ResizePolicy(StrictModel, ABC):
     pad_multiple: int = Field(
         32, gt=0, description="a batch is padded with zeros to multiples of this, right and below"
     )
-
+    pads_batches: bool = Field(
+        False,
+        description="images of a list go through the network in one padded batch whatever their sizes, as in the "
+        "originals; their borders see the padding, so that scores depend on the other images of the batch",
+    )
     cuts_boxes: bool = Field(
         False, description="final boxes are cut down to whole pixels of the image, as YOLACT does; masks are not"
     )

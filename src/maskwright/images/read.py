@@ -37,6 +37,7 @@ Item = TypeVar("Item")
 IN_FLIGHT = 3
 
 _RGB_8_BIT = PixelsConfig()
+_USUAL_CHANNELS = (1, 3, 4)  # grey, RGB, and with alpha
 
 
 def read_image(source: ImageSource, pixels: PixelsConfig = _RGB_8_BIT) -> Tensor:
@@ -44,8 +45,8 @@ def read_image(source: ImageSource, pixels: PixelsConfig = _RGB_8_BIT) -> Tensor
 
     Args:
         source: a path; the bytes of an image file (PNG, JPEG, TIFF, NPY, …); a PIL image; an (H, W), (H, W, C) or
-            (C, H, W) array, RGB where C is 3; or a (C, H, W) tensor, which comes back as it is: uint8, or float32 on
-            the scale from 0 to 255 that this function gives.
+            (C, H, W) array, RGB where C is 3; or a tensor of one of these shapes, whose values come back as they are:
+            uint8, or float32 on the scale from 0 to 255 that this function gives.
         pixels: its channels are wanted, and its `bits` and `float_range` say what values mean; by default 8-bit RGB.
 
     Returns:
@@ -73,7 +74,7 @@ def read_stored(source: ImageSource) -> Tensor:
         MissingDependency: as `read_image`.
     """
     if isinstance(source, Tensor):
-        return source
+        return _channels_to_front(source, None)
     stored, name = _stored(source, None, keeps_depth=True)
     if stored.dtype == np.uint8:
         return to_scale(stored, _RGB_8_BIT, name)
@@ -154,10 +155,23 @@ def _checked_array(array: npt.NDArray[Any], channels: int | None) -> Stored:
 
 def _checked_tensor(tensor: Tensor, pixels: PixelsConfig) -> Tensor:
     is_known = tensor.dtype == torch.uint8 or (tensor.dtype == torch.float32 and pixels.bits > 8)
-    if not is_known or tensor.ndim != 3 or tensor.numel() == 0:
+    if not is_known or tensor.ndim not in (2, 3) or tensor.numel() == 0:
         kinds = "uint8" if pixels.bits == 8 else "uint8, or float32 from 0 to 255,"
         raise DataError(
             f"image tensor is {str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}; "
             f"expected {kinds} ({pixels.channels}, H, W)"
         )
+    tensor = _channels_to_front(tensor, pixels.channels)
     return tensor if pixels.bits == 8 else tensor.float()
+
+
+def _channels_to_front(tensor: Tensor, channels: int | None) -> Tensor:
+    """A tensor of an image as (C, H, W), contiguous: one of (C, H, W), (H, W, C) or (H, W).
+
+    The first axis counts the channels, unless the last fits and the first does not.
+    """
+    if tensor.ndim == 2:
+        return tensor[None]
+    first, last = tensor.shape[0], tensor.shape[-1]
+    is_last = first != channels and (last == channels or (last in _USUAL_CHANNELS and first > _USUAL_CHANNELS[-1]))
+    return tensor.permute(2, 0, 1).contiguous() if is_last else tensor

@@ -10,24 +10,39 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urljoin, urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
 from maskwright.checkpoints.reading import SUFFIXES, read_weights
 from maskwright.errors import CheckpointError, ConfigError, MissingDependency
 from maskwright.files import blaming, claim_folder
 
 _HUB = "hf://"
-_WEB = ("https://", "http://")
+_WEB = "https://"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 _BY_HAND = "or download it with a browser and give the file instead (--weights FILE)"
 _PIECE = 1 << 20
 # without a word from the server
 _PATIENCE_S = 60.0
+# of a file whose size nobody says; the largest published checkpoints have 3 GB
+_MOST_BYTES = 20 << 30
+_SHOWN = 200  # letters of an address in a message
 
 
 def is_address(source: str) -> bool:
     """Whether weights are given as a place in the network."""
-    return source.startswith((_HUB, *_WEB))
+    return _ADDRESS.match(source) is not None
 
 
 def fetch(address: str, sha256: str | None = None, size: int | None = None, md5: str | None = None) -> Path:
@@ -51,6 +66,7 @@ def fetch(address: str, sha256: str | None = None, size: int | None = None, md5:
     """
     if address.startswith(_HUB):
         return _from_hub(address)
+    _refuse_insecure(address)
     target = cached_path(address)
     if target.is_file():
         return target
@@ -62,7 +78,7 @@ def fetch(address: str, sha256: str | None = None, size: int | None = None, md5:
     with blaming(target.parent), FileLock(f"{partial}.lock"):
         if not target.is_file():
             asked = address.partition("#")[0]
-            _download(asked, partial)
+            _download(asked, partial, size)
             try:
                 _refuse_other_content(partial, asked, {"sha256": sha256, "md5": md5}, size)
             except CheckpointError:
@@ -70,6 +86,21 @@ def fetch(address: str, sha256: str | None = None, size: int | None = None, md5:
                 raise
             partial.replace(target)
     return target
+
+
+def _refuse_insecure(address: str) -> None:
+    """Only what comes over https is what its server sent.
+
+    Raises:
+        ConfigError: another kind of address.
+    """
+    kind = address.partition("://")[0]
+    if kind.lower() == "https" and "\\" not in address and not any(map(str.isspace, address)):
+        return
+    reason = f"{kind}:// is not secure" if kind.lower() != "https" else "it is no address"
+    raise ConfigError(
+        f"{address[:_SHOWN]} is not fetched ({reason}); give an https:// address, or hf://owner/repo/file, {_BY_HAND}"
+    )
 
 
 def cached_path(address: str) -> Path:
@@ -91,7 +122,7 @@ def cached_path(address: str) -> Path:
     return Path(torch.hub.get_dir()) / "maskwright" / f"{name.stem}-{key}{name.suffix}"
 
 
-def _download(address: str, partial: Path) -> None:
+def _download(address: str, partial: Path, size: int | None) -> None:
     """Fetch a file, or what an earlier attempt lacks of it if the server still has the same version."""
     version = partial.with_name(f"{partial.name}.version")
     have = partial.stat().st_size if partial.is_file() else 0
@@ -102,18 +133,39 @@ def _download(address: str, partial: Path) -> None:
             have = 0
             partial.write_bytes(b"")  # before the version: what is there never passes for a piece of another one
             version.write_text(_version_of(answer), "utf-8")
-        length = answer.headers.get("Content-Length")
-        wanted = have + int(length) if length else None
-        with partial.open("ab") as file:
-            for piece in _pieces(answer, address, wanted, have):
-                file.write(piece)
-    came = partial.stat().st_size
-    if wanted is not None and came < wanted:
+        wanted = _wanted(answer, address, have)
+        most = _MOST_BYTES if size is None else size
+        came = _receive(answer, address, partial, wanted, most)
+    if wanted is not None and came < wanted and came <= most:
         raise CheckpointError(
             f"{address}: the connection was cut off after {came} of {wanted} bytes. Try again, it goes on from there, "
             f"{_BY_HAND}"
         )
     version.unlink()
+
+
+def _receive(answer: HTTPResponse, address: str, partial: Path, wanted: int | None, most: int) -> int:
+    """Append an answer to what is there, until there are more bytes than `most`; returns how many there are."""
+    came = partial.stat().st_size
+    with partial.open("ab") as file:
+        for piece in _pieces(answer, address, wanted, came):
+            came += len(piece)
+            file.write(piece)
+            if came > most:
+                break
+    return came
+
+
+def _wanted(answer: HTTPResponse, address: str, have: int) -> int | None:
+    """Bytes of the whole file, as far as the server says."""
+    length = answer.headers.get("Content-Length")
+    if length is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", length.strip()):
+        raise CheckpointError(
+            f"{address}: its server says that the file has {length[:30]!r} bytes; try again, {_BY_HAND}"
+        )
+    return have + int(length)
 
 
 def _ask(address: str, have: int, version: str) -> HTTPResponse:
@@ -132,9 +184,27 @@ def _ask(address: str, have: int, version: str) -> HTTPResponse:
     return _open(address, {})
 
 
+class _SecureRedirects(HTTPRedirectHandler):
+    """Goes on where a server sends us, if that is https too."""
+
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """The standard one has a message of its own for what is no page."""
+        place = urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")
+        if urlsplit(place).scheme != "https":
+            raise URLError(f"it leads to {place[:_SHOWN]}, which is not secure")
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
 def _open(address: str, headers: Mapping[str, str]) -> HTTPResponse:
-    request = Request(address, headers={"User-Agent": "maskwright", **headers})  # noqa: S310 - see `is_address`
-    answer: HTTPResponse = urlopen(request, timeout=_PATIENCE_S)  # noqa: S310
+    """An answer over https; the user's proxy is heeded, and no other kind of address is known."""
+    opener = OpenerDirector()
+    for handler in (ProxyHandler, HTTPSHandler, _SecureRedirects, HTTPDefaultErrorHandler, HTTPErrorProcessor):
+        opener.add_handler(handler())
+    answer = opener.open(Request(address, headers={"User-Agent": "maskwright", **headers}), timeout=_PATIENCE_S)  # noqa: S310
+    if not isinstance(answer, HTTPResponse):
+        raise URLError("it is no address of a web server")
     return answer
 
 
@@ -177,7 +247,7 @@ def _blaming_network(address: str) -> Iterator[None]:
 
 def _in_one_line(reason: object) -> str:
     """What servers answer, and what is said of redirections, may have several lines."""
-    return " ".join(str(reason).split())
+    return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def _refuse_other_content(file: Path, address: str, checksums: Mapping[str, str | None], size: int | None) -> None:
@@ -214,17 +284,15 @@ def _checksum(file: Path, kind: str) -> str:
 
 def _from_hub(address: str) -> Path:
     parts = address.removeprefix(_HUB).split("/")
-    if len(parts) < 3:
-        raise ConfigError(f"{address!r} is not of the form hf://owner/repo/file")
+    if len(parts) < 3 or not all(map(_HUB_NAME.fullmatch, parts)):
+        raise ConfigError(f"{address[:_SHOWN]!r} is not of the form hf://owner/repo/file")
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise MissingDependency("huggingface_hub", "hub") from error
     try:
         return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:])))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # whatever its HTTP library raises
         raise CheckpointError(
-            f"{address} cannot be fetched ({reason}); is it spelt right, and is there a network?"
+            f"{address} cannot be fetched ({_in_one_line(error)[:_SHOWN]}); is it spelt right, and is there a network?"
         ) from error

@@ -16,8 +16,9 @@ from maskwright.checkpoints.reading import SUFFIXES, ForeignWeights, read_weight
 from maskwright.config import Recipe, is_recipe_file, load_recipe, recipe_from_table, recipe_names
 from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
+from maskwright.predict.device import choose_device
 from maskwright.predict.fetching import fetch, is_address
-from maskwright.predict.predictor import Predictor, choose_device
+from maskwright.predict.predictor import Predictor
 from maskwright.predict.whole import Precision
 
 _PACKAGE = "package://"
@@ -27,7 +28,7 @@ _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,15}$")
 def load(
     model: str | Path,
     weights: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     overrides: Mapping[str, Any] | None = None,
     precision: Precision = "fp32",
 ) -> Predictor:
@@ -38,7 +39,7 @@ def load(
             checkpoint alone the recipe is recognised by its keys and shapes.
         weights: None for the recipe's own default, `"random"`, a name the recipe lists, a path, an https address, or
             `hf://owner/repo/file`.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …
         overrides: dotted recipe keys and values.
         precision: `fp32` or `bf16`.
 

@@ -17,8 +17,9 @@ from maskwright.images.preprocess import Preprocess
 from maskwright.images.read import ImageSource, read_ahead
 from maskwright.models.segmenter import Segmenter
 from maskwright.predict.augmented import AugmentedViews
+from maskwright.predict.device import choose_device
 from maskwright.predict.tiled import Tiles
-from maskwright.predict.whole import Detector, Precision, WholeImages
+from maskwright.predict.whole import Detector, Precision, WholeImages, device_of
 from maskwright.structures import Categories, Instances
 
 # images of a list in one batch; bounds the memory of a long list
@@ -33,7 +34,6 @@ class Predictor:
         recipe: the resolved recipe.
         categories: names of the classes, where a label is an index; `.ids` are those of annotation files.
         preprocess: from images to network input and back.
-        device: where the network runs.
         precision: of its arithmetic; weights stay fp32.
         detector: how it looks at images: whole, unless it came from `augmented` or `tiled`.
     """
@@ -51,9 +51,27 @@ class Predictor:
         self.model = model.to(device).eval()
         self.recipe = recipe
         self.preprocess = Preprocess.of(recipe)
-        self.device = device
         self.precision = precision
-        self.detector = detector or WholeImages(self.model, self.preprocess, device, precision)
+        self.detector = detector or WholeImages(self.model, self.preprocess, precision)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return device_of(self.model)
+
+    def to(self, device: str | torch.device) -> Predictor:
+        """Move the network to another device, as torch's modules do: in place.
+
+        Predictors made from this one by `augmented` and `tiled` share the network and move with it.
+
+        Returns:
+            This predictor.
+
+        Raises:
+            ConfigError: torch does not know the device, or this machine does not have it.
+        """
+        self.model.to(choose_device(device))
+        return self
 
     @property
     def is_augmented(self) -> bool:
@@ -123,9 +141,9 @@ class Predictor:
     ) -> Instances | list[Instances]:
         """Find the objects in one image, or in each of a list.
 
-        The images of a list go through the network together, a few at a time, and are padded to one size where they
-        differ, as in the original systems; their borders then see padding, which may change a score. `stream` takes
-        one after the other.
+        Images of a list whose network sizes are equal go through the network together, a few at a time. Others would be
+        padded to one size, and their borders would see padding, which changes scores: they go apart, so that an answer
+        does not depend on its neighbours. `resize.pads_batches` pads them together, as the original systems do.
 
         Args:
             images: a path, bytes, a PIL image, a (H, W, 3) uint8 RGB array or a (3, H, W) uint8 tensor; or a list.
@@ -153,8 +171,7 @@ class Predictor:
     ) -> Iterator[Instances]:
         """As calling with a list, one result after the other in constant memory; the next images are read meanwhile.
 
-        `batch_size` images go through the network together, which is meant for a GPU. Images of different sizes are
-        then padded, and what padding does at their borders may change the last digits of a score.
+        Of `batch_size` images, those of equal network size go through the network together, which is meant for a GPU.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; give at least 1")
@@ -177,20 +194,3 @@ def _check_limits(score_threshold: float | None, max_detections: int | None) -> 
         raise ConfigError(f"score_threshold is {score_threshold}; give a number from 0 to 1")
     if max_detections is not None and max_detections < 1:
         raise ConfigError(f"max_detections is {max_detections}; give at least 1")
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one.
-
-    Raises:
-        ConfigError: a device that torch does not know or this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # asks for a value, which the device called meta has not
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
-    return device

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.segmenter import Segmenter
@@ -36,29 +36,48 @@ class Detector(Protocol):
 
 
 class WholeImages:
-    """All images of a call go through the network together, padded to one size.
+    """Images of equal network size go through the network together; all of a call where `resize.pads_batches` says so.
 
     Attributes:
         model: the network, in evaluation mode.
         preprocess: from images to network input and back.
-        device: where the network runs.
         precision: of its arithmetic; weights stay fp32.
     """
 
-    def __init__(self, model: Segmenter, preprocess: Preprocess, device: torch.device, precision: Precision) -> None:
-        self.model, self.preprocess, self.device, self.precision = model, preprocess, device, precision
+    def __init__(self, model: Segmenter, preprocess: Preprocess, precision: Precision) -> None:
+        self.model, self.preprocess, self.precision = model, preprocess, precision
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return device_of(self.model)
 
     def detect(
         self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
     ) -> list[Instances]:
         """See `Detector`."""
-        if not images:
-            return []
+        found: dict[int, Instances] = {}
+        for indices in self._batches(images):
+            batch = [images[index] for index in indices]
+            found |= zip(indices, self._detect_together(batch, score_threshold, max_detections), strict=True)
+        return [found[index] for index in range(len(images))]
+
+    def _batches(self, images: Sequence[Tensor]) -> Iterable[list[int]]:
+        """Indices of the images that go through the network together."""
+        resize, batches = self.preprocess.resize, dict[object, list[int]]()
+        for index, image in enumerate(images):
+            key = None if resize.pads_batches else resize.scaled_size(_size(image))
+            batches.setdefault(key, []).append(index)
+        return batches.values()
+
+    def _detect_together(
+        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
+    ) -> list[Instances]:
         with self.running():
             batch = self.preprocess.batch([image.to(self.device) for image in images])
             found = self.model.detect(batch, score_threshold, max_detections)
             return [
-                self.preprocess.restore(instances, (image.shape[-2], image.shape[-1])).to("cpu")
+                self.preprocess.restore(instances, _size(image)).to("cpu")
                 for instances, image in zip(found, images, strict=True)
             ]
 
@@ -67,3 +86,12 @@ class WholeImages:
         """Inside, nothing is kept for gradients, and arithmetic has the chosen precision."""
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             yield
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network computes: where its weights are."""
+    return next(model.parameters()).device
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]

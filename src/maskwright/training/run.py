@@ -10,7 +10,7 @@ from typing import Any
 from maskwright.config import Recipe, load_recipe
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import Check, check_expected
-from maskwright.predict.predictor import choose_device
+from maskwright.predict.device import choose_device
 from maskwright.training.distributed import joined_world
 from maskwright.training.fit import fit
 from maskwright.training.setup import Report, prepare_run
