@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from recorded import LOSS_NAMES
 from torch import Tensor
 from torchvision.ops import box_iou
 from tracing import features_of
@@ -27,27 +28,6 @@ SCORES = 1e-4
 MASK_PROBABILITIES = 1e-3
 LOSSES = 1e-4
 GRADIENTS = 2e-3
-
-LOSS_NAMES = {
-    "loss_objectness": "rpn_objectness",
-    "loss_rpn_box_reg": "rpn_box",
-    "loss_classifier": "class",
-    "loss_box_reg": "box",
-    "loss_mask": "mask",
-    "loss_rpn_cls": "rpn_objectness",
-    "loss_rpn_loc": "rpn_box",
-    "loss_cls": "class",
-    "rpn_objectness_loss": "rpn_objectness",
-    "rpn_box_loss": "rpn_box",
-    "roi_classifier_loss": "class",
-    "roi_box_loss": "box",
-    "roi_mask_loss": "mask",
-    "rpn_class_loss": "rpn_objectness",
-    "rpn_bbox_loss": "rpn_box",
-    "mrcnn_class_loss": "class",
-    "mrcnn_bbox_loss": "box",
-    "mrcnn_mask_loss": "mask",
-}
 
 
 def matching(boxes: Tensor, labels: Tensor, recorded_boxes: Tensor, recorded_labels: Tensor) -> Tensor:
@@ -80,10 +60,7 @@ def assert_masks_agree(bitmaps: Any, rles: list[dict[str, Any]]) -> None:
 
 
 class PredictionAgreement:
-    """Inference, step by step. Subclasses say how the case calls its maps."""
-
-    STAGES: ClassVar[tuple[str, ...]]
-    LEVELS: ClassVar[tuple[str, ...]]
+    """Inference, step by step."""
 
     @pytest.fixture
     def places(self, case, trace) -> Tensor:
@@ -97,10 +74,7 @@ class PredictionAgreement:
         assert case.largest_difference("input", trace.batch.pixels) < INPUT
 
     def test_backbone_and_levels_agree(self, case, trace) -> None:
-        maps = [*zip(self.STAGES, trace.stages, strict=False), *zip(self.LEVELS, trace.levels, strict=False)]
-        recorded = {key.split("/")[1] for key in case.expected if key.startswith("feat/")}
-        differences = {name: case.largest_difference(f"feat/{name}", map_) for name, map_ in maps if name in recorded}
-        assert differences.keys() == recorded
+        differences = case.map_differences(trace.stages, trace.levels)
         assert max(differences.values()) < MAPS, differences
 
     def test_proposal_maps_agree_on_every_level(self, case, trace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,76 @@ RENAMINGS: dict[str, Callable[[State], dict[str, Tensor]]] = {
     "matterport": from_matterport,
     "simple_maskrcnn": from_simple,
     "torchvision": from_torchvision,
+}
+
+# the reference's name of a loss → ours
+LOSS_NAMES = {
+    "loss_objectness": "rpn_objectness",
+    "loss_rpn_box_reg": "rpn_box",
+    "loss_classifier": "class",
+    "loss_box_reg": "box",
+    "loss_mask": "mask",
+    "loss_rpn_cls": "rpn_objectness",
+    "loss_rpn_loc": "rpn_box",
+    "loss_cls": "class",
+    "rpn_objectness_loss": "rpn_objectness",
+    "rpn_box_loss": "rpn_box",
+    "roi_classifier_loss": "class",
+    "roi_box_loss": "box",
+    "roi_mask_loss": "mask",
+    "rpn_class_loss": "rpn_objectness",
+    "rpn_bbox_loss": "rpn_box",
+    "mrcnn_class_loss": "class",
+    "mrcnn_bbox_loss": "box",
+    "mrcnn_mask_loss": "mask",
+}
+
+MASK_RCNN_RECIPES = {
+    "torchvision/maskrcnn_resnet50_fpn": "torchvision/mask_rcnn_r50_fpn",
+    "torchvision/maskrcnn_resnet50_fpn_v2": "torchvision/mask_rcnn_r50_fpn_v2",
+    "detectron2/mask_rcnn_R_50_FPN_3x": "detectron2/mask_rcnn_r50_fpn",
+    "detectron2/mask_rcnn_R_50_C4_3x": "detectron2/mask_rcnn_r50_c4",
+    "detectron2/mask_rcnn_R_50_FPN_3x_dconv_c3-c5": "detectron2/mask_rcnn_r50_fpn_3x_dconv",
+    "simple_maskrcnn/resnet50_stride32": "simple/mask_rcnn_r50",
+}
+
+# the reference's name of a setting that a case changes → our key
+SETTINGS = {
+    "detectron2": {
+        "INPUT.MIN_SIZE_TEST": "resize.short_side",
+        "INPUT.MAX_SIZE_TEST": "resize.long_side",
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "detect.score_threshold",
+        "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "rpn.anchors_per_image",
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "roi.rois_per_image",
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN": "rpn.train_proposals_after_nms",
+    },
+    "torchvision": {
+        "box_score_thresh": "detect.score_threshold",
+        "rpn_batch_size_per_image": "rpn.anchors_per_image",
+        "box_batch_size_per_image": "roi.rois_per_image",
+        "rpn_post_nms_top_n_train": "rpn.train_proposals_after_nms",
+    },
+    "simple_maskrcnn": {
+        "box_score_thresh": "detect.score_threshold",
+        "rpn_num_samples": "rpn.anchors_per_image",
+        "box_num_samples": "roi.rois_per_image",
+        "rpn_pre_nms_top_n_train": "rpn.train_proposals_before_nms",
+        "rpn_post_nms_top_n_train": "rpn.train_proposals_after_nms",
+    },
+}
+# stages that the references trained, though our recipes freeze some or more
+FROZEN_STAGES = {"torchvision": 0, "simple_maskrcnn": 2}
+
+# names of the recorded maps of each stage and level
+STAGES = {
+    "torchvision": ("body_0", "body_1", "body_2", "body_3"),
+    "detectron2": ("res2", "res3", "res4", "res5"),
+    "simple_maskrcnn": ("layer1", "layer2", "layer3", "layer4"),
+}
+LEVELS = {
+    "torchvision": ("fpn_0", "fpn_1", "fpn_2", "fpn_3", "fpn_pool"),
+    "detectron2": ("p2", "p3", "p4", "p5", "p6"),
+    "simple_maskrcnn": ("backbone_out",),
 }
 
 
@@ -105,6 +175,27 @@ class Case(Recorded):
     def image(self) -> Path:
         return self.images / self.config["images"][0]
 
+    @property
+    def recipe(self) -> str:
+        return MASK_RCNN_RECIPES[f"{self.lineage}/{self.folder.name}"]
+
+    @property
+    def has_training(self) -> bool:
+        return (self.folder / "train.json").exists()
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What the case changes; samplers so large that they take all candidates, so no chance is left in losses."""
+        given = {**self.config, **self.config.get("defaults", {})}
+        if "overrides" in self.config:
+            given |= zip(self.config["overrides"][::2], self.config["overrides"][1::2], strict=True)
+        given |= self.training["train_config"] if self.has_training else {}
+        names = SETTINGS[self.lineage]
+        frozen = FROZEN_STAGES.get(self.lineage)
+        return {names[name]: value for name, value in given.items() if name in names} | (
+            {} if frozen is None else {"backbone.frozen_stages": frozen}
+        )
+
     def tensor(self, key: str) -> Tensor:
         return torch.from_numpy(self.expected[key])
 
@@ -142,6 +233,15 @@ class Case(Recorded):
         recorded = np.array([self.expected[f"{key}/{name}"] for name in ("mean", "std", "absmax")])
         samples = differ(values.flatten()[self.expected[f"{key}/idx"]], self.expected[f"{key}/val"])
         return max(samples, differ(summary, recorded))
+
+    def map_differences(self, stages: Sequence[Tensor], levels: Sequence[Tensor]) -> dict[str, float]:
+        """The largest difference of every recorded feature map, by its name."""
+        names = STAGES[self.lineage], LEVELS[self.lineage]
+        maps = [*zip(names[0], stages, strict=False), *zip(names[1], levels, strict=False)]
+        recorded = {key.split("/")[1] for key in self.expected if key.startswith("feat/")}
+        differences = {name: self.largest_difference(f"feat/{name}", map_) for name, map_ in maps if name in recorded}
+        assert differences.keys() == recorded
+        return differences
 
     def largest_row_difference(self, key: str, rows: Tensor) -> float:
         """Between a table and the whole rows recorded of the reference's."""

@@ -25,11 +25,18 @@ class World:
         rank: of this process.
         size: number of processes.
         local_rank: of this process on its machine; selects the GPU.
+        has_group: a process group is there although this process is the only one; `benchmarks/gpu.py` tries NCCL so.
     """
 
     rank: int
     size: int
     local_rank: int
+    has_group: bool = False
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether sums and messages go through a process group."""
+        return self.size > 1 or self.has_group
 
     @property
     def is_main(self) -> bool:
@@ -42,7 +49,7 @@ class World:
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, as a new tensor."""
-        if self.size == 1:
+        if not self.is_joined:
             return values
         total = values.clone()
         torch.distributed.all_reduce(total)
@@ -50,7 +57,7 @@ class World:
 
     def largest(self, values: tuple[int, int]) -> tuple[int, int]:
         """The larger of each value over all processes."""
-        if self.size == 1:
+        if not self.is_joined:
             return values
         largest = torch.tensor(values, device=_device_for_messages())
         torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
@@ -59,7 +66,7 @@ class World:
 
     def from_main(self, value: T) -> T:
         """The main process's value, in every process."""
-        if self.size == 1:
+        if not self.is_joined:
             return value
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0)
@@ -67,7 +74,7 @@ class World:
 
     def gather(self, value: T) -> list[T] | None:
         """Every process's value in the order of ranks, in the main process; None in the others."""
-        if self.size == 1:
+        if not self.is_joined:
             return [value]
         boxes: list[T] | None = [value] * self.size if self.is_main else None
         torch.distributed.gather_object(value, boxes)
@@ -80,7 +87,7 @@ class World:
             MaskwrightError: the first process's that met one, in all of them, so that none waits for one that has
                 ended; the main process tells it.
         """
-        if self.size == 1:
+        if not self.is_joined:
             return work()
         own: MaskwrightError | None = None
         try:

@@ -137,7 +137,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
     preprocess = Preprocess.of(recipe)
     categories = ids_of_dataset(categories_of(recipe), train_set.categories, "train")
     model.train()
-    joined = DistributedDataParallel(model) if world.size > 1 else model
+    joined = DistributedDataParallel(model) if world.is_joined else model
     return Run(
         recipe=recipe,
         folder=folder,

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/gpu.py`, by name; each runs in a process of its own."""
