@@ -9,16 +9,44 @@ import sys
 
 import pytest
 
-from maskwright.cli.train import line_printer
+from maskwright.cli.train_lines import LinePrinter
+
+# what a training reports at its start
+START = {
+    "device": "cpu, 2 threads",
+    "precision": "fp32",
+    "weights": 3_000_000,
+    "images": 10,
+    "objects": 20,
+    "validation_images": 0,
+    "classes": ["square"],
+    "steps": 100,
+    "batch_size": 2,
+    "epochs": 20.0,
+}
 
 
 def test_training_tells_every_step_and_leaves_checkpoints(trained):
     folder, outcome = trained
     assert outcome.status == 0, outcome.err
     lines = outcome.out.splitlines()
-    assert lines[0].startswith("step 1/2  loss ")
+    assert lines[0].startswith("device        cpu, 1 thread; fp32")
+    assert "training      3 images with 3 objects" in lines
+    assert "classes       1: square" in lines
+    assert "length        2 steps of 2 images: 1.33 epochs" in lines
+    assert "warning: starts at random" in outcome.err
+    steps = [line for line in lines if line.startswith(("step", "estimate"))]
+    assert steps[0].startswith("step 1/2  loss ")
+    assert steps[1].startswith("estimate      at most 0:00:")
+    assert "memory so far" in steps[1]
     assert any(line.startswith("step 2/2  validation  loss ") and "mask AP" in line for line in lines)
     assert f"best weights  {folder / 'checkpoints' / 'best.safetensors'}" in lines
+    assert "the best checkpoint, of step 2:" in lines
+    sizes = [line.split(": ") for line in lines if " MB: " in line]
+    assert [what for _, what in sizes] == [
+        "the weights to predict with",
+        "those of the last step with the state of the run, for --resume",
+    ]
     assert (folder / "metrics.json").is_file()
 
 
@@ -83,14 +111,43 @@ def test_evaluation_does_not_overwrite_the_metrics_of_a_run(here, tiny, trained)
     assert "has other files in it" in outcome.err
 
 
-def test_first_line_of_a_resumed_run_claims_no_speed(capsys):
-    report = line_printer(100, is_resumed=True)
+def test_seconds_of_a_step_are_those_since_the_line_before(capsys):
+    report = LinePrinter()
+    report(0, START, "start")
+    capsys.readouterr()
     report(20, {"loss": 1.0, "learning_rate": 1e-3, "seconds": 5.0}, "train")
-    report(40, {"loss": 1.0, "learning_rate": 1e-3, "seconds": 5.0}, "train")
+    report(40, {"loss": 1.0, "learning_rate": 1e-3, "seconds": 10.0}, "train")
     assert capsys.readouterr().out.splitlines() == [
-        "step 20/100  loss 1.0000  lr 1.00e-03",
-        "step 40/100  loss 1.0000  lr 1.00e-03  0.25 s/step  eta 0:00:15",
+        "step 20/100  loss 1.0000  lr 1.00e-03  0.25 s/step  eta 0:00:20",
+        "step 40/100  loss 1.0000  lr 1.00e-03  0.50 s/step  eta 0:00:30",
     ]
+
+
+def test_a_run_that_was_taken_up_says_where_it_goes_on(capsys):
+    LinePrinter()(60, {**START, "precision_reason": "as the run began"}, "start")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "device        cpu, 2 threads; fp32 (as the run began)"
+    assert lines[-1] == "goes on after step 60"
+
+
+def test_on_a_machine_without_gpu_a_large_network_is_told_of_the_recipe_that_fits(capsys):
+    LinePrinter()(0, {**START, "smaller": "nuclei/mask_rcnn_small"}, "start")
+    assert "the recipe that fits this machine is nuclei/mask_rcnn_small with categories=[]" in capsys.readouterr().err
+
+
+def test_patience_says_why_it_ends_a_run(capsys):
+    report = LinePrinter()
+    report(0, START, "start")
+    capsys.readouterr()
+    numbers = {"evaluations": 2, "best_metric": "mask.AP", "best": 0.5, "best_step": 20, "reason": "patience"}
+    report(60, numbers, "stop")
+    report(60, {**numbers, "best": None}, "stop")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == (
+        "step 60/100  stops early: mask.AP has not risen above the 0.500 of step 20, and the validation loss has not "
+        "fallen, in 2 evaluations (train.patience=2)"
+    )
+    assert "mask.AP has never had a value" in second
 
 
 @pytest.mark.slow

@@ -178,3 +178,14 @@ def test_the_best_value_is_the_largest_and_stale_counts_since_it_was_first_reach
     known = [value for value in values if value is not None and value == value]  # noqa: PLR0124 - NaN differs from itself
     assert progress.best == (max(known) if known else None)
     assert progress.stale == (len(values) - 1 - values.index(max(known)) if known else len(values))
+
+
+def test_an_evaluation_with_the_lowest_loss_so_far_is_not_stale() -> None:
+    progress = Progress(step=4)
+    for value, loss in ((0.3, 1.0), (0.2, 0.9), (0.2, 0.95), (0.1, 0.8), (0.1, float("nan"))):
+        progress = progress.after_evaluation(value, loss)
+    assert (progress.best, progress.best_step, progress.stale, progress.lowest_loss) == (0.3, 4, 2, 0.8)
+
+
+def test_progress_of_an_older_checkpoint_is_read() -> None:
+    assert not Progress(step=3, best=0.2, stale=1).is_best

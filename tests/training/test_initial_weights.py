@@ -17,7 +17,7 @@ from maskwright.checkpoints.class_rows import match_names
 from maskwright.checkpoints.native import read_native
 from maskwright.checkpoints.writing import write_foreign
 from maskwright.cli.row_lines import row_lines
-from maskwright.cli.train import line_printer
+from maskwright.cli.train_lines import LinePrinter
 from maskwright.config import load_recipe
 from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
@@ -221,13 +221,13 @@ def test_weights_that_are_not_finite_are_refused(training: Training, classifier:
     assert "not finite numbers" in refused(training, tmp_path / "run", {START: str(classifier)})
 
 
-def test_a_random_start_of_frozen_stages_is_told(training: Training, tmp_path: Path) -> None:
-    assert prepared(training(tmp_path / "free", {"backbone.frozen_stages": 0})).start is None
-    start = prepared(training(tmp_path / "frozen", {"backbone.frozen_stages": 2})).start
-    assert start == {"initial_weights": None, "frozen_stages": 2}
-    said: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("maskwright.cli.train.say", said.append)
-        line_printer(1, is_resumed=False)(0, start, "start")
-    [line] = said
-    assert "backbone.frozen_stages=2 keeps the first stages so: give train.initial_weights" in line
+@pytest.mark.parametrize("num_frozen", [0, 2])
+def test_a_random_start_is_told_and_so_are_frozen_stages(
+    num_frozen: int, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = prepared(training(tmp_path / "run", {"backbone.frozen_stages": num_frozen})).start
+    assert (start["initial_weights"], start["frozen_stages"]) == (None, num_frozen)
+    LinePrinter()(0, start, "start")
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: starts at random")]
+    assert ("backbone.frozen_stages=2 keeps the first stages so" in line) == bool(num_frozen)
+    assert "give train.initial_weights=FILE" in line

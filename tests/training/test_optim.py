@@ -47,6 +47,16 @@ def test_warm_up_is_linear_and_multiplies_the_schedule(step: int, factor: float)
     assert learning_rate(step, warmed) == pytest.approx(factor * learning_rate(step, COSINE))
 
 
+@pytest.mark.parametrize(("given", "steps", "taken"), [(500, 10, 5), (4, 100, 4), (50, 100, 50), (9, 1, 0)])
+def test_a_warm_up_takes_at_most_half_of_the_run(given: int, steps: int, taken: int) -> None:
+    config = COSINE.model_copy(update={"warmup_iterations": given, "iterations": steps})
+    assert config.warmup_steps == taken
+    unwarmed = config.model_copy(update={"warmup_iterations": 0})
+    assert learning_rate(taken, config) == learning_rate(taken, unwarmed)
+    if taken:
+        assert learning_rate(taken - 1, config) < learning_rate(taken - 1, unwarmed)
+
+
 @given(st.integers(0, 89_999))
 def test_no_rate_is_above_the_peak_or_below_zero(step: int) -> None:
     for config in (PAPER, PAPER.model_copy(update={"schedule": "cosine"})):

@@ -25,8 +25,8 @@ from maskwright.training.validation import Validation
 Training = Callable[..., Arguments]
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> None:
-    """Let the evaluations of a run find these mask APs, one after the other."""
+def pretend(monkeypatch: pytest.MonkeyPatch, values: list[float | None], losses: list[float] | None = None) -> None:
+    """Let the evaluations of a run find these mask APs and losses, one after the other."""
     ahead = iter(values)
 
     def metrics(self: Validation, predictor: mw.Predictor) -> Metrics:
@@ -34,7 +34,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> None
         return Metrics({"box": {"AP": 0.5}, "mask": {"AP": value}})
 
     monkeypatch.setattr(Validation, "metrics", metrics)
-    monkeypatch.setattr(Validation, "losses", lambda self, predictor: {"mask": 0.25})
+    falling = iter(losses or [0.25] * len(values))
+    monkeypatch.setattr(Validation, "losses", lambda self, predictor: {"mask": next(falling)})
 
 
 EVERY_STEP = {"train.evaluate_every": 1, "train.checkpoint_every": 100}
@@ -70,7 +71,7 @@ def test_a_run_leaves_what_the_contract_names(training: Training, tmp_path: Path
     assert names - events == {*files, "recipe.yaml", "log.jsonl", "metrics.json"}
     assert events
     assert (result.steps, result.last.name, result.best.name) == (2, "last.safetensors", "best.safetensors")
-    assert seen == [(1, "train"), (2, "train"), (2, "val")]
+    assert seen == [(0, "start"), (1, "train"), (1, "estimate"), (2, "train"), (2, "val")]
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written == result.metrics.to_dict()
     assert {"box", "mask", "per_category", "images", "seconds"} <= written.keys()
@@ -96,10 +97,12 @@ def test_the_log_is_strict_json(training: Training, tmp_path: Path) -> None:
             json.loads(document, parse_constant=refuse)
 
 
-def test_a_line_is_written_every_so_many_steps_and_at_the_end(training: Training, tmp_path: Path) -> None:
+def test_a_line_is_written_of_the_first_step_then_every_so_many_steps_and_at_the_end(
+    training: Training, tmp_path: Path
+) -> None:
     mw.train(**training(tmp_path / "run", {"train.iterations": 5, "train.log_every": 2}))
     lines = log_of(tmp_path / "run")
-    assert [line["step"] for line in lines] == [2, 4, 5]
+    assert [line["step"] for line in lines] == [1, 2, 4, 5]
     losses = {"rpn_objectness", "rpn_box", "class", "box", "mask"}
     assert lines[0].keys() == {"step", "part", "loss", "gradient_norm", "learning_rate", *losses}
 
@@ -145,15 +148,24 @@ def test_evaluating_changes_nothing(training: Training, tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept(training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, [0.1, 0.4, 0.3, 0.4])
-    settings = {**EVERY_STEP, "train.iterations": 4}
+    settings = {**EVERY_STEP, "train.iterations": 4, "train.warmup_iterations": 1}
     result = mw.train(**training(tmp_path / "run", settings, validates=True))
     pretend(monkeypatch, [0.1, 0.2])
     # the recipe that is kept differs in the number of steps, the weights do not
-    mw.train(**training(tmp_path / "half", {**EVERY_STEP, "train.iterations": 2}, validates=True))
+    mw.train(**training(tmp_path / "half", {**settings, "train.iterations": 2}, validates=True))
     assert steps_of(tmp_path / "run", "best") == 2
     assert are_equal(tensors_of(tmp_path / "run", "best"), tensors_of(tmp_path / "half", "best"))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["mask"]["AP"] == 0.4
     assert result.metrics["mask"]["AP"] == 0.4
+
+
+def test_the_result_has_the_metrics_of_the_best_checkpoint_and_of_the_last_one(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, [0.1, 0.4, 0.3])
+    result = mw.train(**training(tmp_path / "run", {**EVERY_STEP, "train.iterations": 3}, validates=True))
+    assert (result.best_metrics["mask"]["AP"], result.best_step) == (0.4, 2)
+    assert result.metrics["mask"]["AP"] == 0.3
 
 
 def test_another_metric_can_be_the_one_that_counts(
@@ -194,6 +206,36 @@ def test_a_run_stops_when_the_metric_no_longer_improves(
     result = mw.train(**training(tmp_path / "run", settings, validates=True))
     assert result.steps == 4
     assert (steps_of(tmp_path / "run"), steps_of(tmp_path / "run", "best")) == (4, 2)
+
+
+def test_a_run_that_stops_early_reports_why(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, [0.1, 0.3, 0.2, 0.3])
+    stops: list[dict[str, Any]] = []
+    arguments = training(tmp_path / "run", {**EVERY_STEP, "train.patience": 2}, validates=True)
+    mw.train(**arguments, report=lambda step, numbers, part: stops.append(dict(numbers)) if part == "stop" else None)
+    why = {"reason": "patience", "evaluations": 2, "best_metric": "mask.AP", "best": 0.3, "best_step": 2}
+    assert stops == [why]
+    assert log_of(tmp_path / "run", "stop") == [{"step": 4, "part": "stop", **why}]
+    pretend(monkeypatch, [0.3])
+    mw.train(
+        **arguments,
+        resume=True,
+        report=lambda step, numbers, part: stops.append(dict(numbers)) if part == "stop" else None,
+    )
+    assert stops == [why, why]
+    assert len(log_of(tmp_path / "run", "stop")) == 1
+
+
+def test_patience_does_not_count_while_the_loss_still_falls(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, [0.3, 0.2, 0.2, 0.2, 0.2, 0.9], [1.0, 0.8, 0.9, 0.7, 0.75, 0.1])
+    settings = {**EVERY_STEP, "train.iterations": 7, "train.patience": 2}
+    result = mw.train(**training(tmp_path / "run", settings, validates=True))
+    assert result.steps == 5  # stale were the evaluations of steps 3 and 5
+    assert steps_of(tmp_path / "run", "best") == 1
 
 
 def test_a_run_that_stopped_early_does_not_go_on_when_taken_up(

@@ -17,7 +17,7 @@ def load_predictor(
     model: str,
     weights: str | None,
     device: str,
-    precision: Literal["fp32", "bf16"],
+    precision: Literal["fp32", "bf16", "auto"],
     changes: Sequence[str] | None,
     *,
     is_augmented: bool = False,

@@ -21,7 +21,12 @@ WeightsOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps, …")]
-PrecisionOption = Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Of the network's arithmetic.")]
+PrecisionOption = Annotated[
+    Literal["fp32", "bf16", "auto"],
+    typer.Option(
+        "--precision", help="Of the network's arithmetic; auto: bf16 where the device computes it natively, else fp32."
+    ),
+]
 MaxDetectionsOption = Annotated[
     int | None,
     typer.Option("--max-detections", metavar="N", min=1, help="Detections per image; by default the recipe's."),

@@ -63,6 +63,11 @@ class DatasetConfig(StrictModel):
         "the upright image or on the stored one; none: as the image sizes in the annotations say, and upright where "
         "they say nothing. The network sees upright images either way",
     )
+    crowds: Literal["ignored", "objects"] = Field(
+        "ignored",
+        description="annotations marked as crowds (iscrowd 1) stand for many objects, which no loss learns from and no "
+        "metric counts; or each is one object after all, as in files of tools that mark every mask so (CVAT's brush)",
+    )
     skip_bad: bool = Field(False, description="leave out what cannot be used, instead of refusing the dataset")
 
     @model_validator(mode="after")

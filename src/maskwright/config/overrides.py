@@ -23,6 +23,10 @@ _OF_METRICS = "expected."
 # of a table `pixels` that does not say how many channels there are
 _RGB = 3
 
+# keys of a table `train`, of which the one that is given takes the other's place
+_ALTERNATIVES = (("epochs", "iterations"), ("iterations", "epochs"))
+_NOTHING = (None, "none")
+
 
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `key=value`; the value is read as YAML, so numbers, lists and null come out typed.
@@ -111,7 +115,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     """`base` with `changes` laid over it, table by table; a value, a list or an empty table replaces the old one whole.
 
     So does a table that is of another `kind` than the old one, whose keys it need not have. The mean and std of so many
-    `channels` are not laid under those of another number.
+    `channels` are not laid under those of another number, nor one measure of a run's length under the other.
 
     >>> merge({"backbone": {"depth": 50}}, {"backbone": {"kind": "darknet53"}})  # where none is said, it is the first
     {'backbone': {'kind': 'darknet53'}}
@@ -121,6 +125,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     own = base.get("channels", _RGB)
     is_of_others = "mean" in base and changes.get("channels", own) != own
     merged = {key: value for key, value in base.items() if not (is_of_others and key in ("mean", "std"))}
+    merged |= {other: None for key, other in _ALTERNATIVES if other in base and changes.get(key) not in _NOTHING}
     for key, value in changes.items():
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and value else value
@@ -155,7 +160,8 @@ def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
         return f"{key}.kind: {problem['ctx']['tag']!r} is none of {', '.join(BACKBONE_KINDS)}"
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
-        return f"{key}: {message}, got {problem['input']!r}" if key else message
+        is_of_table = problem["type"] == "value_error" and isinstance(problem["input"], Mapping)
+        return message if not key else f"{key}: {message}" + ("" if is_of_table else f", got {problem['input']!r}")
     table, _, last = key.rpartition(".")
     if last.isdecimal():
         return f"{table} is no list here, so it has no entry {last}; leave the number out, or set {table}=[…]"

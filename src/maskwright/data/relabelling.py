@@ -1,4 +1,4 @@
-"""A dataset under other class names: renamed, joined into one, or left out."""
+"""A dataset under other class names: renamed, joined into one, or left out; and its crowds as single objects."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def relabel(dataset: Dataset, rename: Mapping[str, str], only: Sequence[str] | N
         segment_classes=None if segments is None else SegmentClasses(things.categories(), others.categories()),
         frequencies=_joined_frequencies(dataset.frequencies, merging),
     )
+
+
+def without_crowds(dataset: Dataset) -> Dataset:
+    """The dataset with each annotation that is marked as a crowd as one object."""
+    records = (
+        replace(record, annotations=tuple({**annotation, "iscrowd": 0} for annotation in record.annotations))
+        for record in dataset.records
+    )
+    return replace(dataset, records=tuple(records))
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
 from maskwright.predict.device import choose_device
 from maskwright.predict.fetching import fetch, is_address
+from maskwright.predict.precision import PrecisionName
 from maskwright.predict.predictor import Predictor
-from maskwright.predict.whole import Precision
 
 _PACKAGE = "package://"
 _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,15}$")
@@ -30,7 +30,7 @@ def load(
     weights: str | Path | None = None,
     device: str | torch.device = "auto",
     overrides: Mapping[str, Any] | None = None,
-    precision: Precision = "fp32",
+    precision: PrecisionName = "fp32",
 ) -> Predictor:
     """A predictor from a recipe and weights.
 
@@ -41,7 +41,7 @@ def load(
             `hf://owner/repo/file`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …
         overrides: dotted recipe keys and values.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `bf16`, or `auto`: bf16 where the device computes it natively, else fp32.
 
     Raises:
         ConfigError: no such recipe, weights name, key or device.
@@ -132,7 +132,7 @@ def _refuse_backbone(found: ForeignWeights, source: str) -> None:
         )
 
 
-def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, precision: Precision) -> Predictor:
+def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, precision: PrecisionName) -> Predictor:
     refuse_misfit(compare(found, recipe), source)
     model = build_model(recipe, is_filled=False)
     put_weights(found.weights, model, source)

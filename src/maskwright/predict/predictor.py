@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice, takewhile
-from typing import Any, cast, get_args, overload
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from maskwright.images.read import ImageSource, read_ahead
 from maskwright.models.segmenter import Segmenter
 from maskwright.predict.augmented import AugmentedViews
 from maskwright.predict.device import choose_device
+from maskwright.predict.precision import PrecisionName, choose_precision
 from maskwright.predict.tiled import Tiles
-from maskwright.predict.whole import Detector, Precision, WholeImages, device_of
+from maskwright.predict.whole import Detector, WholeImages, device_of
 from maskwright.structures import Categories, Instances
 
 # images of a list in one batch; bounds the memory of a long list
@@ -43,16 +44,14 @@ class Predictor:
         model: Segmenter,
         recipe: Recipe,
         device: torch.device,
-        precision: Precision = "fp32",
+        precision: PrecisionName = "fp32",
         detector: Detector | None = None,
     ) -> None:
-        if precision not in get_args(Precision):
-            raise ConfigError(f"no precision called {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        self.precision = choose_precision(precision, device).precision
         self.model = model.to(device).eval()
         self.recipe = recipe
         self.preprocess = Preprocess.of(recipe)
-        self.precision = precision
-        self.detector = detector or WholeImages(self.model, self.preprocess, precision)
+        self.detector = detector or WholeImages(self.model, self.preprocess, self.precision)
 
     @property
     def device(self) -> torch.device:

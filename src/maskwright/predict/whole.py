@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.segmenter import Segmenter
+from maskwright.predict.precision import Precision
 from maskwright.structures import Instances
-
-Precision = Literal["fp32", "bf16"]
 
 
 class Detector(Protocol):

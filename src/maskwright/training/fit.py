@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from time import perf_counter
 
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.table import AUGMENTED, MEASURED
+from maskwright.training.lines import Lines
 from maskwright.training.optim import learning_rate, set_learning_rate
 from maskwright.training.setup import Report, Run
 
@@ -19,19 +19,18 @@ def fit(run: Run, report: Report) -> Metrics | None:
 
     Args:
         run: everything that `setup` prepared, its state fresh or restored.
-        report: called with (step, numbers, part) whenever there is something to show; part is "start", "train", "val"
-            or, for the last evaluation with test-time augmentation, "augmented".
+        report: called with (step, numbers, part) whenever there is something to show; see `training.run.train`.
 
     Returns:
         The metrics of the last evaluation, with those of test-time augmentation as the group `augmented` where the
         recipe wants them; None without a validation set, and in all processes but the main one.
     """
     config, state = run.recipe.train, run.state
-    metrics, since = None, perf_counter()
+    metrics, lines = None, Lines(run, report)
+    lines.start()
     if run.is_over():  # a finished run that was taken up again: its weights are measured once more
+        lines.stop()
         return None if run.validation is None else with_augmented(run, run.validation.metrics(run.predictor()), report)
-    if run.start is not None:
-        run.log(0, run.start, "start", report)
     for samples in run.samples(state.progress.step):
         step = state.progress.step
         rate = learning_rate(step, config)
@@ -42,16 +41,15 @@ def fit(run: Run, report: Report) -> Metrics | None:
         state.advance()
 
         done = state.progress.step
-        is_end = done == config.iterations
-        if done % config.log_every == 0 or is_end:
-            seconds, since = perf_counter() - since, perf_counter()
-            run.log(done, {**losses, "learning_rate": rate, "seconds": seconds}, "train", report)
+        is_end = done == config.num_steps
+        lines.step({**losses, "learning_rate": rate})
         if run.validation is not None and (is_end or (config.evaluate_every and done % config.evaluate_every == 0)):
             metrics = evaluate(run, report)
-            since = perf_counter()
+            lines.restart()
         if done % config.checkpoint_every == 0 or run.is_over():
             run.write_checkpoint()
         if run.is_over():
+            lines.stop()
             break
     return with_augmented(run, metrics, report)
 
@@ -60,13 +58,15 @@ def evaluate(run: Run, report: Report) -> Metrics | None:
     """Measure the weights one would use, and keep them if they are the best so far."""
     assert run.validation is not None
     predictor = run.predictor()
-    numbers = {f"loss_{name}": loss for name, loss in run.validation.losses(predictor).items()}
+    losses, config = run.validation.losses(predictor), run.recipe.train
+    numbers = {f"loss_{name}": loss for name, loss in losses.items()}
     metrics = run.validation.metrics(predictor)
-    run.state.record(run.world.from_main(None if metrics is None else metrics.lookup(run.recipe.train.best_metric)))
+    value = run.world.from_main(None if metrics is None else metrics.lookup(config.best_metric))
+    run.state.record(value, config.weighted_sum(losses))
     if metrics is not None:
         numbers |= _for_log(metrics)
     run.log(run.state.progress.step, numbers, "val", report)
-    if run.state.progress.stale == 0:
+    if run.state.progress.is_best:
         run.write_best(metrics)
     return metrics
 

@@ -11,6 +11,7 @@ import yaml
 
 from maskwright.config.run import Recipe
 from maskwright.errors import OutputError
+from maskwright.evaluation import Metrics
 from maskwright.files import claim_folder, replace_file
 
 _NO_RECIPE = "{} is not the recipe of a run; choose another output folder"
@@ -47,6 +48,21 @@ class RunFolder:
     def metrics(self) -> Path:
         """The metrics of the best weights."""
         return self.root / "metrics.json"
+
+    def begun_with(self) -> dict[str, Any] | None:
+        """The table of the recipe that the run began with; None where there is none that can be read."""
+        try:
+            table = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            return None
+        return table if isinstance(table, dict) else None
+
+    def read_metrics(self) -> Metrics | None:
+        """What `metrics.json` has; None where it cannot be read."""
+        try:
+            return Metrics(json.loads(self.metrics.read_text(encoding="utf-8")))
+        except (OSError, ValueError, AttributeError):  # AttributeError: it is no table
+            return None
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Replace `metrics.json` whole."""

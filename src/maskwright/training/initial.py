@@ -30,6 +30,7 @@ class InitialWeights:
         channels: of the images that will be trained on.
         is_bgr: the recipe's order of three channels is blue, green, red.
         recipe: whose classes get the rows of their names; None takes the rows in the order of the file.
+        name: what the weights are called in place of their file's path.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class InitialWeights:
     channels: int = 3
     is_bgr: bool = False
     recipe: Recipe | None = None
+    name: str | None = None
 
     def put_into(self, model: nn.Module) -> dict[str, Any]:
         """Load a backbone into the model's, a whole model into all of it, or into all but what has another shape.
@@ -92,19 +94,21 @@ class InitialWeights:
         return self._told(_PART, len(report.taken)) | {"skipped": skipped, "random": random}
 
     def _told(self, part: str, num_tensors: int) -> dict[str, Any]:
-        return {"initial_weights": str(self.path), "taken": part, "tensors": num_tensors}
+        return {"initial_weights": self.name or str(self.path), "taken": part, "tensors": num_tensors}
 
 
-def read_initial_weights(recipe: Recipe, world: World) -> InitialWeights | None:
-    """The checkpoint that `train.initial_weights` names, fetched by the main process; None where it names none.
+def read_initial_weights(recipe: Recipe, source: str, world: World) -> InitialWeights:
+    """The checkpoint that `source` names, fetched by the main process.
 
     Raises:
         ConfigError, CheckpointError: there is no such file, or it cannot be fetched or read.
     """
-    source = recipe.train.initial_weights
-    if source is None:
-        return None
     path = world.in_main(lambda: locate_weights(recipe, source))
+    return initial_weights_of(recipe, path, read_weights(path))
+
+
+def initial_weights_of(recipe: Recipe, path: Path, found: ForeignWeights) -> InitialWeights:
+    """What was read of a file, to start a training of the recipe from."""
     pixels = recipe.pixels
     named = recipe if recipe.train.class_rows == "name" else None
-    return InitialWeights(path, read_weights(path), pixels.channels, pixels.channel_order == "bgr", named)
+    return InitialWeights(path, found, pixels.channels, pixels.channel_order == "bgr", named)

@@ -27,9 +27,9 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     if config.schedule == "step":
         rate = config.learning_rate * config.step_factor ** sum(step >= drop for drop in config.steps)
     else:
-        rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.iterations))
-    if step < config.warmup_iterations:
-        progress = step / config.warmup_iterations
+        rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
+    if step < config.warmup_steps:
+        progress = step / config.warmup_steps
         rate *= config.warmup_factor * (1 - progress) + progress
     return rate
 

@@ -24,6 +24,8 @@ class TrainResult:
         last: checkpoint of the last step, with the run's state.
         best: checkpoint with the best metric; the last weights without a validation set that has any.
         metrics: of the last evaluation, None without a validation set, and in all processes but the main one.
+        best_metrics: of the best checkpoint, as in `metrics.json`; None as `metrics`.
+        best_step: steps that the best checkpoint has behind it; None where no metric chose it.
         steps: optimiser steps done.
         checks: of the recipe's expected results against these metrics.
     """
@@ -31,6 +33,8 @@ class TrainResult:
     last: Path
     best: Path
     metrics: Metrics | None
+    best_metrics: Metrics | None
+    best_step: int | None
     steps: int
     checks: list[Check]
 
@@ -54,8 +58,9 @@ def train(
             `log.jsonl`, `metrics.json` and TensorBoard events.
         resume: go on with the run in `output`; begins anew where it left no checkpoint.
         device: `auto`, `cpu`, `cuda`, …
-        report: called with (step, numbers, part) as the run proceeds, in the main process; part is "train", "val",
-            "augmented", or "start" with what `train.initial_weights` gave.
+        report: called with (step, numbers, part) as the run proceeds, in the main process. Part is "start" (machine,
+            data, length, what `train.initial_weights` gave), "train" (a step), "estimate" (time and memory, after the
+            first step), "val", "stop" (why it ends early), or "augmented" (the last evaluation once more).
 
     Raises:
         ConfigError, DataError, OutputError, CheckpointError: before the first step.
@@ -72,7 +77,11 @@ def train(
                 run.logbook.close()
         if run.state.progress.best is None:
             run.write_best(metrics)
-        elif run.state.progress.stale == 0:  # the best weights are the last ones, and more may be known of them now
+        elif run.state.progress.is_best:  # the best weights are the last ones, and more may be known of them now
             run.write_metrics(metrics)
         checks = [] if metrics is None else check_expected(metrics, run.recipe.expected)
-        return TrainResult(run.folder.last, run.folder.best, metrics, run.state.progress.step, checks)
+        progress = run.state.progress
+        best_metrics = None if metrics is None else run.folder.read_metrics()
+        return TrainResult(
+            run.folder.last, run.folder.best, metrics, best_metrics, progress.best_step, progress.step, checks
+        )

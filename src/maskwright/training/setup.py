@@ -26,6 +26,7 @@ from maskwright.models.build import build_model
 from maskwright.predict.augmented import refuse_unjoinable
 from maskwright.predict.evaluate import known_metrics
 from maskwright.predict.predictor import Predictor
+from maskwright.training.beginning import put_initial_weights
 from maskwright.training.checkpointing import TrainingState
 from maskwright.training.datasets import (
     categories_of,
@@ -37,13 +38,15 @@ from maskwright.training.datasets import (
 )
 from maskwright.training.distributed import World
 from maskwright.training.ema import AveragedWeights
+from maskwright.training.facts import data_facts, machine_facts
 from maskwright.training.folder import RunFolder, claim_run_folder
-from maskwright.training.initial import read_initial_weights
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
+from maskwright.training.resolving import with_length, with_precision
 from maskwright.training.semantic import outputs_of, with_stuff
 from maskwright.training.statistics import with_statistics
 from maskwright.training.step import Stepper
+from maskwright.training.teaching import refuse_nothing_to_learn
 from maskwright.training.validation import Validation
 
 Report = Callable[[int, Mapping[str, Any], str], None]
@@ -62,14 +65,15 @@ class Run:
     validation: Validation | None
     stepper: Stepper
     state: TrainingState
-    start: Mapping[str, Any] | None
+    start: Mapping[str, Any]
+    is_resumed: bool
     logbook: Logbook | None
 
     def is_over(self) -> bool:
         """Whether the last step is done, or the metric has not improved for `train.patience` evaluations."""
         config, progress = self.recipe.train, self.state.progress
         is_stale = config.patience is not None and progress.stale >= config.patience
-        return is_stale or progress.step >= config.iterations
+        return is_stale or progress.step >= config.num_steps
 
     def samples(self, first: int) -> Iterator[list[TrainingSample]]:
         """This process's samples of step `first` and all that follow.
@@ -79,7 +83,7 @@ class Run:
         """
         config = self.recipe.train
         share = self.world.share_of(config.batch_size)
-        requests = self.sampler.steps(first, config.iterations, share)
+        requests = self.sampler.steps(first, config.num_steps, share)
         loaded = load_samples(self.training_set, requests, self.recipe.data.workers)
         while (samples := self.world.together(lambda: next(loaded, None))) is not None:
             yield samples
@@ -94,6 +98,11 @@ class Run:
         """Into the log and to whoever watches; the main process only."""
         if self.logbook is not None:
             self.logbook.write(step, numbers, part)
+        self.show(step, numbers, part, report)
+
+    def show(self, step: int, numbers: Mapping[str, Any], part: str, report: Report) -> None:
+        """To whoever watches alone; the main process only."""
+        if self.world.is_main:
             report(step, numbers, part)
 
     def write_checkpoint(self) -> None:
@@ -120,12 +129,22 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
     recipe, train_set, records, validation = world.together(lambda: _read_data(recipe, world))
-    recipe, measured = with_statistics(recipe, records, RunFolder(output) if resume else None, world)
-    is_resumed = resume and RunFolder(output).last.exists()
-    initial = None if is_resumed else read_initial_weights(recipe, world)
+    begun = RunFolder(output) if resume else None
+    recipe, measured = with_statistics(recipe, records, begun, world)
+    recipe, precision = with_precision(recipe, device, begun, world)
+    sampler = sampler_of(recipe, records)
+    is_resumed = begun is not None and begun.last.exists()
     model = build_model(recipe)
-    weights = _random_start(recipe) if initial is None else initial.put_into(model)
-    start = None if is_resumed else {**measured, **weights, **_findings(train_set, validation)}
+    weights = {} if is_resumed else put_initial_weights(model, recipe, world)
+    num_validation = 0 if validation is None else len(validation.dataset.records)
+    start = {
+        **machine_facts(recipe, model, device),
+        **precision,
+        **data_facts(recipe, train_set, records, sampler.images_per_epoch, num_validation),
+        **measured,
+        **weights,
+        **_findings(train_set, validation),
+    }
     folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume))
     if _has_small_parts(recipe.train):
         freeze_batch_norms(model)
@@ -152,11 +171,12 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
             keypoints=keypoints_of(recipe),
             outputs=outputs_of(recipe, train_set),
         ),
-        sampler=sampler_of(recipe, records),
+        sampler=sampler,
         validation=validation,
         stepper=Stepper(joined, state.optimiser, preprocess, recipe.train, world, device),
         state=state,
-        start=start or None,
+        start=start,
+        is_resumed=is_resumed,
         logbook=Logbook(folder.root, state.progress.step) if world.is_main else None,
     )
 
@@ -164,16 +184,12 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
 def _read_data(given: Recipe, world: World) -> tuple[Recipe, Dataset, list[ImageRecord], Validation | None]:
     """The recipe with the classes of its data, the training set, its images to train on, and the validation."""
     train_set, val_set = open_data(given)
+    refuse_nothing_to_learn(given, train_set, train_set.records)
+    records = records_to_train_on(given, train_set)
+    given = with_length(given, sampler_of(given, records).images_per_epoch)
     recipe = with_stuff(with_categories(given, train_set.categories), train_set, val_set)
     _check_share(recipe, world)
-    records = records_to_train_on(recipe, train_set)
     return recipe, train_set, records, _validation(recipe, val_set, world)
-
-
-def _random_start(recipe: Recipe) -> dict[str, Any]:
-    """What the log says of a start without initial weights: nothing, unless a part of them will never be learnt."""
-    num_stages = recipe.backbone.frozen_stages
-    return {"initial_weights": None, "frozen_stages": num_stages} if num_stages else {}
 
 
 def _findings(train_set: Dataset, validation: Validation | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from maskwright.config.images import PixelsConfig
@@ -104,12 +103,13 @@ def _rounded(values: Tensor) -> tuple[float, ...]:
 
 def _stored(begun: RunFolder | None, pixels: PixelsConfig) -> dict[str, Any] | None:
     """The statistics that a run began with; None where its recipe has none that fit."""
-    if begun is None or not begun.recipe.exists():
+    recipe = None if begun is None else begun.begun_with()
+    if recipe is None:
         return None
     try:
-        table = yaml.safe_load(begun.recipe.read_text(encoding="utf-8"))["pixels"]
+        table = recipe["pixels"]
         found = {name: tuple(map(float, table[name])) for name in ("mean", "std")}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
     return found if all(len(numbers) == pixels.channels for numbers in found.values()) else None
 

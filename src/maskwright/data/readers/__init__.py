@@ -33,6 +33,7 @@ from maskwright.data.readers.via import read_via
 from maskwright.data.readers.voc import read_voc
 from maskwright.data.readers.yolo import read_yolo
 from maskwright.data.record import Dataset, Defect
+from maskwright.data.relabelling import without_crowds
 from maskwright.errors import DataError
 
 # folder, file → dataset
@@ -94,6 +95,7 @@ def read_with_defects(
         _refuse_missing(Path(images), Path(annotations))
         with _without_collection():
             dataset = READERS[format](Path(images), Path(annotations), options)
+            dataset = dataset if options.has_crowds else without_crowds(dataset)
     except OSError as error:
         raise DataError(f"{annotations}: {error.filename} cannot be read: {error.strerror}") from None
     except DataError as error:

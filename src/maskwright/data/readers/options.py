@@ -17,16 +17,23 @@ class ReadOptions:
             stored one; None: as the sizes in the annotations say.
         class_attribute: attribute of regions that holds their class, where tools leave its name to people (VIA); None:
             the only one, or the likeliest.
+        has_crowds: annotations marked as crowds stand for many objects; otherwise each is one object after all.
     """
 
     needs_masks: bool = True
     exif: LabelFrame | None = None
     class_attribute: str | None = None
+    has_crowds: bool = True
 
     @staticmethod
     def of(config: DatasetConfig, *, needs_masks: bool) -> ReadOptions:
         """As the table of a dataset says."""
-        return ReadOptions(needs_masks=needs_masks, exif=config.exif, class_attribute=config.class_attribute)
+        return ReadOptions(
+            needs_masks=needs_masks,
+            exif=config.exif,
+            class_attribute=config.class_attribute,
+            has_crowds=config.crowds == "ignored",
+        )
 
 
 # every object needs a mask, and sizes tell the frame of the labels

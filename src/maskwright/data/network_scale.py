@@ -1,0 +1,223 @@
+"""What a recipe loses of a dataset: objects too small at the size of its network input, or that no anchor fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.config.backbone import ResNetConfig
+from maskwright.config.images import ShortSideResize
+from maskwright.config.mask_rcnn import MaskRcnnRecipe
+from maskwright.config.run import Recipe
+from maskwright.config.yolact import YolactRecipe
+from maskwright.data.record import ImageRecord
+from maskwright.ops.anchors import cell_anchors
+
+Numbers = npt.NDArray[np.float64]
+
+# objects whose IoUs are computed at once; bounds the table to a few MB
+_AT_ONCE = 100_000
+_WORTH_TELLING = 0.01
+
+
+@dataclass(frozen=True)
+class ScaleLoss:
+    """How the single objects of a dataset meet a recipe, without its augmentation.
+
+    Attributes:
+        num_objects: in all.
+        num_thin: whose shorter side is less than a pixel of the network input.
+        min_side_px: below which `data.augment.min_side_px` drops an object, in pixels of the network input.
+        num_dropped: whose shorter side is less than that.
+        anchor_iou: below which an anchor is background.
+        num_unmatched: whose best anchor overlaps it by less; it gets that one anchor all the same, and learns badly.
+        anchors_key: of the recipe, that lists the sizes of anchors; empty for a model without any.
+        median_side_px: shorter side of an object, in pixels of the network input; NaN without objects.
+        unmatched_side_px: the same of those in `num_unmatched`.
+    """
+
+    num_objects: int
+    num_thin: int
+    min_side_px: float
+    num_dropped: int
+    anchor_iou: float
+    num_unmatched: int
+    anchors_key: str
+    median_side_px: float
+    unmatched_side_px: float
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The anchors of a pyramid level: (K, 4) around the origin, the stride of their map, and how they are laid out."""
+
+    cells: Numbers
+    stride_px: float
+    layout: Literal["nominal", "measured", "centred"]
+
+    def spacing(self, sizes: Numbers) -> tuple[Numbers, Numbers]:
+        """(G, 2) horizontal and vertical number of anchors on inputs of (G, 2) height and width, and their distance."""
+        counts = np.maximum(np.ceil(sizes[:, ::-1] / self.stride_px), 1)
+        if self.layout == "nominal":
+            return counts, np.full_like(counts, self.stride_px)
+        distance = sizes[:, ::-1] / counts
+        return counts, distance if self.layout == "centred" else np.floor(distance)
+
+
+def scale_lines(recipe: Recipe, records: Sequence[ImageRecord]) -> list[str]:
+    """What `scale_loss` counts, in words with a remedy; no lines where less than a hundredth of the objects is lost."""
+    return list(_lines(recipe, scale_loss(recipe, records))) if recipe.finds_objects else []
+
+
+def scale_loss(recipe: Recipe, records: Sequence[ImageRecord]) -> ScaleLoss:
+    """Count the objects that a recipe loses; no image is opened.
+
+    Args:
+        recipe: of any family.
+        records: whose annotations are read; crowds are left out.
+    """
+    boxes, sizes = _at_network_scale(recipe, records)
+    sides = boxes[:, 2:].min(axis=1)
+    iou_limit, key, levels = _anchors(recipe)
+    ious = np.concatenate(
+        [
+            _best_ious(boxes[at : at + _AT_ONCE], sizes[at : at + _AT_ONCE], levels)
+            for at in range(0, max(1, len(boxes)), _AT_ONCE)
+        ]
+    )
+    is_unmatched = (ious < iou_limit) & (sides > 0) & bool(levels)
+    least = recipe.data.augment.min_side_px
+    return ScaleLoss(
+        num_objects=len(boxes),
+        num_thin=int((sides < 1).sum()),
+        min_side_px=least,
+        num_dropped=int((sides < least).sum()),
+        anchor_iou=iou_limit,
+        num_unmatched=int(is_unmatched.sum()),
+        anchors_key=key,
+        median_side_px=_median(sides),
+        unmatched_side_px=_median(sides[is_unmatched]),
+    )
+
+
+def _lines(recipe: Recipe, loss: ScaleLoss) -> Iterator[str]:
+    resize = recipe.resize
+    larger = "resize.short_side and resize.long_side" if isinstance(resize, ShortSideResize) else "resize.size"
+    if _is_much(loss.num_thin, loss):
+        yield (
+            f"{_share(loss.num_thin, loss)} are thinner than a pixel at the network's size ({_size(recipe)}): raise "
+            f"{larger}, or cut the images into tiles"
+        )
+    if loss.min_side_px > 1 and _is_much(loss.num_dropped, loss):
+        yield (
+            f"{_share(loss.num_dropped, loss)} have a side below data.augment.min_side_px={loss.min_side_px:g} at the "
+            f"network's size ({_size(recipe)}) and are dropped in training: lower that, or raise {larger}"
+        )
+    if _is_much(loss.num_unmatched, loss):
+        yield (
+            f"{_share(loss.num_unmatched, loss)} overlap no anchor by {loss.anchor_iou:g} or more (their shorter side "
+            f"is {loss.unmatched_side_px:.0f} pixels at the network's size, in the median), so each learns from one "
+            f"badly fitting anchor: give {loss.anchors_key} and anchors.ratios that fit them, or change {larger}"
+        )
+
+
+def _is_much(count: int, loss: ScaleLoss) -> bool:
+    return count > 0 and count >= _WORTH_TELLING * loss.num_objects
+
+
+def _share(count: int, loss: ScaleLoss) -> str:
+    return f"{count} of {loss.num_objects} objects ({count / loss.num_objects:.0%})"
+
+
+def _size(recipe: Recipe) -> str:
+    if isinstance(recipe.resize, ShortSideResize):
+        return f"resize.short_side={recipe.resize.short_side}, resize.long_side={recipe.resize.long_side}"
+    return f"resize.size={recipe.resize.side_px}"
+
+
+def _median(values: Numbers) -> float:
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def _at_network_scale(recipe: Recipe, records: Sequence[ImageRecord]) -> tuple[Numbers, Numbers]:
+    """(G, 4) x y w h of all single objects in the network input, and (G, 2) height and width of it, padded."""
+    boxes: list[Numbers] = []
+    sizes: list[Numbers] = []
+    for record in records:
+        given = [annotation["bbox"] for annotation in record.annotations if not annotation.get("iscrowd")]
+        if given:
+            height, width = recipe.resize.scaled_size(record.size)
+            scale = (width / record.size[1], height / record.size[0]) * 2
+            boxes.append(np.asarray(given, dtype=np.float64) * scale)
+            padded = [
+                math.ceil(side / recipe.resize.pad_multiple) * recipe.resize.pad_multiple for side in (height, width)
+            ]
+            sizes.append(np.full((len(given), 2), padded, dtype=np.float64))
+    if not boxes:
+        return np.zeros((0, 4)), np.zeros((0, 2))
+    return np.concatenate(boxes), np.concatenate(sizes)
+
+
+def _anchors(recipe: Recipe) -> tuple[float, str, list[_Level]]:
+    """The IoU below which an anchor is background, the key of the anchors' sizes, and the anchors of each level."""
+    if isinstance(recipe, MaskRcnnRecipe) and recipe.rpn.is_on:
+        return recipe.rpn.negative_iou, "anchors.sizes_px", list(_rpn_levels(recipe))
+    if isinstance(recipe, YolactRecipe):
+        return recipe.matching.negative_iou, "anchors.sizes_px", list(_yolact_levels(recipe))
+    return 0.0, "", []
+
+
+def _rpn_levels(recipe: MaskRcnnRecipe) -> Iterator[_Level]:
+    strides = _strides(recipe)
+    of_neck = {"fpn": (*strides, 2 * strides[-1]), "c4": strides[2:3]}.get(recipe.neck, strides[-1:])
+    anchors = recipe.anchors
+    for sizes, stride in zip(anchors.sizes_px, of_neck, strict=True):
+        cells = cell_anchors(sizes, anchors.ratios, anchors.is_rounded, anchors.inner)
+        yield _Level(cells.double().numpy(), stride, anchors.spacing)
+
+
+def _yolact_levels(recipe: YolactRecipe) -> Iterator[_Level]:
+    strides = list(_strides(recipe)[1:])
+    anchors = recipe.anchors
+    while len(strides) < len(anchors.sizes_px):
+        strides.append(2 * strides[-1])
+    for sizes, stride in zip(anchors.sizes_px, strides, strict=True):
+        cells = cell_anchors(sizes, anchors.ratios, is_rounded=False, inner="sizes").double().numpy()
+        if anchors.is_square:
+            cells[:, 1::2] = cells[:, 0::2]
+        yield _Level(cells, stride, "centred")
+
+
+def _strides(recipe: Recipe) -> tuple[int, int, int, int]:
+    """Strides of C2 to C5 in pixels."""
+    backbone = recipe.backbone
+    if not isinstance(backbone, ResNetConfig):
+        return 4, 8, 16, 32
+    res4 = 16 // backbone.res4_dilation
+    return 4, 8, res4, res4 * (2 if backbone.res5_dilation == 1 else 1)
+
+
+def _best_ious(boxes: Numbers, sizes: Numbers, levels: Sequence[_Level]) -> Numbers:
+    """(G,) IoU of each box (x y w h) with the anchor that overlaps it most, on a padded input of (height, width).
+
+    Of the anchors of one shape it is the one whose centre is nearest, along either axis.
+    """
+    best = np.zeros(len(boxes))
+    centres = boxes[:, :2] + boxes[:, 2:] / 2
+    areas = boxes[:, 2:].prod(axis=1)
+    for level in levels:
+        counts, distance = level.spacing(sizes)
+        first = distance / 2 if level.layout == "centred" else 0.0
+        for cell in level.cells:
+            offset, side = (cell[:2] + cell[2:]) / 2 + first, cell[2:] - cell[:2]
+            indices = np.clip(np.round((centres - offset) / distance), 0, counts - 1)
+            away = np.abs(indices * distance + offset - centres)
+            reach = (boxes[:, 2:] + side) / 2 - away
+            overlap = np.minimum(reach, np.minimum(boxes[:, 2:], side)).clip(min=0).prod(axis=1)
+            best = np.maximum(best, overlap / (areas + side.prod() - overlap))
+    return best

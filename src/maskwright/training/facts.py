@@ -1,0 +1,69 @@
+"""What a training says at its start: the machine, the data, and how long the run is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from maskwright.config.run import Recipe
+from maskwright.data.network_scale import scale_lines
+from maskwright.data.record import Dataset, ImageRecord
+from maskwright.training.teaching import count_objects, teaching_warnings
+
+# family → its recipe for machines without a GPU
+_SMALL = {"mask_rcnn": "nuclei/mask_rcnn_small", "yolact": "nuclei/yolact_small"}
+# weights of a network that a processor trains within a day
+_MOST_ON_CPU = 15_000_000
+
+
+def machine_facts(recipe: Recipe, model: nn.Module, device: torch.device) -> dict[str, Any]:
+    """`device`, `weights` (how many there are) and, where they are too many for the machine, `smaller` (a recipe)."""
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    facts = {"device": describe(device), "weights": num_weights}
+    is_too_much = device.type == "cpu" and num_weights > _MOST_ON_CPU
+    return facts | ({"smaller": _SMALL[recipe.family]} if is_too_much and recipe.family in _SMALL else {})
+
+
+def data_facts(
+    recipe: Recipe, dataset: Dataset, records: Sequence[ImageRecord], images_per_epoch: int, num_validation: int
+) -> dict[str, Any]:
+    """What is trained on: `images`, `objects`, `validation_images`, `classes`, `steps`, `epochs`, `warnings` (lines).
+
+    Args:
+        recipe: resolved.
+        dataset: of the training.
+        records: its images that are trained on.
+        images_per_epoch: how many are drawn in an epoch, repeated ones counted as often.
+        num_validation: images of the validation, 0 without one.
+    """
+    train = recipe.train
+    warnings = [*teaching_warnings(recipe, dataset, records), *scale_lines(recipe, records), *_warmup_lines(recipe)]
+    return {
+        "images": len(records),
+        "objects": count_objects(records)[0],
+        "validation_images": num_validation,
+        "classes": [category.name for category in recipe.categories],
+        "steps": train.num_steps,
+        "batch_size": train.batch_size,
+        "epochs": round(train.num_steps * train.batch_size / images_per_epoch, 2),
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def describe(device: torch.device) -> str:
+    """A device in words."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else str(device)
+
+
+def _warmup_lines(recipe: Recipe) -> list[str]:
+    train = recipe.train
+    if train.warmup_steps == train.warmup_iterations:
+        return []
+    given = f"train.warmup_iterations={train.warmup_iterations} is more than half of the {train.num_steps} steps"
+    return [f"{given}: the warm-up ends after {train.warmup_steps}"]
