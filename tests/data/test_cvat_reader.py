@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.data.tools import box, classes, kinds, masks, write_images
 
 from maskwright.data.readers import read_dataset
@@ -137,3 +138,28 @@ def test_what_is_not_cvats_is_refused(images, text):
 def test_it_is_recognised(images, wrong):
     with pytest.raises(DataError, match="--format cvat"):
         read_dataset(images, write(images, document(SQUARE)), wrong)
+
+
+@pytest.mark.parametrize(("size", "turned"), [((40, 20), False), ((20, 40), True)])
+def test_labels_of_a_photograph_on_its_side_are_upright_whichever_frame_the_file_says(tmp_path, size, turned):
+    """Stored 20 high and 40 wide; upright 40 high and 20 wide."""
+    picture = Image.fromarray(np.zeros((20, 40), dtype=np.uint8))
+    exif = picture.getexif()
+    exif[274] = 6
+    (tmp_path / "images").mkdir()
+    picture.save(tmp_path / "images" / "a.jpg", exif=exif)
+    points = "2,3;12,3;12,13;2,13" if turned else "7,2;17,2;17,12;7,12"
+    text = document(
+        f'<polygon label="cell" points="{points}"/>', name="a.jpg", size=f'height="{size[0]}" width="{size[1]}"'
+    )
+    dataset = read_cvat(tmp_path / "images", write(tmp_path / "images", text))
+    assert dataset.defects == ()
+    assert dataset.records[0].size == (40, 20)
+    assert dataset.records[0].annotations[0]["bbox"] == [7, 2, 10, 10]
+
+
+def test_a_stray_shape_of_a_group_is_left_out_alone(images):
+    point = '<points label="cell" points="1,1" group_id="{}"/>'
+    grouped = SQUARE.replace("/>", ' group_id="3"/>')
+    dataset = read(images, grouped, point.format(3), point.format(4))
+    assert [defect.keeps_objects for defect in dataset.defects] == [True, False]

@@ -109,7 +109,7 @@ def test_files_without_the_ending_of_their_image_belong_to_it(folder):
         (shape(kind="line"), "shape-without-area"),
         (shape(kind=["polygon"]), "shape-without-area"),
         (shape(title=None), "missing-class"),
-        ("cell", "missing-class"),
+        ("cell", "bad-shape"),
         (shape(None), "bad-shape"),
         (shape({"exterior": None}), "bad-shape"),
         (shape({"exterior": [[1, 1], [2, 2]]}), "bad-polygon"),

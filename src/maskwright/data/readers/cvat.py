@@ -13,7 +13,7 @@ from maskwright.data.checks import Problem, show
 from maskwright.data.readers.joined import Part, objects_of
 from maskwright.data.readers.listed import ListedImage, one_file, read_listed, size_flaw
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.readers.per_image import Flaw, Thing
+from maskwright.data.readers.per_image import Thing
 from maskwright.data.readers.shapes import (
     Region,
     bad_points,
@@ -118,26 +118,21 @@ def _things(file: str, entry: ListedImage, size: tuple[int, int]) -> Iterator[Th
         if shape.tag == "tag":
             continue
         where = f"{file}, line {shape.line}, {shape.tag} of {entry.where}"
-        found = _part(shape, where, size)
-        if isinstance(found, Problem):
-            yield Flaw(where, found)
-            continue
-        if shape.tag == "box":
+        group = shape.attributes.get("group_id", "").strip()
+        label = shape.attributes.get("label", "").strip()
+        parts.append(Part(where, label, _region(shape, label, size), None if group in _NO_GROUP else group))
+        if shape.tag == "box" and parts[-1].is_sound:
             yield box_as_mask(where, "box")
-        parts.append(found)
     yield from objects_of(parts, size)
 
 
-def _part(shape: XmlNode, where: str, size: tuple[int, int]) -> Part | Problem:
-    label = shape.attributes.get("label", "").strip()
+def _region(shape: XmlNode, label: str, size: tuple[int, int]) -> Region | Problem:
     if not label:
         return Problem("missing-class", "has no label; give every shape one")
     if shape.tag not in _SHAPES:
         known = ", ".join(_SHAPES)
         return Problem("shape-without-area", f"a {show(shape.tag)} covers no pixels; draw one of {known}, or remove it")
-    region = _SHAPES[shape.tag](shape.attributes, size)
-    group = shape.attributes.get("group_id", "").strip()
-    return region if isinstance(region, Problem) else Part(where, label, region, None if group in _NO_GROUP else group)
+    return _SHAPES[shape.tag](shape.attributes, size)
 
 
 def _polygon(shape: Mapping[str, str], _size: tuple[int, int]) -> Region | Problem:

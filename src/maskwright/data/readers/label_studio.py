@@ -99,14 +99,21 @@ def _things(entry: ListedImage, size: tuple[int, int]) -> Iterator[Thing]:
     annotations = [one for one in _annotations(entry.content) or () if isinstance(one, dict)]
     usable = [one for one in annotations if not one.get("was_cancelled") and isinstance(one.get("result"), list)]
     if not usable:
-        found = "was skipped by its annotator" if annotations else "has no annotation"
-        message = f"{found}: not labelled yet? label it, submit it without regions, or leave it out with skip_bad"
-        yield Flaw(entry.where, Problem("missing-annotation", message), spoils_image=True)
+        yield Flaw(entry.where, _missing(entry.content, bool(annotations)), spoils_image=True)
         return
     truths = [one for one in usable if one.get("ground_truth")]
     chosen, remarks = newest(truths or usable, lambda one: one.get("updated_at") or one.get("created_at"), entry.where)
     yield from remarks
     yield from _objects(chosen["result"], entry.where, size)
+
+
+def _missing(task: Mapping[str, Any], was_skipped: bool) -> Problem:
+    """What to say of a task without an annotation that was submitted."""
+    others = [key for key in ("drafts", "predictions") if task.get(key)]
+    found = "was skipped by its annotator" if was_skipped else "has no annotation"
+    found += f", only {' and '.join(others)}, which are not read" if others else ""
+    message = f"{found}: not labelled yet? submit it in Label Studio, without regions too, or leave it out"
+    return Problem("missing-annotation", message)
 
 
 def _short_items(task: Mapping[str, Any]) -> list[Any]:

@@ -98,7 +98,7 @@ def _things(entry: ListedImage, size: tuple[int, int]) -> Iterator[Thing]:
         return
     labels = _labels(entry.content)
     if not labels:
-        message = "has no label in any project: not labelled yet? label it, or leave it out with skip_bad"
+        message = "has no label in any project: not labelled yet? label it, or leave it out"
         yield Flaw(entry.where, Problem("missing-annotation", message), spoils_image=True)
         return
     label, remarks = newest(labels, _date, entry.where)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.labelme_shapes import WITHOUT_AREA, read_shape
+from maskwright.data.readers.joined import Part, objects_of
+from maskwright.data.readers.labelme_shapes import read_shape
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.readers.per_image import Flaw, FoundObject, find_images, read_per_image
-from maskwright.data.readers.shapes import Region, union
+from maskwright.data.readers.per_image import Flaw, Thing, find_images, read_per_image
+from maskwright.data.readers.shapes import box_as_mask
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 from maskwright.structures import Categories
@@ -125,7 +126,7 @@ def _image_place(file: _File) -> str:
     return file.name.with_name(name).as_posix() if name else ""
 
 
-def _read_objects(path: Path, size: tuple[int, int], owned: Mapping[Path, _File]) -> Iterator[FoundObject | Flaw]:
+def _read_objects(path: Path, size: tuple[int, int], owned: Mapping[Path, _File]) -> Iterator[Thing]:
     file = owned.get(path)
     if file is None:
         message = "has no JSON file: not labelled yet? label it, save it without shapes, or leave it out"
@@ -134,27 +135,22 @@ def _read_objects(path: Path, size: tuple[int, int], owned: Mapping[Path, _File]
     if problem := file.problem or _size_problem(file.document, size):
         yield Flaw(file.where, problem, spoils_image=True)
         return
-    groups: dict[tuple[Any, ...], list[tuple[str, Mapping[str, Any], Region]]] = {}
-    flaws: list[tuple[tuple[Any, ...], Flaw]] = []
-    for place, shape in enumerate(file.document["shapes"]):
-        where = f"{file.name} shapes[{place}]"
-        region = read_shape(shape, size)
-        group = shape.get("group_id") if isinstance(shape, Mapping) else None
-        label = str(shape.get("label")) if isinstance(shape, Mapping) else ""
-        key = (label, place) if group is None else (label, "group", str(group))
-        if isinstance(region, Problem):
-            flaws.append((key, Flaw(where, region, keeps_objects=region.kind in WITHOUT_AREA)))
-            continue
-        groups.setdefault(key, []).append((where, shape, region))
-    for key, flaw in flaws:  # a stray shape is a part of an object only if the object has another
-        yield replace(flaw, keeps_objects=flaw.keeps_objects and key in groups)
-    for parts in groups.values():
-        flags = [part.get("flags") or {} for _, part, _ in parts]
-        flags += [{"difficult": part.get("difficult")} for _, part, _ in parts]  # as X-AnyLabeling writes it
-        details = {key: 1 for key in _FLAG_KEYS if any(flag.get(key) for flag in flags if isinstance(flag, dict))}
-        yield FoundObject(
-            parts[0][0], parts[0][1]["label"], union([region for *_, region in parts], size), None, details
-        )
+    parts = []
+    for index, shape in enumerate(file.document["shapes"]):
+        parts.append(_part(shape, f"{file.name} shapes[{index}]", size))
+        if parts[-1].is_sound and shape.get("shape_type") == "rectangle":
+            yield box_as_mask(parts[-1].where, "rectangle")
+    yield from objects_of(parts, size)
+
+
+def _part(shape: Any, where: str, size: tuple[int, int]) -> Part:
+    region = read_shape(shape, size)
+    if not isinstance(shape, dict):
+        return Part(where, "", region)
+    flags = [shape.get("flags"), {"difficult": shape.get("difficult")}]  # X-AnyLabeling writes it beside the flags
+    details = {key: 1 for key in _FLAG_KEYS if any(flag.get(key) for flag in flags if isinstance(flag, dict))}
+    group = shape.get("group_id")
+    return Part(where, str(shape.get("label")), region, None if group is None else str(group), details)
 
 
 def _size_problem(document: Mapping[str, Any], size: tuple[int, int]) -> Problem | None:

@@ -21,9 +21,6 @@ from maskwright.data.readers.shapes import (
     rectangle,
 )
 
-# kinds of problems of shapes that cover nothing
-WITHOUT_AREA = ("bad-polygon", "shape-without-area")
-
 
 def read_shape(shape: Any, size: tuple[int, int]) -> Region | Problem:
     """What a shape of a file covers in an image of (height, width), or what is wrong with it."""

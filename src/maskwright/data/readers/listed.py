@@ -98,8 +98,8 @@ def read_listed(
 def _unlisted(files: Sequence[Path], owned: Mapping[Path, Any], folder: Path, source: Path) -> Iterator[Remark]:
     rest = [path for path in files if path not in owned]
     if rest:
-        count = "1 image" if len(rest) == 1 else f"{len(rest)} images"
-        message = f"{count} of {folder} is not in it and not used, first {rest[0].relative_to(folder).as_posix()!r}"
+        count = "1 image file" if len(rest) == 1 else f"{len(rest)} image files"
+        message = f"{count} in {folder} not listed and not used, first {rest[0].relative_to(folder).as_posix()!r}"
         yield Remark("unlisted-images", str(source), message, None)
 
 

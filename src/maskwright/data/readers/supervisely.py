@@ -109,29 +109,26 @@ def _things(folder: Path, entry: ListedImage, size: tuple[int, int]) -> Iterator
     parts = []
     for index, found in enumerate(objects):
         where = f"{entry.where} objects[{index}]"
-        part = _part(found, where, size)
-        if isinstance(part, Problem):
-            yield Flaw(where, part)
+        if not isinstance(found, dict):
+            yield Flaw(where, Problem("bad-shape", f"{show(found)} is no object with 'classTitle' and points"))
             continue
-        if found.get("geometryType") == "rectangle":
+        instance = found.get("instance")  # shapes of one instance have one key
+        group = instance if isinstance(instance, str | int) and instance != "" else None
+        parts.append(Part(where, str(found.get("classTitle")), _region(found, size), group))
+        if found.get("geometryType") == "rectangle" and parts[-1].is_sound:
             yield box_as_mask(where, "rectangle")
-        parts.append(part)
     yield from objects_of(parts, size)
 
 
-def _part(found: Any, where: str, size: tuple[int, int]) -> Part | Problem:
-    title = found.get("classTitle") if isinstance(found, dict) else None
+def _region(found: Mapping[str, Any], size: tuple[int, int]) -> Region | Problem:
+    title = found.get("classTitle")
     if not isinstance(title, str) or not title:
         return Problem("missing-class", f"{show(found)} has no 'classTitle'; every object needs that of its class")
     kind = found.get("geometryType") or ("bitmap" if found.get("bitmap") else "polygon")
     if not isinstance(kind, str) or kind not in _SHAPES:
         known = ", ".join(_SHAPES)
         return Problem("shape-without-area", f"a {show(kind)} covers no pixels; draw one of {known}, or remove it")
-    region = _SHAPES[kind](found, size)
-    if isinstance(region, Problem):
-        return region
-    instance = found.get("instance")  # shapes of one instance have one key
-    return Part(where, title, region, instance if isinstance(instance, str | int) and instance != "" else None)
+    return _SHAPES[kind](found, size)
 
 
 def _polygon(found: Mapping[str, Any], size: tuple[int, int]) -> Region | Problem:
