@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
+_LONGEST = 2000
+
+
+def printable(text: str) -> str:
+    r"""A text that may hold names from a file, as one line that a terminal shows and does not obey, cut if long.
+
+    >>> printable("class \x1b[31mred")
+    'class \\x1b[31mred'
+    """
+    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST * 3 // 4]} … {shown[-_LONGEST // 5 :]}"
+
 
 class MaskwrightError(Exception):
     """Base of all our errors: the command line prints the message alone and exits with `exit_status`.
@@ -13,6 +28,10 @@ class MaskwrightError(Exception):
 
     exit_status = 2
     is_told_elsewhere = False
+
+    def __str__(self) -> str:
+        """The message in one line, whatever the file had in it."""
+        return printable(super().__str__())
 
 
 class ConfigError(MaskwrightError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_CHANNELS, StrictModel
 
 NormName = Literal["none", "batch", "frozen_batch", "group"]
 
@@ -20,10 +20,19 @@ class ResNetConfig(StrictModel):
     depth: Literal[18, 34, 50, 101, 152] = Field(
         50, description="layers; 18 and 34 have basic blocks, the others bottlenecks"
     )
-    width: int = Field(64, gt=0, multiple_of=8, description="channels of a basic stem, and unit of the stages' widths")
-    groups: int = Field(1, gt=0, description="of the 3×3 convolutions in bottlenecks (ResNeXt: 32)")
+    width: int = Field(
+        64,
+        gt=0,
+        le=MOST_CHANNELS,
+        multiple_of=8,
+        description="channels of a basic stem, and unit of the stages' widths",
+    )
+    groups: int = Field(1, gt=0, le=MOST_CHANNELS, description="of the 3×3 convolutions in bottlenecks (ResNeXt: 32)")
     width_per_group: int | None = Field(
-        None, gt=0, description="channels of each group in res2 (ResNeXt-101-32x8d: 8); none: width ÷ groups"
+        None,
+        gt=0,
+        le=MOST_CHANNELS,
+        description="channels of each group in res2 (ResNeXt-101-32x8d: 8); none: width ÷ groups",
     )
     norm: NormName = Field("frozen_batch", description="normalisation after each convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance; torchvision's COCO v1 weights need 0")
@@ -32,7 +41,9 @@ class ResNetConfig(StrictModel):
     stem: Literal["basic", "deep"] = Field(
         "basic", description="one 7×7 convolution, or three 3×3 of half the channels and then all (DeepLab)"
     )
-    stem_channels: int | None = Field(None, gt=0, description="that the stem gives; none: width; DeepLab: 128")
+    stem_channels: int | None = Field(
+        None, gt=0, le=MOST_CHANNELS, description="that the stem gives; none: width; DeepLab: 128"
+    )
     stem_pool_padding: Literal["both", "end"] = Field(
         "both", description="where the 3×3 max pooling after the stem pads: all sides, or right and below (Keras)"
     )
@@ -68,7 +79,7 @@ class DarkNetConfig(StrictModel):
     """DarkNet-53 (Redmon & Farhadi 2018), giving C2–C5 at strides 4, 8, 16 and 32."""
 
     kind: Literal["darknet53"] = Field(description="which network: resnet, darknet53 or timm")
-    width: int = Field(32, gt=0, multiple_of=8, description="channels of the stem; 32 is the paper's")
+    width: int = Field(32, gt=0, le=MOST_CHANNELS, multiple_of=8, description="channels of the stem; 32 is the paper's")
     norm: NormName = Field("batch", description="normalisation after each convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
     frozen_stages: int = Field(0, ge=0, le=6, description="stages kept fixed in training, counted from the stem")
@@ -99,6 +110,6 @@ BACKBONE_KINDS = ("resnet", "darknet53", "timm")
 class FpnConfig(StrictModel):
     """Feature pyramid (Lin et al. 2017)."""
 
-    channels: int = Field(256, gt=0, description="of every pyramid level")
+    channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of every pyramid level")
     norm: NormName = Field("none", description="normalisation after each lateral and output convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")

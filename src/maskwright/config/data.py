@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_SIDE_PX, StrictModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 AnnotationFormat = Literal[
@@ -97,7 +97,7 @@ class AugmentConfig(StrictModel):
         description="least IoU that an object's box must have with the crop, drawn from these; 1 leaves the image "
         "whole, 0 asks for an object's centre only (as YOLACT's code in effect does for each but 1)",
     )
-    short_sides: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(
+    short_sides: tuple[Annotated[int, Field(gt=0, le=MOST_SIDE_PX)], ...] | None = Field(
         None,
         min_length=1,
         description="the resize policy's short side is drawn from these in training (detectron2: 640 to 800); none: it "

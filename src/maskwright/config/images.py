@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_CHANNELS, MOST_SIDE_PX, StrictModel
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _RGB = 3
@@ -28,6 +28,7 @@ class PixelsConfig(StrictModel):
     channels: int = Field(
         3,
         gt=0,
+        le=MOST_CHANNELS,
         description="that the network sees; 3: RGB, grey images fill it with equal ones; 1: grey, of RGB its luma; "
         "others: as many as the files have, in their order (NPY, TIFF)",
     )
@@ -97,7 +98,7 @@ class ResizePolicy(StrictModel, ABC):
         False, description="true boxes are those around the resized masks, not the annotated ones (matterport)"
     )
     pad_multiple: int = Field(
-        32, gt=0, description="a batch is padded with zeros to multiples of this, right and below"
+        32, gt=0, le=MOST_SIDE_PX, description="a batch is padded with zeros to multiples of this, right and below"
     )
     pads_batches: bool = Field(
         False,
@@ -146,8 +147,8 @@ class ResizePolicy(StrictModel, ABC):
 class ShortSideResize(ResizePolicy):
     """The aspect ratio is kept (Mask R-CNN, section 3.1: shorter side 800)."""
 
-    short_side: int = Field(800, gt=0, description="the shorter side becomes this many pixels")
-    long_side: int = Field(1333, gt=0, description="unless the longer side would exceed this many")
+    short_side: int = Field(800, gt=0, le=MOST_SIDE_PX, description="the shorter side becomes this many pixels")
+    long_side: int = Field(1333, gt=0, le=MOST_SIDE_PX, description="unless the longer side would exceed this many")
     only_enlarges: bool = Field(False, description="a shorter side above short_side stays as it is (matterport)")
     rounding: Literal["down", "half_up", "half_even"] = Field(
         "down", description="of the new sides: torchvision down, detectron2 half up, Python's round half to even"
@@ -188,14 +189,16 @@ class ShortSideResize(ResizePolicy):
 class SquareResize(ResizePolicy):
     """Every image becomes a square, whatever its aspect ratio (YOLACT, section 6)."""
 
-    size: int = Field(550, gt=0, description="both sides of the network input, in pixels")
+    size: int = Field(550, gt=0, le=MOST_SIDE_PX, description="both sides of the network input, in pixels")
     mask_interpolation: Literal["nearest", "nearest_corners", "bilinear"] = Field(
         "bilinear", description="how true masks follow; see ResizePolicy"
     )
     cuts_boxes: bool = Field(
         True, description="final boxes are cut down to whole pixels of the image, as YOLACT does; masks are not"
     )
-    pad_multiple: int = Field(1, gt=0, description="a batch is padded with zeros to multiples of this, right and below")
+    pad_multiple: int = Field(
+        1, gt=0, le=MOST_SIDE_PX, description="a batch is padded with zeros to multiples of this, right and below"
+    )
 
     @property
     def side_px(self) -> int:

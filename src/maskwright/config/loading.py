@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.overrides import explain, merge, nearest_names, with_overrides
 from maskwright.config.run import Recipe
+from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.config.yolact import YolactRecipe
 from maskwright.errors import ConfigError
 
@@ -74,21 +75,20 @@ def _read_based(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
 def _find(name: str) -> Path:
     if is_recipe_file(name):
         return Path(name)
-    path = _SHIPPED / f"{name}.yaml"
-    if not path.is_file():
-        nearest = nearest_names(name, recipe_names())
+    if name not in (shipped := recipe_names()):
+        nearest = nearest_names(name, shipped)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`maskwright recipes` lists them"
-        raise ConfigError(f"no recipe called {name!r}; {hint}")
-    return path
+        raise ConfigError(f"no recipe called {reprlib.repr(name)}; {hint}")
+    return _SHIPPED / f"{name}.yaml"
 
 
 def _read_table(path: Path) -> dict[str, Any]:
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table = read_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"recipe {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    except (BadYaml, ValueError) as error:
+        raise ConfigError(f"recipe {path}: not valid YAML ({error})") from error
     if not isinstance(table, dict):
         raise ConfigError(f"recipe {path}: expected a table of keys, found {type(table).__name__}")
     return table

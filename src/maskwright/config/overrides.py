@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from maskwright.config.backbone import BACKBONE_KINDS
 from maskwright.config.data import ONE_DATASET, SEVERAL_DATASETS
+from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.errors import ConfigError
 
 # parts of a place in pydantic's errors that say which kind of table was checked, and are no keys
@@ -19,6 +20,9 @@ _KINDS = (*BACKBONE_KINDS, ONE_DATASET, SEVERAL_DATASETS)
 
 # the table whose keys are names of metrics
 _OF_METRICS = "expected."
+
+# a comparison of names takes time with the square of their length
+_LONGEST_NAME = 200
 
 # of a table `pixels` that does not say how many channels there are
 _RGB = 3
@@ -39,12 +43,12 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"{text!r} is not an override: write it as key=value, for example train.learning_rate=0.01")
     try:
         return key.strip(), _read_scalar(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of {key.strip()} cannot be read: {value!r}") from error
+    except BadYaml as error:
+        raise ConfigError(f"the value of {key.strip()} cannot be read: {reprlib.repr(value)} ({error})") from error
 
 
 def _read_scalar(value: str) -> Any:
-    read = yaml.safe_load(value)
+    read = read_yaml(value)
     if isinstance(read, str):
         try:
             return float(read)  # YAML 1.1 reads 1e-3 as a string
@@ -161,7 +165,8 @@ def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
         is_of_table = problem["type"] == "value_error" and isinstance(problem["input"], Mapping)
-        return message if not key else f"{key}: {message}" + ("" if is_of_table else f", got {problem['input']!r}")
+        found = "" if is_of_table else f", got {reprlib.repr(problem['input'])}"
+        return f"{key}: {message}{found}" if key else message
     table, _, last = key.rpartition(".")
     if last.isdecimal():
         return f"{table} is no list here, so it has no entry {last}; leave the number out, or set {table}=[…]"
@@ -181,6 +186,8 @@ def _nearest_keys(key: str, known: Sequence[str]) -> list[str]:
 
 def nearest_names(name: str, known: Sequence[str]) -> list[str]:
     """Up to three of `known` that `name` may be a misspelling of: near as a whole, or with the same last part."""
+    if len(name) > _LONGEST_NAME:
+        return []
     last = name.rpartition(".")[2]
     same_last = [
         entry for entry in known if difflib.SequenceMatcher(None, entry.rpartition(".")[2], last).ratio() > 0.85

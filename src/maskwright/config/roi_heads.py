@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from maskwright.config.backbone import NormName
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_CHANNELS, MOST_LAYERS, MOST_SIDE_PX, StrictModel
 from maskwright.config.rpn import BoxWeights
 
 _PAIRS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -40,7 +40,9 @@ class RoiConfig(StrictModel):
         description="RoIAlign with the average or the maximum of its samples, RoIPool (Fast R-CNN), or one bilinear "
         "sample per cell with corners on corners (matterport)",
     )
-    samples: int = Field(2, ge=0, description="RoIAlign samples per output cell and axis; 0: as many as pixels")
+    samples: int = Field(
+        2, ge=0, le=MOST_LAYERS, description="RoIAlign samples per output cell and axis; 0: as many as pixels"
+    )
     is_aligned: bool = Field(
         False, description="pixels are taken at their centres, half a pixel from their corners (detectron2)"
     )
@@ -49,13 +51,13 @@ class RoiConfig(StrictModel):
 class BoxHeadConfig(StrictModel):
     """Class and box refinement of each RoI: convolutions, then fully connected layers."""
 
-    pool_px: int = Field(7, gt=0, description="side of the pooled square")
-    num_convs: int = Field(0, ge=0, description="3×3 convolutions; torchvision v2 has 4")
-    conv_channels: int = Field(256, gt=0, description="of those convolutions")
+    pool_px: int = Field(7, gt=0, le=MOST_SIDE_PX, description="side of the pooled square")
+    num_convs: int = Field(0, ge=0, le=MOST_LAYERS, description="3×3 convolutions; torchvision v2 has 4")
+    conv_channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of those convolutions")
     num_fcs: int = Field(
-        2, ge=0, description="fully connected layers; torchvision v2 has 1; 0: cells are averaged (C4)"
+        2, ge=0, le=MOST_LAYERS, description="fully connected layers; torchvision v2 has 1; 0: cells are averaged (C4)"
     )
-    fc_channels: int = Field(1024, gt=0, description="of those layers")
+    fc_channels: int = Field(1024, gt=0, le=MOST_CHANNELS, description="of those layers")
     norm: NormName = Field("none", description="normalisation after each convolution")
     fc_norm: Literal["none", "batch"] = Field("none", description="normalisation after each of those layers")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
@@ -85,9 +87,9 @@ class MaskHeadConfig(StrictModel):
     kind: Literal["fcn", "mlp"] = Field(
         "fcn", description="fully convolutional, or two fully connected layers of box_head.fc_channels (table 2e)"
     )
-    pool_px: int = Field(14, gt=0, description="side of the pooled square; masks are twice as large")
-    num_convs: int = Field(4, ge=0, description="3×3 convolutions")
-    channels: int = Field(256, gt=0, description="of those convolutions")
+    pool_px: int = Field(14, gt=0, le=MOST_SIDE_PX, description="side of the pooled square; masks are twice as large")
+    num_convs: int = Field(4, ge=0, le=MOST_LAYERS, description="3×3 convolutions")
+    channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of those convolutions")
     norm: NormName = Field("none", description="normalisation after each convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
     has_biases: bool = Field(False, description="convolutions have biases in front of their norms")
@@ -103,9 +105,14 @@ class MaskHeadConfig(StrictModel):
         description="true masks on the RoI's grid: by RoIAlign of bitmaps (torchvision), by drawing polygons where "
         "there are some (detectron2), or by crop-and-resize and rounding (matterport)",
     )
-    target_samples: int = Field(0, ge=0, description="samples per target cell and axis; 0: as many as the RoI is large")
+    target_samples: int = Field(
+        0, ge=0, le=MOST_LAYERS, description="samples per target cell and axis; 0: as many as the RoI is large"
+    )
     mini_mask_px: int | None = Field(
-        None, gt=0, description="true masks are first shrunk to squares of this side on their boxes (matterport: 56)"
+        None,
+        gt=0,
+        le=MOST_SIDE_PX,
+        description="true masks are first shrunk to squares of this side on their boxes (matterport: 56)",
     )
     pasting: Literal["bordered", "exclusive", "centres", "bytes"] = Field(
         "bordered",
@@ -129,9 +136,11 @@ class KeypointHeadConfig(StrictModel):
         min_length=1,
         description="in the order of annotation files; a mirrored image exchanges left_… and right_…",
     )
-    pool_px: int = Field(14, gt=0, description="side of the pooled square; heat maps are four times as large")
-    num_convs: int = Field(8, ge=0, description="3×3 convolutions")
-    channels: int = Field(512, gt=0, description="of those convolutions")
+    pool_px: int = Field(
+        14, gt=0, le=MOST_SIDE_PX, description="side of the pooled square; heat maps are four times as large"
+    )
+    num_convs: int = Field(8, ge=0, le=MOST_LAYERS, description="3×3 convolutions")
+    channels: int = Field(512, gt=0, le=MOST_CHANNELS, description="of those convolutions")
     score: Literal["logit", "share"] = Field(
         "logit",
         description="a keypoint's score is the heat map's value there (torchvision), or its share of the sum of "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_CHANNELS, MOST_LAYERS, StrictModel
 
 BoxWeights = tuple[float, float, float, float]
 
@@ -33,8 +33,12 @@ class RpnConfig(StrictModel):
     """Region proposal network: which anchors are trained on, which become proposals."""
 
     is_on: bool = Field(True, description="objects are proposed; off: there are none, the model is a semantic FPN")
-    num_convs: int = Field(1, gt=0, description="3×3 convolutions before the two predictors; torchvision v2 has 2")
-    channels: int | None = Field(None, gt=0, description="of those; none: as the feature maps; matterport: 512")
+    num_convs: int = Field(
+        1, gt=0, le=MOST_LAYERS, description="3×3 convolutions before the two predictors; torchvision v2 has 2"
+    )
+    channels: int | None = Field(
+        None, gt=0, le=MOST_CHANNELS, description="of those; none: as the feature maps; matterport: 512"
+    )
     is_softmax: bool = Field(
         False, description="objectness is a softmax of two scores, background and object (matterport), not one sigmoid"
     )

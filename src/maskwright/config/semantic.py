@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from maskwright.config.backbone import NormName
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_CHANNELS, StrictModel
 from maskwright.config.categories import CategoryConfig, read_categories
 
 MOST_OUTPUTS = 255
@@ -24,7 +24,7 @@ class SemanticHeadConfig(StrictModel):
         "In panoptic maps their ids count on from those of the things where they would be the same",
     )
     has_things: bool = Field(True, description="a first output stands for all things (Panoptic FPN)")
-    channels: int = Field(128, gt=0, description="of its 3×3 convolutions")
+    channels: int = Field(128, gt=0, le=MOST_CHANNELS, description="of its 3×3 convolutions")
     norm: NormName = Field("group", description="normalisation after each convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
     loss_weight: float = Field(0.5, gt=0, description="factor of its loss, part of the loss as reported")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from maskwright.config.backbone import BackboneConfig, FpnConfig, ResNetConfig
-from maskwright.config.base import StrictModel
+from maskwright.config.base import MOST_CHANNELS, MOST_LAYERS, StrictModel
 from maskwright.config.detect import DetectConfig
 from maskwright.config.images import PixelsConfig, SquareResize
 from maskwright.config.run import Recipe
@@ -31,23 +31,27 @@ class YolactAnchorConfig(StrictModel):
 class ProtonetConfig(StrictModel):
     """The branch that gives prototype masks: convolutions, ×2 enlargement, a convolution, 1×1 (YOLACT, fig. 3)."""
 
-    num_convs: int = Field(3, gt=0, description="3×3 convolutions before the enlargement; one follows it")
-    channels: int = Field(256, gt=0, description="of those convolutions")
-    num_prototypes: int = Field(32, gt=0, description="k, prototype masks of an image")
+    num_convs: int = Field(
+        3, gt=0, le=MOST_LAYERS, description="3×3 convolutions before the enlargement; one follows it"
+    )
+    channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of those convolutions")
+    num_prototypes: int = Field(32, gt=0, le=MOST_CHANNELS, description="k, prototype masks of an image")
 
 
 class HeadConfig(StrictModel):
     """The head that all levels share: convolutions, then class, box and coefficients of anchors (YOLACT, fig. 4)."""
 
-    num_convs: int = Field(1, ge=0, description="3×3 convolutions before the three predictors")
-    channels: int = Field(256, gt=0, description="of those convolutions")
+    num_convs: int = Field(1, ge=0, le=MOST_LAYERS, description="3×3 convolutions before the three predictors")
+    channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of those convolutions")
 
 
 class RescoringConfig(StrictModel):
     """The mask re-scoring network of YOLACT++ (section 6): from a cropped mask to its IoU with the truth."""
 
     is_on: bool = Field(False, description="masks get a score of their own: the class score times the predicted IoU")
-    channels: tuple[int, ...] = Field((8, 16, 32, 64, 128), description="of the 3×3 convolutions with stride 2")
+    channels: tuple[Annotated[int, Field(gt=0, le=MOST_CHANNELS)], ...] = Field(
+        (8, 16, 32, 64, 128), description="of the 3×3 convolutions with stride 2"
+    )
     min_area: int = Field(25, ge=0, description="true masks of at most this many prototype pixels are not learnt from")
 
 

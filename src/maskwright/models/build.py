@@ -35,8 +35,8 @@ def build_model(recipe: Recipe, *, is_filled: bool = True) -> Segmenter:
         try:
             with nullcontext() if is_filled else _WithoutDraws():
                 model = _of_family(recipe)
-        except RuntimeError as error:  # torch asks for memory here and for nothing else
-            reason = str(error).splitlines()[0]
+        except (RuntimeError, MemoryError) as error:  # torch asks for memory here and for nothing else
+            reason = (str(error) or "no memory is left").splitlines()[0]
             raise ConfigError(f"recipe {recipe.name}: its network is too large for this machine ({reason})") from error
     return model.to(memory_format=torch.channels_last) if is_filled else _without_values(model)
 
