@@ -14,16 +14,16 @@ from maskwright.config.base import MOST_SIDE_PX, StrictModel
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _EXPECTED = re.compile(rf"\s*({_NUMBER})\s*(?:±|\+-|\+/-)\s*({_NUMBER})\s*")
 
+_SidePx = Annotated[int, Field(gt=0, le=MOST_SIDE_PX)]
+
 
 class AugmentedConfig(StrictModel):
     """Test-time augmentation as detectron2 has it: an image is looked at in several sizes, also mirrored."""
 
-    short_sides: Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_SIDE_PX)], ...], Field(min_length=1)] | None = (
-        Field(
-            None,
-            description="short side of each view, or side of the square for models that take squares; none: from half to "
-            "one and a half times the recipe's own in steps of an eighth (detectron2: 400, 500 … 1200 for 800)",
-        )
+    short_sides: Annotated[tuple[_SidePx, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="short side of each view, or side of the square for models that take squares; none: from half to "
+        "one and a half times the recipe's own in steps of an eighth (detectron2: 400, 500 … 1200 for 800)",
     )
     long_side: int = Field(
         4000, gt=0, le=MOST_SIDE_PX, description="unless the longer side would exceed this many pixels"

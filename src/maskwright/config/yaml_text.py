@@ -52,7 +52,7 @@ def _bounded(construct: Callable[[Any, yaml.ScalarNode], int]) -> Callable[[Any,
     def bounded(loader: Any, node: yaml.ScalarNode) -> int:
         number = construct(loader, node)
         if number.bit_length() > _MOST_BITS:
-            raise BadYaml(f"line {node.start_mark.line + 1}: a whole number of {number.bit_length()} bits")
+            raise BadYaml(f"{_line(node)}a whole number of {number.bit_length()} bits")
         return number
 
     return bounded
@@ -74,8 +74,8 @@ def _count(text: str) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_ones):
-                raise BadYaml(f"line {event.start_mark.line + 1}: *{event.anchor} stands inside what it refers to")
-            total += sizes.get(event.anchor, 1)
+                raise BadYaml(f"{_line(event)}*{event.anchor} stands inside what it refers to")
+            total += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.NodeEvent):
             total += 1
             if isinstance(event, yaml.CollectionStartEvent):
@@ -87,9 +87,13 @@ def _count(text: str) -> None:
             if anchor is not None:
                 sizes[anchor] = total - before
         if len(open_ones) > _MOST_DEPTH:
-            raise BadYaml(f"line {event.start_mark.line + 1}: lists and tables are nested over {_MOST_DEPTH} deep")
+            raise BadYaml(f"{_line(event)}lists and tables are nested over {_MOST_DEPTH} deep")
         if total > _MOST_NODES:
             raise BadYaml(f"with all that it refers to it has over {_MOST_NODES} values")
+
+
+def _line(part: yaml.Event | yaml.Node) -> str:
+    return "" if part.start_mark is None else f"line {part.start_mark.line + 1}: "
 
 
 def _told(error: yaml.YAMLError) -> str:
