@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from maskwright.data.doctor import Report, _look_at, check_dataset
+from maskwright.data.doctor import Report, check_dataset
+from maskwright.data.looks import look_at
 from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError
 from maskwright.images.read import read_image
@@ -204,10 +206,66 @@ def test_a_jpeg_is_broken_for_the_check_where_it_is_for_training(tmp_path: Path,
             is_sound = True
         except DataError:
             is_sound = False
-        look = _look_at(ImageRecord(1, path, (40, 48), ()))
+        look = look_at(ImageRecord(1, path, (40, 48), ()))
         assert (look.problem is None) == is_sound, length
 
 
 def test_checking_a_dataset_needs_no_torch() -> None:
     code = "import sys, maskwright.data.doctor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_a_defect(tmp_path: Path, value: float) -> None:
+    document = a_dataset(tmp_path)
+    pixels = np.full((HEIGHT, WIDTH, 3), 0.5, dtype=np.float32)
+    pixels[3, 4, 1] = value
+    np.save(tmp_path / "c.npy", pixels)
+    document["images"][2]["file_name"] = "c.npy"
+    report = check(tmp_path, document)
+    assert [(defect.kind, defect.image_id) for defect in report.defects] == [("unreadable-image", 3)]
+    assert "replace what is not finite" in report.defects[0].message
+
+
+@pytest.mark.parametrize("values", [np.array([[-5]]), np.array([[70_000]]), np.array([[1j]])])
+def test_values_that_no_setting_takes_are_a_defect(tmp_path: Path, values: np.ndarray) -> None:
+    document = a_dataset(tmp_path)
+    np.save(tmp_path / "c.npy", np.broadcast_to(values, (HEIGHT, WIDTH)))
+    document["images"][2]["file_name"] = "c.npy"
+    assert [defect.kind for defect in check(tmp_path, document).defects] == ["unreadable-image"]
+
+
+def test_floats_further_pages_and_frames_are_remarks(tmp_path: Path) -> None:
+    document = a_dataset(tmp_path)
+    tifffile.imwrite(tmp_path / "a.tif", np.full((HEIGHT, WIDTH, 3), 0.5, dtype=np.float32), photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((3, HEIGHT, WIDTH, 3), dtype=np.uint16), photometric="rgb")
+    frames = [Image.new("L", (WIDTH, HEIGHT), value) for value in (0, 200)]
+    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:])
+    for entry, name in zip(document["images"], ("a.tif", "b.tif", "c.gif"), strict=True):
+        entry["file_name"] = name
+    report = check(tmp_path, document)
+    assert report.is_clean
+    assert [(remark.kind, remark.image_id) for remark in report.remarks] == [
+        ("float-values", 1),
+        ("first-page", 2),
+        ("first-frame", 3),
+    ]
+
+
+def test_an_image_with_a_brightness_of_its_own_is_told(tmp_path: Path) -> None:
+    document = a_dataset(tmp_path)
+    np.save(tmp_path / "c.npy", np.linspace(-3, 3, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH))
+    document["images"][2]["file_name"] = "c.npy"
+    report = check(tmp_path, document)
+    assert report.is_clean and [remark.kind for remark in report.remarks] == ["float-values", "own-range"]
+
+
+def test_what_systems_and_cellpose_leave_among_images_is_left_out_and_counted(tmp_path: Path) -> None:
+    document = a_dataset(tmp_path)
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "a_cp_masks.png", "a_seg.npy"):
+        (tmp_path / name).write_bytes(b"Mac OS X")
+    report = check(tmp_path, document)
+    assert report.is_clean
+    (remark,) = report.remarks
+    assert remark.kind == "left-out-files"
+    assert "5 files in it are not taken for images: .DS_Store, ._a.png, Thumbs.db and 2 more" in str(remark)

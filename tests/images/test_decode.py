@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from PIL import Image
 
 from maskwright.config.images import PixelsConfig
+from maskwright.data.looks import look_at
+from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError, MissingDependency
 from maskwright.images.decode import decode, kind_of_pixels, read_header
 from maskwright.images.read import image_size, read_image, read_stored
@@ -240,3 +243,74 @@ def test_people_look_at_stored_values_of_any_kind() -> None:
     assert torch.equal(read_stored(npy(values(5))), torch.from_numpy(values(5).astype(np.float32)))
     assert read_stored(tiff(values(2), photometric="minisblack")).shape == (2, HEIGHT, WIDTH)
     assert read_stored(Image.new("RGBA", (4, 3))).dtype == torch.uint8
+
+
+def photograph(file_format: str, **options: Any) -> bytes:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    picture = np.stack([rows * 9, columns * 8, rows * 0 + 90], axis=-1).astype(np.uint8)
+    buffer = io.BytesIO()
+    if file_format == "HEIF":
+        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(picture)).save(buffer, quality=-1)
+    else:
+        Image.fromarray(picture).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["HEIF", "AVIF", "JPEG2000"])
+def test_photographs_of_telephones_are_images(tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / "a.img"
+    path.write_bytes(photograph(file_format))
+    pixels = read_image(path).numpy().astype(int)
+    exact = read_image(photograph("PNG")).numpy().astype(int)
+    assert np.abs(pixels - exact).mean() < 6
+    assert read_header(path).size == (HEIGHT, WIDTH) and kind_of_pixels(path) == "RGB"
+
+
+def test_without_its_library_a_file_is_named_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(photograph("HEIF"))
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    for read in (read_image, read_header):
+        with pytest.raises(MissingDependency, match=r"a\.heic needs .*'pillow-heif'.*maskwright\[heic\]") as caught:
+            read(path)
+        assert isinstance(caught.value, DataError)  # of several files the others go on
+
+
+@pytest.mark.parametrize("shape", [(3, HEIGHT, WIDTH), (3, HEIGHT, WIDTH, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_of_several_pages_the_first_is_the_image(shape: tuple[int, ...], dtype: Any, bits: int) -> None:
+    stored = np.random.default_rng(0).random(shape) * (1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max)
+    photometric = "rgb" if len(shape) == 4 else "minisblack"
+    pages = read_image(tiff(stored.astype(dtype), photometric=photometric), pixels_of(3, bits))
+    first = read_image(tiff(stored[0].astype(dtype), photometric=photometric), pixels_of(3, bits))
+    assert torch.equal(pages, first)
+
+
+def test_a_tiff_that_asks_for_more_than_its_length_allows_is_refused_at_once() -> None:
+    small = tiff(np.zeros((8, 8), np.float64), compression="zlib")
+    huge = small.replace(struct.pack("<HHII", 256, 4, 1, 8), struct.pack("<HHII", 256, 4, 1, 12_000))
+    huge = huge.replace(struct.pack("<HHII", 257, 4, 1, 8), struct.pack("<HHII", 257, 4, 1, 12_000))
+    larger = small.replace(struct.pack("<HHII", 256, 4, 1, 8), struct.pack("<HHII", 256, 4, 1, 2**31 - 1))
+    assert huge != small != larger
+    for data in (huge, larger):
+        with pytest.raises(DataError, match=r"broken or cut off|too large for one pass"):
+            read_image(data)
+
+
+FUZZED = ["TIFF", "PNG", "JPEG", "WEBP", "GIF", "HEIF", "AVIF", "JPEG2000", "BMP", "PPM"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("file_format", FUZZED)
+def test_whatever_a_damaged_file_leads_a_decoder_to_it_is_a_data_error(tmp_path: Path, file_format: str) -> None:
+    draws, good = np.random.default_rng(7), photograph(file_format)
+    path = tmp_path / "a.img"
+    for trial in range(60):
+        data = bytearray(good)
+        for index in draws.integers(0, len(data) if trial % 2 else min(len(data), 300), 1 + trial % 5):
+            data[index] = draws.integers(256)
+        path.write_bytes(data[: draws.integers(1, len(data))] if trial % 7 == 0 else data)
+        for read in (read_image, read_header, lambda path: look_at(ImageRecord(1, path, (HEIGHT, WIDTH), ()))):
+            with suppress(DataError):
+                read(path)

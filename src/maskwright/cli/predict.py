@@ -70,13 +70,15 @@ def predict(
     can be played.
     """
     from maskwright.cli.loading import load_predictor
+    from maskwright.images.notes import note_lines
     from maskwright.predict.sources import count_images, find_sources, left_out_line
     from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files
 
     claim_output(output, PREDICTIONS)
     found = find_sources(sources)
-    if (line := left_out_line(sources)) is not None:
-        warn(line)
+    for line in [left_out_line(sources), *note_lines(path for path in found if isinstance(path, Path))]:
+        if line is not None:
+            warn(line)
     total = count_images(found, frames)
     predictor = load_predictor(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap

@@ -35,10 +35,13 @@ class PixelsConfig(StrictModel):
     bits: Literal[8, 10, 12, 14, 16] = Field(
         8,
         description="8: whole values, and deeper grey comes down to them by the smallest camera depth that holds the "
-        "image; more: integers of so many bits (2^bits - 1 becomes 255) and floats keep their fractions",
+        "image; floats by 0 to 1 or, where that is too little, by the same depths; more: integers of so many bits "
+        "(2^bits - 1 becomes 255) and floats keep their fractions",
     )
     float_range: tuple[float, float] = Field(
-        (0.0, 1.0), description="values of floating-point files that become 0 and 255; no value may lie outside"
+        (0.0, 1.0),
+        description="values of floating-point files that become 0 and 255; no value may lie outside. With 8 bits, only "
+        "another range than 0 to 1 is taken so strictly",
     )
     channel_order: Literal["rgb", "bgr"] = Field("rgb", description="order in which the network sees three channels")
     divisor: float = Field(255.0, gt=0, description="values from 0 to 255 are divided by this first")
@@ -50,6 +53,11 @@ class PixelsConfig(StrictModel):
     std: Statistic = Field(
         _IMAGENET_STD, description="divided by, in the network's channel order (ImageNet's); none: as mean"
     )
+
+    @property
+    def given_float_range(self) -> tuple[float, float] | None:
+        """The range of floats where one was chosen; None: each image tells its own, see `images.values`."""
+        return None if self.float_range == (0.0, 1.0) else self.float_range
 
     @property
     def is_bgr(self) -> bool:

@@ -7,20 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from maskwright.data.checks import Problem
+from maskwright.data.looks import Look, look_at
 from maskwright.data.readers import read_with_defects
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
-from maskwright.errors import DataError
-from maskwright.images.decode import blaming, decode, kind_of_pixels
-from maskwright.images.orientation import orientation_of, turned_size
-
-_JPEG = b"\xff\xd8\xff"
 
 # tasks of a pool have their price, and images can be small
 _IMAGES_AT_ONCE = 16
@@ -133,14 +126,7 @@ def check_dataset(
     return _report(dataset, looks)
 
 
-class _Look(NamedTuple):
-    """What opening an image file showed: its kind of pixels, None where it is broken, and what is wrong."""
-
-    mode: str | None
-    problem: Problem | None
-
-
-def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[_Look]:
+def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[Look]:
     done = 0
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
         for looks in pool.map(_look_at_some, _parts(records)):
@@ -155,47 +141,11 @@ def _parts(records: Sequence[ImageRecord]) -> Iterable[Sequence[ImageRecord]]:
     return (records[first : first + _IMAGES_AT_ONCE] for first in range(0, len(records), _IMAGES_AT_ONCE))
 
 
-def _look_at_some(records: Sequence[ImageRecord]) -> list[_Look]:
-    return [_look_at(record) for record in records]
+def _look_at_some(records: Sequence[ImageRecord]) -> list[Look]:
+    return [look_at(record) for record in records]
 
 
-def _look_at(record: ImageRecord) -> _Look:
-    try:
-        (height, width), mode = _decode(record.path)
-    except DataError as error:
-        message = str(error).removeprefix(f"image {record.path} ")
-        # a decoder that gave up midway is the cause of the error; what is no image at all has no such cause
-        return _Look(None, Problem("truncated-image" if error.__cause__ else "unreadable-image", message))
-    if (height, width) == record.size:
-        return _Look(mode, None)
-    message = f"the file is {width} wide and {height} high, the annotations say {record.size[1]} and {record.size[0]}"
-    return _Look(mode, Problem("size-mismatch", message))
-
-
-def _decode(path: Path) -> tuple[tuple[int, int], str]:
-    """(height, width) and kind of pixels of an image that can be decoded as a whole.
-
-    Raises:
-        DataError: it cannot.
-        MissingDependency: it needs tifffile.
-    """
-    name = f"image {path}"
-    with blaming(name), path.open("rb") as file:
-        is_jpeg = file.read(len(_JPEG)) == _JPEG
-        file.seek(0)
-        if is_jpeg:
-            with Image.open(file) as image:
-                size = turned_size((image.height, image.width), orientation_of(image))
-                image.draft(image.mode, (1, 1))  # every byte is still read, but only every eighth pixel computed
-                image.load()
-                return size, "grey" if image.mode == "L" else image.mode
-        stored = decode(file.read(), name)
-    if stored.dtype.kind not in "uif":
-        raise DataError(f"{name} has {stored.dtype} values; expected integers or floats: convert it")
-    return (stored.shape[1], stored.shape[2]), kind_of_pixels(path)
-
-
-def _report(dataset: Dataset, looks: Sequence[_Look]) -> Report:
+def _report(dataset: Dataset, looks: Sequence[Look]) -> Report:
     annotations = [annotation for record in dataset.records for annotation in record.annotations]
     per_image = [len(record.annotations) for record in dataset.records]
     per_id = Counter(annotation["category_id"] for annotation in annotations)
@@ -214,15 +164,23 @@ def _report(dataset: Dataset, looks: Sequence[_Look]) -> Report:
         side_px={share: float(np.quantile(sides, share)) for share in SIDE_QUANTILES} if annotations else {},
         image_modes=dict(Counter(look.mode for look in looks if look.mode is not None).most_common()),
         defects=(*dataset.defects, *_file_defects(dataset.records, looks)),
-        remarks=dataset.remarks,
+        remarks=(*dataset.remarks, *_file_remarks(dataset.records, looks)),
     )
 
 
-def _file_defects(records: Sequence[ImageRecord], looks: Sequence[_Look]) -> list[Defect]:
+def _file_defects(records: Sequence[ImageRecord], looks: Sequence[Look]) -> list[Defect]:
     return [
         Defect(look.problem.kind, f"image {record.id} ({record.path.name!r})", look.problem.message, record.id)
         for record, look in zip(records, looks, strict=False)
         if look.problem is not None
+    ]
+
+
+def _file_remarks(records: Sequence[ImageRecord], looks: Sequence[Look]) -> list[Remark]:
+    return [
+        Remark(look.remark.kind, f"image {record.id} ({record.path.name!r})", look.remark.message, record.id)
+        for record, look in zip(records, looks, strict=False)
+        if look.remark is not None
     ]
 
 

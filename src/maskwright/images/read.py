@@ -60,6 +60,11 @@ def read_image(source: ImageSource, pixels: PixelsConfig = _RGB_8_BIT) -> Tensor
     if isinstance(source, Tensor):
         return to_channels(_checked_tensor(source, pixels), pixels.channels, "image tensor")
     stored, name = _stored(source, pixels.channels, keeps_depth=pixels.bits > 8)
+    if isinstance(source, np.ndarray) and stored.dtype.kind == "f" and pixels.bits == 8:  # normalised by mistake, often
+        raise DataError(
+            f"{name} has {stored.dtype} values; expected integers from 0 to 65535: set pixels.bits=16, which keeps "
+            "them, or convert to 8 bits"
+        )
     return to_channels(to_scale(stored, pixels, name), pixels.channels, name)
 
 

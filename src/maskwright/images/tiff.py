@@ -43,6 +43,8 @@ def decode_tiff(data: bytes, name: str, channels: int | None) -> Stored:
         if "imagecodecs" in str(error):  # tifffile decompresses little by itself
             raise MissingDecoder("imagecodecs", "tiff", name) from error
         raise
+    if array.size == 0:
+        raise ValueError("it has no pixels")
     stored = upright(_one_image(array, axes, name), orientation)
     return stored[:_RGB] if has_alpha and channels == _RGB else stored
 
@@ -109,6 +111,17 @@ def tiff_compression(data: bytes, name: str) -> int:
     """
     with _tifffile(name).TiffFile(BytesIO(data)) as file:
         return int(file.pages[0].compression)
+
+
+def tiff_pages(path: Path) -> tuple[int, Any]:
+    """How many pages a TIFF has, and the type of the values of the first.
+
+    Raises:
+        MissingDecoder: tifffile is not installed.
+        Exception: of any kind, where the file is damaged.
+    """
+    with _tifffile(f"image {path}").TiffFile(path) as file:
+        return len(file.pages), file.pages[0].dtype
 
 
 def _orientation_of(page: Any) -> int:

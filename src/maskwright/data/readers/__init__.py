@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from maskwright.data.readers.beside import with_remarks
 from maskwright.data.readers.cityscapes import read_cityscapes
 from maskwright.data.readers.cityscapes_polygons import read_cityscapes_polygons
 from maskwright.data.readers.coco import read_coco
@@ -96,6 +97,7 @@ def read_with_defects(
         with _without_collection():
             dataset = READERS[format](Path(images), Path(annotations), options)
             dataset = dataset if options.has_crowds else without_crowds(dataset)
+            dataset = with_remarks(dataset, Path(images), Path(annotations))
     except OSError as error:
         raise DataError(f"{annotations}: {error.filename} cannot be read: {error.strerror}") from None
     except DataError as error:
