@@ -245,7 +245,8 @@ def test_floats_further_pages_and_frames_are_remarks(tmp_path: Path) -> None:
         entry["file_name"] = name
     report = check(tmp_path, document)
     assert report.is_clean
-    assert [(remark.kind, remark.image_id) for remark in report.remarks] == [
+    found = [remark for remark in report.remarks if remark.kind != "unlisted-images"]
+    assert [(remark.kind, remark.image_id) for remark in found] == [
         ("float-values", 1),
         ("first-page", 2),
         ("first-frame", 3),
@@ -257,7 +258,7 @@ def test_an_image_with_a_brightness_of_its_own_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.linspace(-3, 3, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH))
     document["images"][2]["file_name"] = "c.npy"
     report = check(tmp_path, document)
-    assert report.is_clean and [remark.kind for remark in report.remarks] == ["float-values", "own-range"]
+    assert report.is_clean and {remark.kind for remark in report.remarks} >= {"float-values", "own-range"}
 
 
 def test_what_systems_and_cellpose_leave_among_images_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -314,3 +314,20 @@ def test_whatever_a_damaged_file_leads_a_decoder_to_it_is_a_data_error(tmp_path:
         for read in (read_image, read_header, lambda path: look_at(ImageRecord(1, path, (HEIGHT, WIDTH), ()))):
             with suppress(DataError):
                 read(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options", [{}, {"tile": (16, 16)}, {"compression": "zlib", "rowsperstrip": 4}, {"imagej": True}]
+)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_tiff_without_all_its_strips_or_tiles_is_broken_and_not_black(options: dict[str, Any], share: float) -> None:
+    whole = tiff(values(5), **({"photometric": "minisblack"} | options))
+    with pytest.raises(DataError):
+        read_image(whole[: int(len(whole) * share)], pixels_of(5))
+
+
+def test_a_tiff_without_pixels_is_broken() -> None:
+    empty = tiff(values(5), imagej=True).replace(b"images=5", b"images=0")
+    with suppress(DataError):
+        read_image(empty, pixels_of(5))

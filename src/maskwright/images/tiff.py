@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def decode_tiff(data: bytes, name: str, channels: int | None) -> Stored:
             series = file.series[0]
             key = 0 if _takes_first_page(series, channels) else None
             _refuse_huge(series.keyframe if key == 0 else series, len(data))
+            _refuse_missing_parts(series.keyframe, len(data))
             array, axes = series.asarray(key=key), series.keyframe.axes if key == 0 else series.axes
             orientation = _orientation_of(series.keyframe)
             has_alpha = series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB and series.keyframe.extrasamples
@@ -70,6 +72,13 @@ def _refuse_huge(image: Any, length: int) -> None:
         raise Image.DecompressionBombError(f"{height * width} pixels, of at most {2 * limit}")
     if image.nbytes > max(_FREE_BYTES, length * _MOST_EXPANSION):
         raise ValueError(f"{image.nbytes} bytes of pixels cannot be in a file of {length}")
+
+
+def _refuse_missing_parts(page: Any, length: int) -> None:
+    """Go on only where all strips or tiles of a page are in the file; tifffile makes black ones of missing ones."""
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(parts) < math.prod(page.chunked) or any(start + count > length for start, count in parts):
+        raise ValueError("some of its strips or tiles are missing")
 
 
 def _one_image(array: npt.NDArray[Any], axes: str, name: str) -> Stored:
