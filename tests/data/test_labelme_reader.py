@@ -105,6 +105,7 @@ def test_an_image_without_a_file_is_not_labelled_yet(folder):
         (shape([[1, 1], [9, 9]], "line"), "shape-without-area", "a line covers no pixels"),
         (shape([[1, 1]], "point"), "shape-without-area", "a point covers no pixels"),
         (shape(TRIANGLE, "linestrip"), "shape-without-area", "a linestrip"),
+        (shape(TRIANGLE, ["polygon"]), "shape-without-area", "covers no pixels"),
         (shape([[1, 1]], "circle"), "bad-shape", "a circle has 1 points"),
         (shape([[1, 1, 1]]), "bad-shape", "not a list of finite pairs"),
         (shape([["1", None], [2, 2], [3, 3]]), "bad-shape", "not a list of finite pairs"),

@@ -32,9 +32,10 @@ def read_shape(shape: Any, size: tuple[int, int]) -> Region | Problem:
         return bad_points(shape.get("points"), "points")
     if kind == "mask":
         return _mask(shape.get("mask"), points, size)
-    if kind not in _OUTLINES:
+    if not isinstance(kind, str) or kind not in _OUTLINES:
         known = ", ".join((*_OUTLINES, "mask"))
-        return Problem("shape-without-area", f"a {kind} covers no pixels; draw one of {known}, or remove it")
+        name = kind if isinstance(kind, str) else show(kind)
+        return Problem("shape-without-area", f"a {name[:40]} covers no pixels; draw one of {known}, or remove it")
     return _OUTLINES[kind](points)
 
 
