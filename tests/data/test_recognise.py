@@ -70,6 +70,12 @@ def test_one_annotation_of_many_is_answered_with_their_folder(images: Path) -> N
     assert f"{file.parent} looks like voc: give that" in other_format(images, file, "coco")
 
 
+def test_an_archive_is_to_be_unpacked(images: Path) -> None:
+    file = write(images.parent / "export.zip", b"PK\x03\x04 and more")
+    with pytest.raises(DataError, match="unpack it"):
+        read_with_defects(images, file)
+
+
 def test_what_is_like_nothing_known_gets_no_hint(images: Path) -> None:
     for place, content in (("empty.json", b""), ("a.json", b"{}"), ("notes/a.txt", b"call mum")):
         file = write(images.parent / "labels" / place, content)

@@ -45,12 +45,14 @@ class ImageNames:
         self.files = find_images(folder)
         self._places = {path: PurePosixPath(path.relative_to(folder).as_posix()) for path in self.files}
         self._by_place = {str(place): path for path, place in self._places.items()}
-        self._by_key: list[dict[str, list[Path]]] = []
-        for _, key in _KEYS:
-            groups: dict[str, list[Path]] = {}
-            for path in self.files:
-                groups.setdefault(key(path.name), []).append(path)
-            self._by_key.append(groups)
+        # for each kind of likeness: the form of a name → the files; and with the name of the folder above them
+        self._by_key: list[dict[str, list[Path]]] = [{} for _ in _KEYS]
+        self._by_folder: list[dict[tuple[str, str], list[Path]]] = [{} for _ in _KEYS]
+        for (_, key), groups, nearer in zip(_KEYS, self._by_key, self._by_folder, strict=True):
+            for path, place in self._places.items():
+                form = key(path.name)
+                groups.setdefault(form, []).append(path)
+                nearer.setdefault((form, place.parent.name), []).append(path)
 
     def find(self, names: Sequence[str]) -> FoundImage | Problem:
         """The file that one of several names means: the same path, or else the one file whose name is the most alike.
@@ -62,21 +64,26 @@ class ImageNames:
         for spelling in spellings:
             if spelling in self._by_place:
                 return FoundImage(self._by_place[spelling])
-        for (how, key), groups in zip(_KEYS, self._by_key, strict=True):
-            for spelling in spellings:
-                if found := groups.get(key(PurePosixPath(spelling).name)):
-                    return self._nearest(spelling, found, how)
+        for (how, key), groups, nearer in zip(_KEYS, self._by_key, self._by_folder, strict=True):
+            for place in map(PurePosixPath, spellings):
+                form = key(place.name)
+                if near := nearer.get((form, place.parent.name)):
+                    return self._nearest(place, near, how)
+                if found := groups.get(form):
+                    return FoundImage(found[0], how) if len(found) == 1 else self._ambiguous(place, found)
         said = show(names[0]) if names else "no name"
         return Problem("missing-image", f"there is no image {said} in {self.folder}; add it, or correct the name")
 
-    def _nearest(self, name: str, files: Sequence[Path], how: str) -> FoundImage | Problem:
-        """Of files with a name alike, the one whose folders are the most alike too."""
-        alike = {path: _count_common_folders(PurePosixPath(name), self._places[path]) for path in files}
-        most = [path for path in files if alike[path] == max(alike.values())]
-        if len(most) == 1:
-            return FoundImage(most[0], how)
-        some = ", ".join(str(self._places[path]) for path in most[:3])
-        return Problem("ambiguous-image", f"{show(name)} may be any of {some}; give these images different names")
+    def _nearest(self, place: PurePosixPath, files: Sequence[Path], how: str) -> FoundImage | Problem:
+        """Of files with a name and a folder alike, the one whose further folders are the most alike too."""
+        alike = [_count_common_folders(place, self._places[path]) for path in files]
+        best = max(alike)
+        most = [path for path, count in zip(files, alike, strict=True) if count == best]
+        return FoundImage(most[0], how) if len(most) == 1 else self._ambiguous(place, most)
+
+    def _ambiguous(self, place: PurePosixPath, files: Sequence[Path]) -> Problem:
+        some = ", ".join(str(self._places[path]) for path in files[:3])
+        return Problem("ambiguous-image", f"{show(str(place))} may be any of {some}; give these images different names")
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -38,6 +38,7 @@ _CITYSCAPES = {"cityscapes", "cityscapes_polygons"}
 # class number, and the box or outline
 _YOLO_LINE = re.compile(rb"\s*\d+(\.0)?(\s+-?\d*\.?\d+([eE]-?\d+)?){4,}\s")
 _START_BYTES = 4096
+_ZIP = b"PK\x03\x04"
 
 
 def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: A002
@@ -48,6 +49,8 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
     """
     try:
         found = _of_file(annotations) if annotations.is_file() else _of_folder(images, annotations)
+        if found is None and annotations.is_file() and _start_of(annotations).startswith(_ZIP):
+            return "; it is a ZIP archive: unpack it and give the annotations that are in it"
     except OSError:
         return ""
     if found is None or {found[0], format} in ({format}, _CITYSCAPES):
