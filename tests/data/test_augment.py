@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,11 +20,12 @@ from pydantic import ValidationError
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import ShortSideResize, SquareResize
+from maskwright.config.images import PixelsConfig, ShortSideResize, SquareResize
 from maskwright.data.augment import augment, build_augmentation
 from maskwright.errors import ConfigError
+from maskwright.images.preprocess import Preprocess
 from maskwright.structures import CropMasks, Targets
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.rle import Crop, any_to_rle
 
 KEYS = st.integers(0, 2**62)
 SIZE = (40, 60)
@@ -41,9 +42,15 @@ class ResizeTo:
 
     size: tuple[int, int] | None = None
     mask_interpolation: Literal["nearest", "bilinear"] = "nearest"
+    filter: str = "bilinear"
+    keeps_thin: bool = True
 
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:  # noqa: ARG002
         return self.size or size
+
+
+def by(resize: Any) -> Preprocess:
+    return Preprocess(PixelsConfig(), resize)
 
 
 def grey_of(label: int) -> int:
@@ -75,7 +82,7 @@ def encoded(bitmap: np.ndarray) -> dict[str, object]:
 def varied(key: int, image: torch.Tensor, targets: Targets, size: tuple[int, int] | None = None, **settings: object):
     """The image and objects under settings of `AugmentConfig`; without a size the image is not resized."""
     config = AugmentConfig(**{**STILL, **settings})
-    chain = build_augmentation(config, ResizeTo(size))
+    chain = build_augmentation(config, by(ResizeTo(size)))
     return augment(image, targets, chain, config, key)
 
 
@@ -112,10 +119,10 @@ def test_a_window_shows_image_and_masks_alike(key: int, height: int, width: int)
 @given(KEYS, st.integers(4, 40), st.integers(4, 60), st.integers(0, 12))
 def test_objects_cut_down_to_a_short_side_are_dropped(key: int, height: int, width: int, least: int) -> None:
     image, targets = varied(key, *painted(), crop_px=(height, width), min_side_px=least)
-    for label in range(len(BOXES)):
-        rows, columns = (is_painted(image, label).any(dim=dim).sum().item() for dim in (1, 0))
-        is_kept = label in targets.labels.tolist()
-        assert is_kept == (min(rows, columns) >= max(least, 1))
+    for label, (x1, y1, x2, y2) in enumerate(BOXES):
+        sides = [is_painted(image, label).any(dim=dim).sum().item() for dim in (1, 0)]
+        is_sliver = any(side < min(least, full) for side, full in zip(sides, (y2 - y1, x2 - x1), strict=True))
+        assert (label in targets.labels.tolist()) == (min(sides) > 0 and not is_sliver)
 
 
 @given(KEYS)
@@ -145,7 +152,7 @@ def test_the_scale_is_drawn_between_its_bounds_and_evenly_in_the_logarithm() -> 
             return size
 
     config = AugmentConfig(scale_jitter=(0.5, 2.0))
-    chain = build_augmentation(config, Listening())
+    chain = build_augmentation(config, by(Listening()))
     for key in range(200):
         augment(*painted(()), chain, config, key)
     assert min(factors) >= 0.5
@@ -277,7 +284,8 @@ def test_a_crop_keeps_objects_by_their_centre_and_clips_their_boxes(key: int, le
     x, y = (before.boxes[:, :2] + before.boxes[:, 2:]).T / 2
     is_inside = (x > x1) & (x < x2) & (y > y1) & (y < y2)
     clipped = clip_boxes_to_image(before.boxes - torch.tensor([x1, y1, x1, y1]), (y2 - y1, x2 - x1))
-    is_large = (clipped[:, 2:] - clipped[:, :2] >= least).all(dim=1)
+    full = before.boxes[:, 2:] - before.boxes[:, :2]
+    is_large = (clipped[:, 2:] - clipped[:, :2] >= full.clamp(max=least)).all(dim=1)
     is_whole = (x1, y1, x2, y2) == (0, 0, SIZE[1], SIZE[0])
     is_kept = is_large if is_whole else is_large & is_inside
     assert torch.equal(targets.labels, before.labels[is_kept])
@@ -331,9 +339,9 @@ def test_an_image_too_small_for_a_crop_stays(size: tuple[int, int]) -> None:
 def test_masks_are_resized_as_the_policy_says(interpolation: Literal["nearest", "bilinear"]) -> None:
     image, targets = painted()
     config = AugmentConfig(**STILL)
-    chain = build_augmentation(config, ResizeTo((93, 77), interpolation))
+    chain = build_augmentation(config, by(ResizeTo((93, 77), interpolation)))
     _, moved = augment(image, targets, chain, config, 0)
-    assert torch.equal(moved.masks.pixels, targets.masks.resized((93, 77), interpolation).pixels)
+    assert torch.equal(moved.masks.pixels, targets.masks.resized((93, 77), interpolation, keeps_thin=True).pixels)
 
 
 @pytest.mark.parametrize(
@@ -355,10 +363,11 @@ _HUGE = """
 import json, sys
 from pathlib import Path
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import ShortSideResize
+from maskwright.config.images import PixelsConfig, ShortSideResize
 from maskwright.data.loader import TrainingSet
 from maskwright.data.readers import read_dataset
 from maskwright.data.samplers import SampleRequest
+from maskwright.images.preprocess import Preprocess
 
 folder = Path(sys.argv[1])
 dataset = read_dataset(folder, folder / "annotations.json")
@@ -366,7 +375,7 @@ config = AugmentConfig(
     scale_jitter=(1.25, 1.25), crop_px=(4500, 4500), horizontal_flip=1, vertical_flip=1, transpose=1, colour=1
 )
 resize = ShortSideResize(short_side=4000, long_side=4000)
-samples = TrainingSet(dataset.records, dataset.categories, config, resize)
+samples = TrainingSet(dataset.records, dataset.categories, config, Preprocess(PixelsConfig(), resize))
 count = len(samples[SampleRequest(0, 1)].targets)
 # the peak of this program alone; getrusage would count that of the process it was forked from
 [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -403,13 +412,50 @@ def test_an_image_of_4000_px_with_2000_objects_needs_less_than_2_gb(tmp_path: Pa
 
 def test_short_sides_are_drawn_from_those_listed() -> None:
     config = AugmentConfig(**STILL, short_sides=(20, 30, 44))
-    chain = build_augmentation(config, ShortSideResize(short_side=40, long_side=50, rounding="half_up"))
+    chain = build_augmentation(config, by(ShortSideResize(short_side=40, long_side=50, rounding="half_up")))
     sizes = {augment(*painted(), chain, config, key)[1].size for key in range(30)}
     assert sizes == {(20, 30), (30, 45), (33, 50)}  # the longest side holds for each
 
 
 def test_short_sides_need_a_policy_that_has_one() -> None:
     with pytest.raises(ConfigError, match=r"data\.augment\.short_sides"):
-        build_augmentation(AugmentConfig(short_sides=(20, 30)), SquareResize(size=40))
+        build_augmentation(AugmentConfig(short_sides=(20, 30)), by(SquareResize(size=40)))
     with pytest.raises(ValidationError, match="short_sides"):
         AugmentConfig(short_sides=())
+
+
+@pytest.mark.parametrize("settings", [{}, {"crop_px": (96, 96), "min_side_px": 3, **GEOMETRY}, SSD])
+@pytest.mark.parametrize("resize", [ShortSideResize(short_side=100, long_side=140), SquareResize(size=100)])
+def test_no_wire_is_lost_while_something_of_it_is_in_the_picture(settings: dict[str, object], resize: Any) -> None:
+    """60 wires of 1 to 3 px on 400 × 560, which becomes a quarter of that."""
+    size, wires = (400, 560), []
+    for number in range(60):
+        thickness, start = 1 + number % 3, 6 * number + 5
+        bitmap = np.zeros(size, dtype=bool)
+        if number % 2:
+            bitmap[start : start + thickness, 20:540] = True
+        else:
+            bitmap[20:380, start : start + thickness] = True
+        wires.append(encoded(bitmap))
+    masks = CropMasks.from_rle(wires, size)
+    targets = Targets(size, masks.boxes().double(), torch.arange(60), masks, torch.zeros(60, dtype=torch.bool))
+    config = AugmentConfig(**{**STILL, **settings})
+    chain = build_augmentation(config, by(resize))
+    for key in range(5):
+        image = torch.zeros(3, *size, dtype=torch.uint8)
+        _, moved = augment(image, targets, chain, config, key)
+        boxes = moved.masks.boxes()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        if not settings:
+            assert len(moved) == 60
+        elif "crop_px" in settings:
+            assert len(moved) >= 30  # of parallel wires, a window of 96 px shows a part
+
+
+def test_objects_without_masks_go_by_their_boxes_through_a_window() -> None:
+    size = (40, 60)
+    masks = CropMasks.from_crops([Crop(np.zeros((0, 0), dtype=bool), 0, 0)] * 2, size)
+    boxes = torch.tensor([[1.0, 1, 59, 39], [30, 20, 31, 21]], dtype=torch.float64)
+    targets = Targets(size, boxes, torch.arange(2), masks, torch.zeros(2, dtype=torch.bool))
+    _, moved = varied(3, torch.zeros(3, *size, dtype=torch.uint8), targets, crop_px=(20, 20))
+    assert 0 in moved.labels.tolist()

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import ShortSideResize
+from maskwright.config.images import PixelsConfig, ShortSideResize
 from maskwright.data.augment import augment, build_augmentation
+from maskwright.images.preprocess import Preprocess
 from maskwright.structures import CropMasks, Targets
 from maskwright.structures.label_map import LabelMap
 from maskwright.structures.rle import Crop
@@ -31,7 +32,7 @@ def shown(size: tuple[int, int] = SIZE) -> tuple[torch.Tensor, Targets]:
 
 def varied(key: int, resize: ShortSideResize = STAY, **settings: object) -> tuple[torch.Tensor, Targets]:
     config = AugmentConfig(**{"horizontal_flip": 0.5, "vertical_flip": 0.5, **settings})
-    return augment(*shown(), build_augmentation(config, resize), config, key)
+    return augment(*shown(), build_augmentation(config, Preprocess(PixelsConfig(), resize)), config, key)
 
 
 @pytest.mark.parametrize("settings", [{}, {"transpose": 0.5}, {"crop_px": (25, 31)}])
@@ -62,7 +63,9 @@ def test_a_crop_around_objects_and_other_colours_keep_the_size_common(key: int) 
 def test_a_resize_is_that_of_the_map_itself() -> None:
     config = AugmentConfig(horizontal_flip=0.0)
     image, start = shown()
-    _, targets = augment(image, start, build_augmentation(config, ShortSideResize(short_side=27)), config, 5)
+    _, targets = augment(
+        image, start, build_augmentation(config, Preprocess(PixelsConfig(), ShortSideResize(short_side=27))), config, 5
+    )
     assert targets.semantic is not None and start.semantic is not None
     assert torch.equal(targets.semantic, LabelMap(start.semantic).resized((27, 40)).labels)
     assert targets.size == (27, 40)
@@ -71,7 +74,7 @@ def test_a_resize_is_that_of_the_map_itself() -> None:
 @given(KEYS)
 def test_a_map_changes_no_other_draw(key: int) -> None:
     config = AugmentConfig(expand=0.5, iou_crop=True, colour=0.5, transpose=0.5)
-    chain = build_augmentation(config, STAY)
+    chain = build_augmentation(config, Preprocess(PixelsConfig(), STAY))
     image, targets = shown()
     with_map, _ = augment(image, targets, chain, config, key)
     without, _ = augment(image, targets.with_semantic(None), chain, config, key)

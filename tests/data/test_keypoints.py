@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import ShortSideResize
+from maskwright.config.images import PixelsConfig, ShortSideResize
 from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.data.augment import augment, build_augmentation
 from maskwright.data.loader import TrainingSet
@@ -23,6 +23,7 @@ from maskwright.data.readers.coco import read_coco
 from maskwright.data.record import Dataset
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import DataError
+from maskwright.images.preprocess import Preprocess
 from maskwright.structures import Targets
 
 SIZE = (40, 60)
@@ -61,7 +62,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def samples(dataset: Dataset, keypoints: KeypointHeadConfig | None, **settings: Any) -> TrainingSet:
     config = AugmentConfig(**{"horizontal_flip": 0.0, **settings})
     resize = ShortSideResize(short_side=SIZE[0], long_side=SIZE[1])  # as it is
-    return TrainingSet(dataset.records, dataset.categories, config, resize, keypoints=keypoints)
+    preprocess = Preprocess(PixelsConfig(), resize, keypoints is not None and keypoints.adds_half_pixel)
+    return TrainingSet(dataset.records, dataset.categories, config, preprocess, keypoints=keypoints)
 
 
 def test_a_file_tells_its_keypoints_names(dataset: Dataset, tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_an_odd_number_of_mirrors_exchanges_the_sides(dataset: Dataset) -> None:
 def test_keypoints_follow_the_canvas_the_crop_and_the_scale(dataset: Dataset) -> None:
     targets = dataset.records[0].targets(dataset.categories)
     config = AugmentConfig(expand=1.0, scale_jitter=(0.5, 2.0), horizontal_flip=0.0)
-    chain = build_augmentation(config, ShortSideResize(short_side=80, long_side=160))
+    chain = build_augmentation(config, Preprocess(PixelsConfig(), ShortSideResize(short_side=80, long_side=160)))
     for key in range(5):
         _, moved = augment(torch.zeros(3, *SIZE, dtype=torch.uint8), targets, chain, config, key, NAMES)
         assert torch.allclose(shares_of_box(moved), shares_of_box(targets), atol=1e-3)

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 from maskwright.config.data import AugmentConfig
+from maskwright.config.images import PixelsConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
 from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import DataError
+from maskwright.images.preprocess import Preprocess
 from maskwright.structures import Categories
 
 SQUARE = [[4, 5, 14, 5, 14, 20, 4, 20]]
@@ -26,6 +28,9 @@ class Scaled:
     """Only the random factor changes the size."""
 
     mask_interpolation: Literal["nearest"] = "nearest"
+    filter: str = "bilinear"
+    keeps_thin: bool = True
+    boxes_from_masks: bool = False
 
     def scaled_size(self, size: tuple[int, int], jitter: float = 1.0) -> tuple[int, int]:
         return round(size[0] * jitter), round(size[1] * jitter)
@@ -41,7 +46,7 @@ def samples(tmp_path: Path) -> TrainingSet:
         Image.fromarray(generator.integers(0, 255, size=(24, 32, 3), dtype=np.uint8)).save(path)
         annotation = {"category_id": 7, "bbox": [4, 5, 10, 15], "segmentation": SQUARE, "iscrowd": 0}
         records.append(ImageRecord(number, path, (24, 32), (annotation,) if number < 2 else ()))
-    return TrainingSet(records, CATEGORIES, VARIED, Scaled())
+    return TrainingSet(records, CATEGORIES, VARIED, Preprocess(PixelsConfig(), Scaled()))
 
 
 def are_same(some: TrainingSample, other: TrainingSample) -> bool:
@@ -68,9 +73,9 @@ def test_workers_do_not_change_the_samples(samples: TrainingSet, workers: int) -
     assert all(are_same(*pair) for steps in zip(alone, helped, strict=True) for pair in zip(*steps, strict=True))
 
 
-def test_a_sample_is_rgb_in_bytes_with_labels_by_category_id(samples: TrainingSet) -> None:
+def test_a_sample_is_rgb_from_0_to_255_with_labels_by_category_id(samples: TrainingSet) -> None:
     sample = samples[SampleRequest(0, 5)]
-    assert sample.image.dtype == torch.uint8
+    assert sample.image.min() >= 0 and 200 < sample.image.max() <= 255
     assert tuple(sample.image.shape) == (3, *sample.targets.size)
     assert set(sample.targets.labels.tolist()) <= {1}
 

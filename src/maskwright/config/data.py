@@ -114,7 +114,12 @@ class AugmentConfig(StrictModel):
     invert: float = Field(
         0.0, ge=0, le=1, description="probability of inverting brightness (fluorescence ↔ bright field)"
     )
-    min_side_px: float = Field(1.0, ge=0, description="objects cut down to a shorter side are dropped")
+    min_side_px: float = Field(
+        0.0,
+        ge=0,
+        description="an object is dropped where a crop leaves less than this of a side that it cuts; 0: only where "
+        "nothing of the object is left",
+    )
 
     @model_validator(mode="after")
     def _check_ssd(self) -> Self:

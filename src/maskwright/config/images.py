@@ -102,6 +102,11 @@ class ResizePolicy(StrictModel, ABC):
         description="how true masks follow: nearest pixel (torchvision), the same with corner pixels on corner pixels "
         "(matterport), or bilinear and rounded (OpenCV)",
     )
+    keeps_thin: bool = Field(
+        True,
+        description="an object that becomes thinner than a pixel keeps the pixels that it covers most, where its mask "
+        "would break up or vanish (the originals lose it)",
+    )
     boxes_from_masks: bool = Field(
         False, description="true boxes are those around the resized masks, not the annotated ones (matterport)"
     )
@@ -118,8 +123,8 @@ class ResizePolicy(StrictModel, ABC):
     )
     filter: Literal["bilinear", "pillow"] = Field(
         "bilinear",
-        description="bilinear in float after normalisation, without antialiasing (torchvision), or Pillow's bilinear "
-        "on 8-bit values before it, which antialiases (detectron2, matterport)",
+        description="of training and test images alike: bilinear in float, without antialiasing (torchvision), or "
+        "Pillow's bilinear on 8-bit values, which antialiases (detectron2, matterport)",
     )
     counts_padding: bool = Field(
         False,

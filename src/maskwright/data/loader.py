@@ -10,16 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maskwright.config.data import AugmentConfig
-from maskwright.config.images import PixelsConfig
 from maskwright.config.roi_heads import KeypointHeadConfig
-from maskwright.data.augment import Resize, augment, build_augmentation
+from maskwright.data.augment import augment, build_augmentation
 from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import DataError, MaskwrightError
-from maskwright.images.read import read_image
+from maskwright.images.preprocess import Preprocess
 from maskwright.structures import Categories, Targets
-
-_RGB_8_BIT = PixelsConfig()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +43,7 @@ class TrainingSet(Dataset[TrainingSample]):
         records: the images.
         categories: of the model.
         config: how images are varied.
-        resize: from an image's size to the network's.
-        pixels: what the channels are and how deep; by default 8-bit RGB.
+        preprocess: from images to network input, as in testing.
         keypoints: of the model; without them, those of the data are left behind.
         outputs: category id → output of the model's semantic head, where it has one.
     """
@@ -57,26 +53,26 @@ class TrainingSet(Dataset[TrainingSample]):
         records: Sequence[ImageRecord],
         categories: Categories,
         config: AugmentConfig,
-        resize: Resize,
+        preprocess: Preprocess,
         *,
-        pixels: PixelsConfig = _RGB_8_BIT,
         keypoints: KeypointHeadConfig | None = None,
         outputs: Mapping[int, int] | None = None,
     ) -> None:
         self.records, self.categories, self.config = records, categories, config
-        self.pixels, self.keypoints, self.outputs = pixels, keypoints, outputs
-        self.chain = build_augmentation(config, resize, pixels)
+        self.preprocess, self.keypoints, self.outputs = preprocess, keypoints, outputs
+        self.chain = build_augmentation(config, preprocess)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, request: SampleRequest) -> TrainingSample:
         record = self.records[request.image]
-        image = read_image(record.path, self.pixels)
+        image = self.preprocess.read(record.path)
         _check_size(image, record)
         targets, names = self._targets(record), self.keypoints.names if self.keypoints is not None else ()
+        targets = self.preprocess.with_points(targets)
         image, targets = augment(image, targets, self.chain, self.config, request.key, names)
-        return TrainingSample(image, targets, request.key, record.path)
+        return TrainingSample(image, self.preprocess.with_boxes(targets), request.key, record.path)
 
     def _targets(self, record: ImageRecord) -> Targets:
         targets = record.targets(self.categories, self.outputs)
@@ -88,7 +84,7 @@ class TrainingSet(Dataset[TrainingSample]):
                 f"image {record.path}: its objects have {found} keypoints, the model {expected}; name those of the "
                 "data in keypoint_head.names"
             )
-        return targets.with_keypoints_at_centres() if self.keypoints.adds_half_pixel else targets
+        return targets
 
 
 class _Answers(Dataset[TrainingSample | MaskwrightError]):

@@ -67,8 +67,9 @@ class Preprocess:
         """Bring images to their network size and pixel values, and pad them to one size.
 
         Args:
-            images: (C, h, w) each, as `read` gives them, all on one device.
-            sizes: network size of each image; by default that of the resize policy.
+            images: (C, h, w) each, as `read` or `resized` gives them, all on one device.
+            sizes: network size of each image; by default that of the resize policy. An image that has it already is
+                not resized.
             keys: random key of each image, for the samplers of the losses.
             at_least: smallest (H, W) of the padded batch.
         """
@@ -84,11 +85,33 @@ class Preprocess:
             sizes = [self._round_up(size) for size in sizes]
         return ImageBatch(padded, tuple(sizes), keys)
 
+    def resized(self, image: Tensor, size: Size) -> Tensor:
+        """An image at its network size, its values as they were read.
+
+        Args:
+            image: (C, h, w) from 0 to 255.
+            size: (height, width).
+
+        Returns:
+            (C, height, width): the image itself where it has that size; else float32 from 0 to 255, or uint8 of a uint8
+            image by Pillow's filter.
+        """
+        if _size(image) == size:
+            return image
+        return _resized_by_pillow(image, size) if self.resize.filter == "pillow" else _interpolated(image, size)
+
     def targets(self, targets: Targets, size: Size) -> Targets:
         """Ground truth of an image at its network size, (height, width)."""
-        targets = targets.with_keypoints_at_centres() if self.keypoints_at_centres else targets
-        resized = targets.resized(size, self.resize.mask_interpolation)
-        return resized.with_boxes_of_masks() if self.resize.boxes_from_masks else resized
+        resized = self.with_points(targets).resized(size, self.resize.mask_interpolation, self.resize.keeps_thin)
+        return self.with_boxes(resized)
+
+    def with_points(self, targets: Targets) -> Targets:
+        """Ground truth of an image, before anything moves it: keypoints where the network sees them."""
+        return targets.with_keypoints_at_centres() if self.keypoints_at_centres else targets
+
+    def with_boxes(self, targets: Targets) -> Targets:
+        """Ground truth at network size: boxes as the recipe takes them."""
+        return targets.with_boxes_of_masks() if self.resize.boxes_from_masks else targets
 
     def restore(self, instances: Instances, size: Size) -> Instances:
         """Carry detections from the network input back to the image of (height, width) they were found in."""
@@ -106,10 +129,7 @@ class Preprocess:
 
     def _ready(self, image: Tensor, size: Size, canvas: int) -> Tensor:
         """(C, h, w) float network input of one image, padding apart, but for the canvas."""
-        if self.resize.filter == "bilinear":  # torchvision's order
-            resized = _resized(self._normalised(image), size)
-        else:
-            resized = self._normalised(_resized_by_pillow(image, size))
+        resized = self._normalised(self.resized(image, size))
         return resized if self.resize.canvas_px is None else self._on_canvas(resized, canvas)
 
     def _on_canvas(self, image: Tensor, canvas: int) -> Tensor:
@@ -144,17 +164,13 @@ def _padded(image: Tensor, size: Size) -> Tensor:
     return F.pad(image, (0, size[1] - image.shape[2], 0, size[0] - image.shape[1]))
 
 
-def _resized(image: Tensor, size: Size) -> Tensor:
+def _interpolated(image: Tensor, size: Size) -> Tensor:
     """Bilinear, without antialiasing, in float (torchvision)."""
-    if _size(image) == size:
-        return image
-    return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
 
 
 def _resized_by_pillow(image: Tensor, size: Size) -> Tensor:
     """uint8 → uint8, float → float; torch's own antialiasing differs by one level in every few thousand values."""
-    if _size(image) == size:
-        return image
     pixels = image.cpu().numpy()
     if len(pixels) == 3 and image.dtype == torch.uint8:
         resized = _by_pillow(pixels.transpose(1, 2, 0), size).transpose(2, 0, 1)

@@ -16,6 +16,7 @@ from maskwright.structures.mask_resizing import Interpolation, mini_crop, resize
 from maskwright.structures.masks import Masks
 from maskwright.structures.polygons import Outlines, choose_outlines, draw_in_box, move_outlines
 from maskwright.structures.rle import Bitmap, Crop, rle_to_crop
+from maskwright.structures.thin_masks import keep_thin
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +105,21 @@ class CropMasks(Masks):
                 boxes[index] = torch.tensor([float(edge) for edge in edges])
         return boxes
 
-    def resized(self, size: tuple[int, int], interpolation: Interpolation = "nearest") -> CropMasks:
-        """The masks of the image resized to (height, width); see `mask_resizing.resize_crops`."""
+    def resized(
+        self, size: tuple[int, int], interpolation: Interpolation = "nearest", keeps_thin: bool = False
+    ) -> CropMasks:
+        """The masks of the image resized to (height, width).
+
+        Args:
+            size: (height, width) of the new image.
+            interpolation: see `mask_resizing.resize_crops`.
+            keeps_thin: objects that become thinner than a pixel keep what they cover; see `thin_masks.keep_thin`.
+        """
         ratio = np.array([size[1] / self.size[1], size[0] / self.size[0]])
-        crops = resize_crops(self.crops(), self.size, size, interpolation)
+        old = self.crops()
+        crops = resize_crops(old, self.size, size, interpolation)
+        if keeps_thin:
+            crops = [keep_thin(*pair, self.size, size) for pair in zip(old, crops, strict=True)]
         return CropMasks.from_crops(crops, size, move_outlines(self.outlines, lambda part: part * ratio))
 
     def cut(self, top: int, left: int, height: int, width: int) -> CropMasks:

@@ -105,13 +105,15 @@ class Targets:
         """The single objects only."""
         return self[~self.is_crowd] if self.is_crowd.any() else self
 
-    def resized(self, size: tuple[int, int], interpolation: Interpolation = "nearest") -> Targets:
-        """The ground truth of the image resized to (height, width); `interpolation` is that of its masks."""
+    def resized(
+        self, size: tuple[int, int], interpolation: Interpolation = "nearest", keeps_thin: bool = False
+    ) -> Targets:
+        """The ground truth of the image resized to (height, width); see `CropMasks.resized`."""
         return replace(
             self,
             size=size,
             boxes=scale_boxes(self.boxes, self.size, size),
-            masks=self.masks.resized(size, interpolation),
+            masks=self.masks.resized(size, interpolation, keeps_thin),
             keypoints=None if self.keypoints is None else scale_keypoints(self.keypoints, self.size, size),
             semantic=None if self.semantic is None else LabelMap(self.semantic).resized(size).labels,
         )
