@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ RULE = LossRule(
     mask_iou_factor=25.0,
     negatives_per_positive=3,
     masks_per_image=4,
+    keeps_thin=False,
 )
 GRID = (6, 8)
 MATCHING = MatchingRule(positive_iou=0.5, negative_iou=0.4, crowd_share=0.7)
@@ -113,7 +115,7 @@ def test_positives_are_assembled_by_adding_up_prototypes() -> None:
     target = anchor_targets([-1, 2, -2, 0, 2, -1])
     prototypes = torch.rand((5, *GRID), generator=random(1))
     coefficients = torch.rand((6, 5), generator=random(2)) - 0.5
-    masks = assemble_positives(prototypes, coefficients, target, key=3, limit=10)
+    masks = assemble_positives(prototypes, coefficients, target, key=3, rule=replace(RULE, masks_per_image=10))
     for place, (anchor, an_object) in enumerate([(1, 2), (3, 0), (4, 2)]):
         wanted = sum(coefficients[anchor, k] * prototypes[k] for k in range(5))
         torch.testing.assert_close(masks.logits[place], wanted)
@@ -127,11 +129,14 @@ def test_positives_are_assembled_by_adding_up_prototypes() -> None:
 def test_above_the_limit_a_few_stand_for_all(limit: int) -> None:
     target = anchor_targets([0, 1, 2, 0, -1, 1, -2, 0])
     prototypes, coefficients = torch.rand((5, *GRID)), torch.rand((8, 5))
-    drawn = [assemble_positives(prototypes, coefficients, target, key, limit) for key in range(20)]
+    drawn = [
+        assemble_positives(prototypes, coefficients, target, key, replace(RULE, masks_per_image=limit))
+        for key in range(20)
+    ]
     assert {len(masks.logits) for masks in drawn} == {limit}
     assert {masks.share for masks in drawn} == {6 / limit}
     assert len({tuple(masks.logits.flatten().tolist()) for masks in drawn}) > 1
-    again = assemble_positives(prototypes, coefficients, target, 5, limit)
+    again = assemble_positives(prototypes, coefficients, target, 5, replace(RULE, masks_per_image=limit))
     assert torch.equal(again.logits, drawn[5].logits)
 
 

@@ -281,3 +281,25 @@ def test_cropped_masks_are_zero_or_one_and_whole_in_their_own_boxes(stack, seed:
     crops = masks.crops()
     minis = np.array([mini_crop(crops[index], 8, False).pixels for index in objects.tolist()]).reshape(-1, 8, 8)
     assert np.array_equal(own.bool().numpy(), minis)
+
+
+def test_a_wire_too_thin_for_a_coarse_grid_keeps_the_cells_that_it_covers() -> None:
+    wires = [Crop(np.ones((1, 120), dtype=bool), row, 8) for row in range(4, 12)]
+    disc = Crop(np.ones((40, 40), dtype=bool), 30, 30)
+    masks = CropMasks.from_crops([*wires, disc], (128, 160))
+    plain, kept = masks.shrunk((32, 40)), masks.shrunk((32, 40), keeps_thin=True)
+    assert not plain[:-1].any()  # that is why
+    assert torch.equal(kept[-1], plain[-1])
+    for row, found in zip(range(4, 12), kept[:-1], strict=True):
+        assert torch.nonzero(found.any(dim=1)).flatten().tolist() == [row // 4]
+        assert found.sum() == 30
+
+
+@pytest.mark.parametrize("has_outlines", [True, False])
+def test_a_wire_that_cannot_be_drawn_is_foreground_where_it_covers_most(has_outlines: bool) -> None:
+    outline = (np.array([[10, 50.2], [190, 50.2], [190, 51.2], [10, 51.2]]),)
+    crop = Crop(np.ones((1, 180), dtype=bool), 50, 10)
+    masks = CropMasks.from_crops([crop], (100, 200), (outline,) if has_outlines else (None,))
+    target = masks.drawn(torch.tensor([[0.0, 0, 200, 100]]), torch.tensor([0]), 28)
+    assert torch.nonzero(target[0].any(dim=1)).flatten().tolist() == [14]
+    assert target.sum() >= 24

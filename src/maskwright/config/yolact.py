@@ -75,6 +75,11 @@ class YolactLossConfig(StrictModel):
     mask_iou_factor: float = Field(25.0, ge=0, description="of smooth L1 on the predicted mask IoU, where it is on")
     negatives_per_positive: int = Field(3, gt=0, description="hardest background anchors per positive one (OHEM)")
     masks_per_image: int = Field(100, gt=0, description="positives that enter the mask loss, drawn at random")
+    keeps_thin: bool = Field(
+        True,
+        description="objects that are too thin for the grid of the prototypes keep the cells that they cover most (the "
+        "original learns them as empty)",
+    )
 
 
 class YolactDetectConfig(DetectConfig):

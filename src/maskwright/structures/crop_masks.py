@@ -169,7 +169,8 @@ class CropMasks(Masks):
     def drawn(self, rois: Tensor, objects: Tensor, output_px: int) -> Tensor:
         """The objects' polygons drawn on each RoI's grid (detectron2).
 
-        Objects without polygons are foreground where RoIAlign of their pixels, half-pixel-aligned, gives one half.
+        Objects without polygons are foreground where RoIAlign of their pixels, half-pixel-aligned, gives one half. Those
+        that are too thin to be drawn are foreground where it gives more than half of its largest value.
 
         Args:
             rois: (P, 4) x1 y1 x2 y2 in pixels.
@@ -190,6 +191,10 @@ class CropMasks(Masks):
         ]
         if drawn:
             result[~has_none] = torch.from_numpy(np.stack(drawn)).to(result)
+        is_empty = ~result.flatten(1).any(dim=1)
+        if is_empty.any():
+            shares = self.sampled(rois[is_empty], objects[is_empty], output_px, 0, True)
+            result[is_empty] = (shares > shares.amax(dim=(1, 2), keepdim=True) / 2).float()
         return result
 
     def cropped(
@@ -214,8 +219,11 @@ class CropMasks(Masks):
             low, sides = boxes[:, :2].repeat(1, 2), (boxes[:, 2:] - boxes[:, :2]).clamp(min=1).repeat(1, 2)
         return crop_and_resize(masks, (rois - low) / sides, objects, output_px).round()
 
-    def shrunk(self, grid: tuple[int, int]) -> Tensor:
-        """(G, h, w) bool the masks on a coarse grid over the image: where bilinear values exceed one half (YOLACT)."""
+    def shrunk(self, grid: tuple[int, int], keeps_thin: bool = False) -> Tensor:
+        """(G, h, w) bool the masks on a coarse grid over the image: where bilinear values exceed one half (YOLACT).
+
+        With `keeps_thin`, an object that loses more than half of its area so keeps the cells that it covers most.
+        """
         scale = torch.tensor([self.size[0] / grid[0], self.size[1] / grid[1]], device=self.corners.device)
         first = ((self.corners - 0.5) / scale - 0.5).floor().to(torch.int64).clamp(min=0)
         end = ((self.corners + self.crop_sizes + 0.5) / scale - 0.5).ceil().to(torch.int64) + 1
@@ -225,7 +233,22 @@ class CropMasks(Masks):
         values = sample_points(self.packed, objects, points)
         shrunk = torch.zeros((len(self), *grid), dtype=torch.bool, device=self.corners.device)
         shrunk[objects, rows, columns] = values > 0.5
+        if keeps_thin:
+            areas = torch.zeros(len(self), device=scale.device).index_add(
+                0, self._object_of_pixels(), self.pixels.float()
+            )
+            lost = torch.nonzero(2 * shrunk.sum(dim=(1, 2)) * scale.prod() < areas).flatten()
+            for index in lost.tolist():
+                found = keep_thin(self.crop(index), Crop(shrunk[index].cpu().numpy(), 0, 0), self.size, grid)
+                height, width = found.pixels.shape
+                cells = torch.from_numpy(found.pixels).to(shrunk.device)
+                shrunk[index, found.top : found.top + height, found.left : found.left + width] = cells
         return shrunk
+
+    def _object_of_pixels(self) -> Tensor:
+        """(T,) int64 the object of each packed pixel."""
+        counts = self.crop_sizes.prod(dim=1)
+        return torch.repeat_interleave(torch.arange(len(self), device=counts.device), counts)
 
     def restored(self, size: tuple[int, int], boxes: Tensor) -> CropMasks:  # noqa: ARG002 - pixels need none
         return self.resized(size)

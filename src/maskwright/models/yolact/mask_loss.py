@@ -43,26 +43,26 @@ class AssembledMasks:
 
 
 def assemble_positives(
-    prototypes: Tensor, coefficients: Tensor, target: AnchorTargets, key: int, limit: int
+    prototypes: Tensor, coefficients: Tensor, target: AnchorTargets, key: int, rule: LossRule
 ) -> AssembledMasks:
-    """Masks of at most `limit` positive anchors of an image, drawn at random above that.
+    """Masks of the positive anchors of an image, drawn at random above the rule's limit.
 
     Args:
         prototypes: (k, h, w).
         coefficients: (A, k).
         target: what the anchors stand for.
         key: of the draw.
-        limit: `masks_per_image`.
+        rule: `masks_per_image`, and whether thin objects are kept.
     """
     grid = (prototypes.shape[-2], prototypes.shape[-1])
     positives = target.positives()
-    chosen = choose(positives, limit, random_generator(key, "mask"))
+    chosen = choose(positives, rule.masks_per_image, random_generator(key, "mask"))
     objects = target.objects[chosen]
     with torch.autocast(prototypes.device.type, enabled=False):  # sums of k products that nearly cancel
         logits = (coefficients[chosen] @ prototypes.flatten(1)).unflatten(1, grid)
     return AssembledMasks(
         logits=logits,
-        true=target.masks.shrunk(grid)[objects],
+        true=target.masks.shrunk(grid, rule.keeps_thin)[objects],
         boxes=scale_boxes(target.boxes[objects], (1, 1), grid),
         labels=target.labels[objects],
         share=len(positives) / max(len(chosen), 1),

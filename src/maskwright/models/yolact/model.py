@@ -77,7 +77,7 @@ class Yolact(Segmenter):
         prototypes, output = self.protonet(levels[0]), self._head(levels, batch)
         matched = [match_anchors(output.anchors, target, batch.padded_size, self.matching) for target in targets]
         masks = [
-            assemble_positives(*image, limit=self.learning.masks_per_image)
+            assemble_positives(*image, rule=self.learning)
             for image in zip(prototypes, output.coefficients, matched, batch.keys, strict=True)
         ]
         num_positives = sum(len(target.positives()) for target in matched)

@@ -29,6 +29,7 @@ class LossRule:
     mask_iou_factor: float
     negatives_per_positive: int
     masks_per_image: int
+    keeps_thin: bool
 
 
 @dataclass(frozen=True)
