@@ -129,14 +129,12 @@ def test_positives_are_assembled_by_adding_up_prototypes() -> None:
 def test_above_the_limit_a_few_stand_for_all(limit: int) -> None:
     target = anchor_targets([0, 1, 2, 0, -1, 1, -2, 0])
     prototypes, coefficients = torch.rand((5, *GRID)), torch.rand((8, 5))
-    drawn = [
-        assemble_positives(prototypes, coefficients, target, key, replace(RULE, masks_per_image=limit))
-        for key in range(20)
-    ]
+    rule = replace(RULE, masks_per_image=limit)
+    drawn = [assemble_positives(prototypes, coefficients, target, key, rule) for key in range(20)]
     assert {len(masks.logits) for masks in drawn} == {limit}
     assert {masks.share for masks in drawn} == {6 / limit}
     assert len({tuple(masks.logits.flatten().tolist()) for masks in drawn}) > 1
-    again = assemble_positives(prototypes, coefficients, target, 5, replace(RULE, masks_per_image=limit))
+    again = assemble_positives(prototypes, coefficients, target, 5, rule)
     assert torch.equal(again.logits, drawn[5].logits)
 
 

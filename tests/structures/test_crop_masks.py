@@ -293,13 +293,3 @@ def test_a_wire_too_thin_for_a_coarse_grid_keeps_the_cells_that_it_covers() -> N
     for row, found in zip(range(4, 12), kept[:-1], strict=True):
         assert torch.nonzero(found.any(dim=1)).flatten().tolist() == [row // 4]
         assert found.sum() == 30
-
-
-@pytest.mark.parametrize("has_outlines", [True, False])
-def test_a_wire_that_cannot_be_drawn_is_foreground_where_it_covers_most(has_outlines: bool) -> None:
-    outline = (np.array([[10, 50.2], [190, 50.2], [190, 51.2], [10, 51.2]]),)
-    crop = Crop(np.ones((1, 180), dtype=bool), 50, 10)
-    masks = CropMasks.from_crops([crop], (100, 200), (outline,) if has_outlines else (None,))
-    target = masks.drawn(torch.tensor([[0.0, 0, 200, 100]]), torch.tensor([0]), 28)
-    assert torch.nonzero(target[0].any(dim=1)).flatten().tolist() == [14]
-    assert target.sum() >= 24

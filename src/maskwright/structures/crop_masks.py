@@ -169,8 +169,7 @@ class CropMasks(Masks):
     def drawn(self, rois: Tensor, objects: Tensor, output_px: int) -> Tensor:
         """The objects' polygons drawn on each RoI's grid (detectron2).
 
-        Objects without polygons are foreground where RoIAlign of their pixels, half-pixel-aligned, gives one half. Those
-        that are too thin to be drawn are foreground where it gives more than half of its largest value.
+        Objects without polygons are foreground where RoIAlign of their pixels, half-pixel-aligned, gives one half.
 
         Args:
             rois: (P, 4) x1 y1 x2 y2 in pixels.
@@ -191,10 +190,6 @@ class CropMasks(Masks):
         ]
         if drawn:
             result[~has_none] = torch.from_numpy(np.stack(drawn)).to(result)
-        is_empty = ~result.flatten(1).any(dim=1)
-        if is_empty.any():
-            shares = self.sampled(rois[is_empty], objects[is_empty], output_px, 0, True)
-            result[is_empty] = (shares > shares.amax(dim=(1, 2), keepdim=True) / 2).float()
         return result
 
     def cropped(
@@ -234,9 +229,8 @@ class CropMasks(Masks):
         shrunk = torch.zeros((len(self), *grid), dtype=torch.bool, device=self.corners.device)
         shrunk[objects, rows, columns] = values > 0.5
         if keeps_thin:
-            areas = torch.zeros(len(self), device=scale.device).index_add(
-                0, self._object_of_pixels(), self.pixels.float()
-            )
+            areas = torch.zeros(len(self), device=scale.device)
+            areas = areas.index_add(0, self._object_of_pixels(), self.pixels.float())
             lost = torch.nonzero(2 * shrunk.sum(dim=(1, 2)) * scale.prod() < areas).flatten()
             for index in lost.tolist():
                 found = keep_thin(self.crop(index), Crop(shrunk[index].cpu().numpy(), 0, 0), self.size, grid)
