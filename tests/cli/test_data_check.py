@@ -62,3 +62,23 @@ def test_help_names_every_format(process):
     outcome = process("data", "check", "--help")
     assert outcome.status == 0
     assert all(name in re.split(r"[\s,.│]+", outcome.out) for name in READERS)
+
+
+def test_equal_defects_are_told_a_few_times_unless_all_are_asked_for(here, tiny, tmp_path):
+    content = json.loads(tiny.annotations.read_text())
+    content["annotations"] = [{**content["annotations"][0], "id": id_, "bbox": [5, 5, 0, 0]} for id_ in range(1, 31)]
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    few = here("data", "check", tiny.images, tmp_path / "many.json", "--no-pixels")
+    assert few.out.count("has no area") == 10
+    assert "and 20 more" in few.out
+    every = here("data", "check", tiny.images, tmp_path / "many.json", "--no-pixels", "--all")
+    assert every.out.count("has no area") == 30
+
+
+def test_choices_are_named_as_they_are_typed_here(here, tiny, defective):
+    checked = here("data", "check", tiny.images, defective, "--no-pixels")
+    assert checked.out.splitlines()[-1].strip() == "--only-present uses the images that are there"
+    present = here("data", "check", tiny.images, defective, "--no-pixels", "--only-present")
+    assert "missing-image" not in present.out
+    refused = here("data", "convert", tiny.images, defective, defective.parent / "out", "--to", "yolo")
+    assert "leave them out with --skip-bad; --only-present uses the images that are there" in refused.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def test_defects_are_refused_unless_skipped_and_then_listed(here, tiny, tmp_path
     assert done.status == 0, done.err
     assert "gone.png" in done.err
     assert "has no area" in done.err
-    assert "2 images, 1 annotations" in done.out
+    assert "1 images, 1 annotations" in done.out
+    assert "--keep-damaged-images keeps their other objects" in done.err
 
 
 def test_losses_are_told(here, tmp_path):
@@ -100,3 +102,20 @@ def test_a_folder_with_something_in_it_is_left_alone(here, tiny, tmp_path):
     assert outcome.status == 2
     assert "is not empty" in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_broken_image_is_refused_before_anything_is_written_or_left_out(here, tiny, tmp_path):
+    shutil.copytree(tiny.images, tmp_path / "images")
+    broken = tmp_path / "images" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    words = ["data", "convert", tmp_path / "images", tiny.annotations, tmp_path / "out", "--to", "yolo"]
+    refused = here(*words)
+    assert refused.status == 2
+    assert "truncated-image" in refused.err
+    assert "2.png" in refused.err
+    assert "--skip-bad" in refused.err
+    assert not (tmp_path / "out").exists()
+    assert here(*words, "--skip-bad").status == 0
+    assert not list((tmp_path / "out").rglob("2.png"))
+    left = here("data", "check", tmp_path / "out" / "images", tmp_path / "out" / "labels", "--format", "yolo")
+    assert left.status == 0, left.out

@@ -139,10 +139,22 @@ def test_defects_of_annotations_and_files_are_told_together_with_counts(tmp_path
     report = check(tmp_path, document)
     assert report.defect_counts == {"box-without-area": 2, "unknown-category": 1, "truncated-image": 1}
     lines = report.lines()
-    assert lines[-5] == "defects      4: box-without-area 2, unknown-category 1, truncated-image 1"
-    assert lines[-4].startswith("  box-without-area: annotation 1 of 'a.png': bbox [1, 1, 0, 4] has no area")
-    assert lines[-1].startswith("  truncated-image: image 3 ('c.png'): ")
-    assert report.lines(most_per_kind=1)[-3] == "  box-without-area: and 1 more"
+    assert lines[-1] == "defects      4: box-without-area 2, unknown-category 1, truncated-image 1"
+    assert lines[0].startswith("  box-without-area: annotation 1 of 'a.png': bbox [1, 1, 0, 4] has no area")
+    assert lines[3].startswith("  truncated-image: image 3 ('c.png'): ")
+    assert report.lines(most_per_kind=1)[1] == "  box-without-area: and 1 more"
+
+
+def test_many_equal_defects_are_a_few_lines_and_the_counts_are_the_last(tmp_path: Path) -> None:
+    document = a_dataset(tmp_path)
+    document["annotations"] = [{**document["annotations"][0], "id": 1 + id_, "bbox": [0] * 4} for id_ in range(3000)]
+    document["images"][0]["file_name"] = f"{'photograph_' * 8}a.png"
+    (tmp_path / "a.png").rename(tmp_path / document["images"][0]["file_name"])
+    lines = check(tmp_path, document).lines(most_per_kind=10)
+    assert len(lines) < 25
+    assert document["images"][0]["file_name"] in lines[0]
+    assert lines[10] == "  box-without-area: and 2990 more"
+    assert lines[-1] == "defects      3000: box-without-area 3000"
 
 
 def test_pixels_can_be_left_unread(tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, ClassAttributeOption, ExifOption, FormatOption, ImagesHelp
+from maskwright.cli.options import (
+    AnnotationsHelp,
+    BoxesAsMasksOption,
+    ClassAttributeOption,
+    ExifOption,
+    FormatOption,
+    ImagesHelp,
+    KeepDamagedImagesOption,
+    OnlyPresentOption,
+    as_flag,
+)
 from maskwright.cli.terminal import keeping, progress, say, warn
 
 
@@ -33,22 +43,41 @@ def convert_dataset(
     ] = False,
     exif: ExifOption = None,
     class_attribute: ClassAttributeOption = None,
+    boxes_as_masks: BoxesAsMasksOption = False,
+    only_present: OnlyPresentOption = False,
+    keep_damaged_images: KeepDamagedImagesOption = False,
     boxes_only: Annotated[bool, typer.Option("--boxes-only", help="Objects need no masks.")] = False,
 ) -> None:
     """Write a dataset in another format; masks keep their holes and parts.
 
+    Images that are copied or linked are decoded first: a broken one is refused like any other defect.
+
     What the new format cannot hold (overlaps, crowds, keypoints, …) is counted and told. TARGET is there whole in the
     end, or not at all.
     """
+    from maskwright.data.choices import settle_defects
+    from maskwright.data.doctor import without_broken_images
     from maskwright.data.readers import read_dataset
     from maskwright.data.readers.options import ReadOptions
-    from maskwright.data.writers import write_dataset
+    from maskwright.data.writers import refuse_unknown, write_dataset
 
+    refuse_unknown(target_format)
     dataset = read_dataset(
-        images, annotations, format, ReadOptions(needs_masks=not boxes_only, exif=exif, class_attribute=class_attribute)
+        images,
+        annotations,
+        format,
+        ReadOptions(
+            needs_masks=not boxes_only,
+            exif=exif,
+            class_attribute=class_attribute,
+            boxes_as_masks=boxes_as_masks,
+            only_present=only_present,
+        ),
     )
-    if not skip_bad:
-        dataset.refuse_defects()
+    if placing != "none":
+        with keeping(lambda: f"{target} was not made"), progress("images looked at") as advance:
+            dataset = without_broken_images(dataset, lambda _, total: advance(1, total))
+    dataset = settle_defects(dataset, skip_bad=skip_bad, keeps_damaged_images=keep_damaged_images, option=as_flag)
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):
         warn(line)
     with keeping(lambda: f"{target} was not made"), progress("images") as advance:

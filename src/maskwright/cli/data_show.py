@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.options import AnnotationsHelp, ClassAttributeOption, ExifOption, FormatOption, ImagesHelp
+from maskwright.cli.options import (
+    AnnotationsHelp,
+    BoxesAsMasksOption,
+    ClassAttributeOption,
+    ExifOption,
+    FormatOption,
+    ImagesHelp,
+    OnlyPresentOption,
+)
 from maskwright.cli.terminal import keeping, say, warn
 
 
@@ -25,6 +33,8 @@ def show(
     ] = False,
     exif: ExifOption = None,
     class_attribute: ClassAttributeOption = None,
+    boxes_as_masks: BoxesAsMasksOption = False,
+    only_present: OnlyPresentOption = False,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -45,7 +55,13 @@ def show(
             images,
             annotations,
             format,
-            ReadOptions(needs_masks=not boxes_only, exif=exif, class_attribute=class_attribute),
+            ReadOptions(
+                needs_masks=not boxes_only,
+                exif=exif,
+                class_attribute=class_attribute,
+                boxes_as_masks=boxes_as_masks,
+                only_present=only_present,
+            ),
         )
         if dataset.defects:
             warn(f"left out: {dataset.defect_summary()}")

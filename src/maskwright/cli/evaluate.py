@@ -12,18 +12,22 @@ import typer
 from maskwright.cli.options import (
     AnnotationsHelp,
     AugmentedOption,
+    BoxesAsMasksOption,
     ClassAttributeOption,
     DeviceOption,
     ExifOption,
     FormatOption,
     ImagesHelp,
+    KeepDamagedImagesOption,
     MaxDetectionsOption,
     ModelOption,
+    OnlyPresentOption,
     OverlapOption,
     PrecisionOption,
     SetOption,
     TileOption,
     WeightsOption,
+    as_flag,
     read_overrides,
 )
 from maskwright.cli.terminal import keeping, print_metrics, print_table, progress, say, warn
@@ -59,6 +63,9 @@ def evaluate(
     ] = None,
     exif: ExifOption = None,
     class_attribute: ClassAttributeOption = None,
+    boxes_as_masks: BoxesAsMasksOption = False,
+    only_present: OnlyPresentOption = False,
+    keep_damaged_images: KeepDamagedImagesOption = False,
     tta: AugmentedOption = False,
     tile: TileOption = None,
     overlap: OverlapOption = None,
@@ -74,6 +81,7 @@ def evaluate(
     --set expected.mask.AP="0.36 ± 0.02" expects them of what is measured now, and --set expected={} expects nothing.
     """
     from maskwright.cli.loading import load_predictor
+    from maskwright.data.choices import settle_defects
     from maskwright.data.readers import read_dataset
     from maskwright.data.readers.options import ReadOptions
     from maskwright.evaluation.expected import expected_table, refuse_missed
@@ -90,10 +98,15 @@ def evaluate(
         images,
         annotations,
         format,
-        ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif, class_attribute=class_attribute),
+        ReadOptions(
+            needs_masks="mask" in predictor.recipe.measured,
+            exif=exif,
+            class_attribute=class_attribute,
+            boxes_as_masks=boxes_as_masks,
+            only_present=only_present,
+        ),
     )
-    if not skip_bad:
-        dataset.refuse_defects()
+    dataset = settle_defects(dataset, skip_bad=skip_bad, keeps_damaged_images=keep_damaged_images, option=as_flag)
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):
         warn(line)
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:

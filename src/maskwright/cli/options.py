@@ -84,6 +84,20 @@ ClassAttributeOption = Annotated[
         help="Attribute of regions that holds their class, where the tool leaves its name to people (via).",
     ),
 ]
+BoxesAsMasksOption = Annotated[
+    bool, typer.Option("--boxes-as-masks", help="Objects without a mask have their box for one.")
+]
+OnlyPresentOption = Annotated[
+    bool,
+    typer.Option("--only-present", help="Use the images that are in the folder, of annotations that list others too."),
+]
+KeepDamagedImagesOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-damaged-images",
+        help="With --skip-bad, keep images without those of their objects that cannot be used.",
+    ),
+]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]
 
 
@@ -96,3 +110,12 @@ def read_overrides(texts: Sequence[str] | None) -> dict[str, Any]:
     from maskwright.config import parse_override
 
     return dict(parse_override(text) for text in texts or ())
+
+
+def as_flag(name: str) -> str:
+    """A choice about a dataset as it is typed on the command line.
+
+    >>> as_flag("skip_bad"), as_flag("keeps_damaged_images")
+    ('--skip-bad', '--keep-damaged-images')
+    """
+    return "--" + name.replace("keeps_", "keep_").replace("_", "-")

@@ -68,7 +68,25 @@ class DatasetConfig(StrictModel):
         description="annotations marked as crowds (iscrowd 1) stand for many objects, which no loss learns from and no "
         "metric counts; or each is one object after all, as in files of tools that mark every mask so (CVAT's brush)",
     )
-    skip_bad: bool = Field(False, description="leave out what cannot be used, instead of refusing the dataset")
+    skip_bad: bool = Field(
+        False,
+        description="leave out what cannot be used, instead of refusing the dataset; an image of which an object must "
+        "go is left out too, and so is one that turns out broken in training",
+    )
+    keeps_damaged_images: bool = Field(
+        False, description="with skip_bad, keep images without those of their objects that cannot be used"
+    )
+    boxes_as_masks: bool = Field(False, description="objects without a mask have their box for one")
+    only_present: bool = Field(
+        False, description="use the images that are in the folder, of annotations that list others too"
+    )
+    share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="data.val alone: validate on this share of data.train, chosen by a hash of the file names, and "
+        "train on the rest; everything else is said by data.train",
+    )
 
     @model_validator(mode="after")
     def _check_panoptic(self) -> Self:
@@ -175,6 +193,26 @@ class DataConfig(StrictModel):
         description="images with a class that fewer than this share of the images have are drawn more often (LVIS, "
         "appendix B.2: 0.001): √(threshold / share) times for the rarest class; none: all alike",
     )
+
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        if any(table.share is not None for table in self.tables("train")):
+            raise ValueError("data.train.share has no meaning; data.val.share sets a share of data.train aside")
+        if all(table.share is None for table in self.tables("val")):
+            return self
+        if self.val != DatasetConfig(share=self.share_of_train):
+            raise ValueError("data.val.share takes everything else from data.train; give nothing else in data.val")
+        return self
+
+    @property
+    def share_of_train(self) -> float | None:
+        """The share of the training data that is set aside to validate on; None: validation has its own, or none."""
+        return self.tables("val")[0].share
+
+    def keys(self, part: Literal["train", "val"]) -> tuple[str, ...]:
+        """What each table of a part is called: `data.train`, or `data.train.0` and so on."""
+        is_one = isinstance(getattr(self, part), DatasetConfig)
+        return tuple(f"data.{part}" if is_one else f"data.{part}.{index}" for index in range(len(self.tables(part))))
 
     def tables(self, part: Literal["train", "val"]) -> tuple[DatasetConfig, ...]:
         """The tables of a part, be it one or a list of them."""

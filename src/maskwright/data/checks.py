@@ -18,6 +18,8 @@ from maskwright.structures.rle import any_to_rle, polygons_to_rle, rle_counts
 # annotation tools round outwards, and COCO itself has boxes that end some hundredths of a pixel beyond the border
 BORDER_TOLERANCE_PX = 2.0
 
+# of a text in a message; a path is seldom longer
+_MOST_LETTERS = 200
 # numbers of a part that is no outline: x and y of up to two points
 _STRAY_LENGTHS = (0, 2, 4)
 
@@ -133,7 +135,14 @@ def box_around(segmentation: Any, size: tuple[int, int]) -> list[float]:
 
 
 def show(value: Any) -> str:
-    """A value from a file for a one-line message, cut short where it is long."""
+    """A value from a file for a one-line message, cut short where it is long; texts, names for example, at their end.
+
+    >>> show("a_photograph_of_some_length_taken_on_holiday.jpg"), show([1, 2, 3, 4, 5, 6, 7, 8])
+    ("'a_photograph_of_some_length_taken_on_holiday.jpg'", '[1, 2, 3, 4, 5, 6, ...]')
+    """
+    if isinstance(value, str):
+        text = repr(value[:_MOST_LETTERS])
+        return text if len(value) <= _MOST_LETTERS else f"{text}…"
     return reprlib.repr(value)
 
 

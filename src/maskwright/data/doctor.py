@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +62,13 @@ class Report:
         return count_kinds(self.defects)
 
     def lines(self, most_per_kind: int | None = None) -> list[str]:
-        """The report as plain text.
+        """The report as plain text: what was found, and last what the dataset consists of and the counts.
 
         Args:
-            most_per_kind: how many defects of a kind are told one by one; None tells all.
+            most_per_kind: how many findings of a kind are told one by one; None tells all.
         """
-        return [*self._summary_lines(), *self._remark_lines(most_per_kind), *self._defect_lines(most_per_kind)]
+        found = [*finding_lines(self.remarks, most_per_kind), *finding_lines(self.defects, most_per_kind)]
+        return [*found, *self._summary_lines(), *self._count_lines()]
 
     def _summary_lines(self) -> list[str]:
         lines = [
@@ -84,17 +85,11 @@ class Report:
             lines.append(f"image files  {_listing(self.image_modes)}")
         return lines
 
-    def _remark_lines(self, most_per_kind: int | None) -> list[str]:
-        if not self.remarks:
-            return []
-        counts = _listing(count_kinds(self.remarks))
-        return [f"remarks      {len(self.remarks)}: {counts}", *finding_lines(self.remarks, most_per_kind)]
-
-    def _defect_lines(self, most_per_kind: int | None) -> list[str]:
+    def _count_lines(self) -> list[str]:
+        remarks = [f"remarks      {len(self.remarks)}: {_listing(count_kinds(self.remarks))}"] if self.remarks else []
         if self.is_clean:
-            return ["no defects"]
-        counts = _listing(self.defect_counts)
-        return [f"defects      {len(self.defects)}: {counts}", *finding_lines(self.defects, most_per_kind)]
+            return [*remarks, "no defects"]
+        return [*remarks, f"defects      {len(self.defects)}: {_listing(self.defect_counts)}"]
 
 
 def check_dataset(
@@ -124,6 +119,15 @@ def check_dataset(
         dataset.refuse_emptiness()
     looks = list(_look_at_all(dataset.records, progress)) if reads_pixels else []
     return _report(dataset, looks)
+
+
+def without_broken_images(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
+    """The dataset without images that cannot be decoded, each of which is a defect then; reads all pixels."""
+    looks = list(_look_at_all(dataset.records, progress))
+    broken = _file_defects(dataset.records, looks)
+    ids = {defect.image_id for defect in broken}
+    sound = tuple(record for record in dataset.records if record.id not in ids)
+    return replace(dataset, records=sound, defects=(*dataset.defects, *broken)) if broken else dataset
 
 
 def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[Look]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from maskwright.data.record import Dataset, Defect, FederatedLabels, Finding, ImageRecord, Remark
-from maskwright.data.relabelling import FREQUENCIES
+from maskwright.data.relabelling import FREQUENCIES, plain_class_name
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import ConfigError
 from maskwright.structures import Categories
@@ -170,7 +169,7 @@ def _refuse_near_names(datasets: Iterable[Dataset]) -> None:
     for dataset in datasets:
         own: dict[str, dict[str, str]] = {}
         for name in dataset.categories.names:
-            own.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), {})[name] = dataset.source
+            own.setdefault(plain_class_name(name), {})[name] = dataset.source
         for plain, names in own.items():
             known = spellings.setdefault(plain, {})
             for name in names.keys() - known.keys() if known else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,29 @@ from maskwright.structures import Categories
 
 if TYPE_CHECKING:
     from maskwright.structures import Targets
+
+
+# name of a choice about a dataset → how its owner types it: --skip-bad, data.train.skip_bad=true
+Option = Callable[[str], str]
+
+# kind of defect → a choice that makes it none, and what that does
+_WAYS_OUT = {
+    "missing-image": ("only_present", "uses the images that are there"),
+    "missing-mask": ("boxes_as_masks", "takes boxes for masks"),
+    "box-as-mask": ("boxes_as_masks", "takes boxes for masks"),
+}
+
+
+def ways_out(defects: Iterable[Defect], option: Option) -> list[str]:
+    """What choices would make some of the defects none, as their owner types them."""
+    kinds = {defect.kind for defect in defects}
+    ways = {option(name): told for kind, (name, told) in _WAYS_OUT.items() if kind in kinds}
+    return [f"{typed} {told}" for typed, told in ways.items()]
+
+
+def plain_option(name: str) -> str:
+    """A choice as Python has it."""
+    return f"{name}=True"
 
 
 @dataclass(frozen=True)
@@ -42,6 +65,7 @@ class ImageRecord:
         segments: where the segments of the image lie, for a semantic head or a panoptic measure.
         federated: where the annotations cover only some classes in this image, which; None: they cover all.
         repeats: how often the image is drawn in an epoch of training, on average.
+        is_skippable: its owner allows to go on without it, should its pixels turn out broken.
         turned: by which orientation (1 to 8, as in EXIF) its labels were turned to be upright, as the image is.
     """
 
@@ -52,6 +76,7 @@ class ImageRecord:
     segments: SegmentPicture | None = None
     federated: FederatedLabels | None = None
     repeats: float = 1.0
+    is_skippable: bool = False
     turned: int = 1
 
     def category_ids(self) -> set[int]:
@@ -202,16 +227,20 @@ class Dataset:
             return []
         return [f"read in {self.source}:", *finding_lines(self.remarks, most_per_kind=1)]
 
-    def refuse_defects(self) -> None:
+    def refuse_defects(self, option: Option = plain_option) -> None:
         """Go on only if nothing had to be left out.
+
+        Args:
+            option: how the owner of the dataset types a choice.
 
         Raises:
             DataError: there are defects; one line with the first, the count of each kind and the ways out.
         """
         if self.defects:
+            others = "".join(f"; {way}" for way in ways_out(self.defects, option))
             raise DataError(
                 f"{self.source} has {self.defect_summary()}; "
-                "list all with `maskwright data check`, or leave them out with skip_bad"
+                f"list all with `maskwright data check`, or leave them out with {option('skip_bad')}{others}"
             )
 
     def refuse_emptiness(self) -> None:

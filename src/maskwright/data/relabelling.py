@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from maskwright.config.overrides import nearest_names
-from maskwright.data.record import Dataset, FederatedLabels, ImageRecord
+from maskwright.data.record import Dataset, FederatedLabels, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel
 from maskwright.errors import ConfigError
 from maskwright.structures import Categories
 
+_NEAR_NAMES = "near-class-names"
 FREQUENCIES = "fcr"  # LVIS: frequent, common, rare
 
 
@@ -42,13 +44,36 @@ def relabel(dataset: Dataset, rename: Mapping[str, str], only: Sequence[str] | N
     things = _Merging.of(segments.things, rename, kept) if segments is not None else _Merging({}, ())
     others = _Merging.of(segments.stuff, rename, None) if segments is not None else _Merging({}, ())
     segment_ids = {**things.new_ids, **others.new_ids}
-    return replace(
+    relabelled = replace(
         dataset,
         records=tuple(_relabelled(record, merging, segment_ids) for record in dataset.records),
         categories=merging.categories(),
         segment_classes=None if segments is None else SegmentClasses(things.categories(), others.categories()),
         frequencies=_joined_frequencies(dataset.frequencies, merging),
     )
+    return with_name_remarks(relabelled)
+
+
+def with_name_remarks(dataset: Dataset) -> Dataset:
+    """The dataset with a remark on each class whose name another one has in other case or spacing."""
+    others = tuple(remark for remark in dataset.remarks if remark.kind != _NEAR_NAMES)
+    near: list[Remark] = []
+    first: dict[str, str] = {}
+    for name in dict.fromkeys(dataset.categories.names):
+        known = first.setdefault(plain_class_name(name), name)
+        if known != name:
+            message = f"classes {known!r} and {name!r} differ in case or spacing alone; if they are one, set "
+            near.append(Remark(_NEAR_NAMES, dataset.source, f"{message}rename={{{name!r}: {known!r}}}", None))
+    return replace(dataset, remarks=(*others, *near)) if near or len(others) < len(dataset.remarks) else dataset
+
+
+def plain_class_name(name: str) -> str:
+    """A name without case, spaces, hyphens and underscores, which people spell in many ways.
+
+    >>> plain_class_name("Traffic_light ") == plain_class_name("traffic-Light")
+    True
+    """
+    return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 def without_crowds(dataset: Dataset) -> Dataset:

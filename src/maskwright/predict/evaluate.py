@@ -11,6 +11,7 @@ from typing import Any
 from maskwright.config.data import LabelFrame
 from maskwright.config.run import Recipe
 from maskwright.config.testing import ExpectedResult
+from maskwright.data.choices import settle_defects
 from maskwright.data.readers import read_dataset
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset
@@ -69,8 +70,7 @@ def evaluate(
     dataset = read_dataset(
         images, annotations, format, ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif)
     )
-    if not skip_bad:
-        dataset.refuse_defects()
+    dataset = settle_defects(dataset, skip_bad=skip_bad)
     return evaluate_dataset(predictor, dataset, max_detections, tables=tables).metrics
 
 
@@ -155,4 +155,6 @@ def expected_of(predictor: Predictor) -> dict[str, ExpectedResult]:
 def is_own_data(recipe: Recipe, annotations: str | Path) -> bool:
     """Whether a recipe's expected results are of these annotations: its `data.val`, or any where it names none."""
     named = [table.annotations for table in recipe.data.tables("val") if table.annotations is not None]
+    if recipe.data.share_of_train is not None:  # a part of its training data is no file of its own
+        return False
     return not named or [Path(name).resolve() for name in named] == [Path(annotations).resolve()]

@@ -9,7 +9,7 @@ from typing import Literal
 from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.config.run import Recipe
-from maskwright.data.opening import open_datasets
+from maskwright.data.opening import open_datasets, open_split
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.samplers import StepSampler, aspect_groups, repeat_factors
 from maskwright.errors import ConfigError, DataError
@@ -32,18 +32,21 @@ def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
         raise ConfigError(
             f"validation needs both {incomplete[0]}.images=FOLDER and {incomplete[0]}.annotations=FILE, or neither"
         )
-    needs_masks = "mask" in recipe.measured
-    validation = open_datasets(recipe.data.tables("val"), needs_masks=needs_masks) if has_validation else None
-    return open_datasets(recipe.data.tables("train"), needs_masks=needs_masks), validation
+    needs_masks, data = "mask" in recipe.measured, recipe.data
+    if data.share_of_train is not None:
+        tables, keys = data.tables("train"), data.keys("train")
+        return open_split(tables, data.share_of_train, needs_masks=needs_masks, keys=keys)
+    validation = None
+    if has_validation:
+        validation = open_datasets(data.tables("val"), needs_masks=needs_masks, keys=data.keys("val"))
+    return open_datasets(data.tables("train"), needs_masks=needs_masks, keys=data.keys("train")), validation
 
 
 def _incomplete(recipe: Recipe, part: Part) -> list[str]:
     """Keys of the tables that do not say where their images and their annotations are."""
-    tables = recipe.data.tables(part)
-    is_list = not isinstance(getattr(recipe.data, part), type(tables[0]))
     return [
-        f"data.{part}.{place}" if is_list else f"data.{part}"
-        for place, table in enumerate(tables)
+        key
+        for key, table in zip(recipe.data.keys(part), recipe.data.tables(part), strict=True)
         if table.images is None or table.annotations is None
     ]
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from maskwright.data.choices import with_boxes_as_masks, without_absent_images
 from maskwright.data.readers.beside import with_remarks
 from maskwright.data.readers.cityscapes import read_cityscapes
 from maskwright.data.readers.cityscapes_polygons import read_cityscapes_polygons
@@ -34,7 +35,7 @@ from maskwright.data.readers.via import read_via
 from maskwright.data.readers.voc import read_voc
 from maskwright.data.readers.yolo import read_yolo
 from maskwright.data.record import Dataset, Defect
-from maskwright.data.relabelling import without_crowds
+from maskwright.data.relabelling import with_name_remarks, without_crowds
 from maskwright.errors import DataError
 
 # folder, file → dataset
@@ -95,9 +96,7 @@ def read_with_defects(
     try:
         _refuse_missing(Path(images), Path(annotations))
         with _without_collection():
-            dataset = READERS[format](Path(images), Path(annotations), options)
-            dataset = dataset if options.has_crowds else without_crowds(dataset)
-            dataset = with_remarks(dataset, Path(images), Path(annotations))
+            dataset = _read_as_chosen(Path(images), Path(annotations), format, options)
     except OSError as error:
         raise DataError(f"{annotations}: {error.filename} cannot be read: {error.strerror}") from None
     except DataError as error:
@@ -105,6 +104,19 @@ def read_with_defects(
     if dataset.defects and not any(record.annotations for record in dataset.records):
         return _with_other_format(dataset, other_format(Path(images), Path(annotations), format))
     return dataset
+
+
+def _read_as_chosen(images: Path, annotations: Path, format: str, options: ReadOptions) -> Dataset:  # noqa: A002
+    """What a reader gives, and what becomes of it by the choices that are the same for all."""
+    needs_masks = options.needs_masks and not options.boxes_as_masks
+    dataset = READERS[format](images, annotations, replace(options, needs_masks=needs_masks))
+    if not options.has_crowds:
+        dataset = without_crowds(dataset)
+    if options.only_present:
+        dataset = without_absent_images(dataset, images)
+    if options.boxes_as_masks:
+        dataset = with_boxes_as_masks(dataset)
+    return with_remarks(with_name_remarks(dataset), images, annotations)
 
 
 def _refuse_missing(images: Path, annotations: Path) -> None:

@@ -107,7 +107,7 @@ def _with_federated(
     drawn = {annotation["category_id"] for annotation in record.annotations}
     negative = _read_ids(entry, NEGATIVE, known, problems)
     problems += _contradictions(negative, drawn, not_exhaustive)
-    defects += [Defect(kind, where, message, record.id) for kind, message in problems]
+    defects += [Defect(kind, where, message, record.id, keeps_objects=True) for kind, message in problems]
     negative = tuple(id_ for id_ in negative if id_ not in drawn and id_ not in not_exhaustive)
     return replace(record, federated=FederatedLabels(negative, not_exhaustive))
 

@@ -18,12 +18,16 @@ class ReadOptions:
         class_attribute: attribute of regions that holds their class, where tools leave its name to people (VIA); None:
             the only one, or the likeliest.
         has_crowds: annotations marked as crowds stand for many objects; otherwise each is one object after all.
+        boxes_as_masks: an object without a mask has its box for one.
+        only_present: images that are listed, but not in the folder, are left out without being defects.
     """
 
     needs_masks: bool = True
     exif: LabelFrame | None = None
     class_attribute: str | None = None
     has_crowds: bool = True
+    boxes_as_masks: bool = False
+    only_present: bool = False
 
     @staticmethod
     def of(config: DatasetConfig, *, needs_masks: bool) -> ReadOptions:
@@ -33,6 +37,8 @@ class ReadOptions:
             exif=config.exif,
             class_attribute=config.class_attribute,
             has_crowds=config.crowds == "ignored",
+            boxes_as_masks=config.boxes_as_masks,
+            only_present=config.only_present,
         )
 
 

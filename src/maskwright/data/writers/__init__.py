@@ -74,8 +74,7 @@ def write_dataset(
         OutputError: the folder has something in it, or cannot be written.
     """
     target = Path(target)
-    if format not in WRITERS:
-        raise DataError(f"no format called {format!r} can be written; choose one of {', '.join(sorted(WRITERS))}")
+    refuse_unknown(format)
     dataset.refuse_emptiness()
     if images == "none":
         _refuse_renaming(dataset)
@@ -95,6 +94,16 @@ def write_dataset(
     folder = target / written.images if images != "none" else common_folder(dataset)
     num_annotations = sum(len(record.annotations) for record in dataset.records)
     return Conversion(folder, target / written.annotations, len(dataset.records), num_annotations, written.losses)
+
+
+def refuse_unknown(format: str) -> None:  # noqa: A002
+    """Go on only with a format that can be written.
+
+    Raises:
+        DataError: there is none of this name; the message lists those that there are.
+    """
+    if format not in WRITERS:
+        raise DataError(f"no format called {format!r} can be written; choose one of {', '.join(sorted(WRITERS))}")
 
 
 def _refuse_renaming(dataset: Dataset) -> None:
