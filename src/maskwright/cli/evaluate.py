@@ -42,6 +42,7 @@ _RESULTS = "results.json"
 
 
 def evaluate(
+    context: typer.Context,
     model: ModelOption,
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help=ImagesHelp)],
     annotations: Annotated[Path, typer.Option("--annotations", metavar="PATH", help=AnnotationsHelp)],
@@ -86,10 +87,10 @@ def evaluate(
     from maskwright.data.readers.options import ReadOptions
     from maskwright.evaluation.expected import expected_table, refuse_missed
     from maskwright.predict.evaluate import evaluate_dataset
-    from maskwright.predict.writing import claim_output
+    from maskwright.predict.writing import claimed_output
 
     if output is not None:
-        claim_output(output, _RESULTS)
+        context.with_resource(claimed_output(output, _RESULTS))
     predictor = load_predictor(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
     )

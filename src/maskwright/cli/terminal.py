@@ -24,7 +24,23 @@ class Advance(Protocol):
 
 
 class Interrupted(Exception):
-    """The user stopped the command; the message says what is kept."""
+    """The user or the system stopped the command; the message says what is kept.
+
+    Attributes:
+        exit_status: that of a command which the signal ended.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class Terminated(BaseException):
+    """SIGTERM came; like `KeyboardInterrupt` it passes whatever mends errors, and lets everything be closed."""
+
+
+# of a command that a signal ended: 128 and its number
+STATUS_OF_STOP: dict[type[BaseException], int] = {KeyboardInterrupt: 130, Terminated: 143}
 
 
 def say(text: str = "") -> None:
@@ -39,11 +55,11 @@ def warn(text: str) -> None:
 
 @contextmanager
 def keeping(what_is_kept: Callable[[], str]) -> Iterator[None]:
-    """Work that may be stopped by Ctrl-C, and what the user still has then."""
+    """Work that may be stopped by Ctrl-C or SIGTERM, and what the user still has then."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(what_is_kept()) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise Interrupted(what_is_kept(), STATUS_OF_STOP[type(stop)]) from None
 
 
 @contextmanager
