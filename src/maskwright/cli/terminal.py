@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from maskwright.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -44,13 +46,13 @@ STATUS_OF_STOP: dict[type[BaseException], int] = {KeyboardInterrupt: 130, Termin
 
 
 def say(text: str = "") -> None:
-    """A line of the result; seen at once even in a pipe."""
-    print(text, flush=True)
+    """A line of the result, or several; seen at once even in a pipe. Names from files cannot steer the terminal."""
+    print("\n".join(printable(line, longest=None) for line in text.split("\n")), flush=True)
 
 
 def warn(text: str) -> None:
     """A line that the user should not miss."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
