@@ -58,6 +58,55 @@ def test_defective_dataset_is_evaluated_only_if_asked(here, tiny, defective):
     assert "missing-image: image 2 ('gone.png')" in allowed.err
 
 
+def test_the_way_out_is_named_as_it_is_typed_there(here, tiny, defective, tmp_path):
+    model = ["evaluate", "--model", tiny.recipe, "--weights", "random"]
+    evaluated = here(*model, "--images", tiny.images, "--annotations", defective)
+    assert evaluated.err.count("leave them out with --skip-bad; --only-present uses") == 1
+    converted = here("data", "convert", tiny.images, defective, tmp_path / "target", "--to", "yolo")
+    assert converted.err.count("leave them out with --skip-bad; --only-present uses") == 1
+    words = ["train", tiny.recipe, "--output", tmp_path / "run", *tiny.overrides[:2]]
+    trained = here(*words, f"data.train.annotations={defective}")
+    assert "leave them out with data.train.skip_bad=true; data.train.only_present=true uses" in trained.err
+    tables = [f"{{images: {tiny.images}, annotations: {path}}}" for path in (tiny.annotations, defective)]
+    validated = here(*words, f"data.val=[{', '.join(tables)}]")
+    assert "leave them out with data.val.1.skip_bad=true; " in validated.err
+
+
+def test_a_recipe_says_what_it_would_lose(here, tiny):
+    sizes = ["--set", "resize.short_side=2", "--set", "resize.long_side=2"]
+    outcome = here("data", "check", tiny.images, tiny.annotations, "--recipe", tiny.recipe, *sizes)
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    (summary,) = [line for line in lines if line.startswith("recipe       ")]
+    assert "3 objects, their shorter side 1 pixels at the network's size" in summary
+    assert "in the median; 3 thinner than a pixel, " in summary
+    assert any("3 of 3 objects (100%) are thinner than a pixel" in line for line in lines)
+
+
+def test_the_data_of_a_recipe_are_checked_both_parts(here, tiny, defective):
+    words = [*tiny.overrides[:3], f"data.val.annotations={defective}"]
+    outcome = here("data", "check", tiny.recipe, *words, "--no-pixels")
+    assert outcome.status == 2
+    lines = outcome.out.splitlines()
+    assert lines[0] == "data.train:"
+    assert lines.index(str(tiny.annotations)) < lines.index("data.val:") < lines.index(str(defective))
+    assert sum(line.startswith("recipe       ") for line in lines) == 1
+    assert "names no data" in here("data", "check", "mask_rcnn").err
+    assert "data.train needs both" in here("data", "check", "mask_rcnn", "data.train.images=photos").err
+
+
+def test_words_that_are_neither_are_refused(here, tiny):
+    assert "IMAGES is followed by ANNOTATIONS alone, but 0 arguments" in here("data", "check", tiny.images).err
+    assert "--set changes a recipe" in here("data", "check", tiny.images, tiny.annotations, "--set", "a=1").err
+
+
+@pytest.mark.parametrize("command", [("data", "check"), ("predict",)])
+def test_help_shows_no_default_of_what_is_switched_off(command, here):
+    outcome = here(*command, "--help")
+    assert "--no-" in outcome.out
+    assert "[default: True]" not in " ".join(outcome.out.replace("│", " ").split())
+
+
 def test_help_names_every_format(process):
     outcome = process("data", "check", "--help")
     assert outcome.status == 0

@@ -41,3 +41,54 @@ def test_an_unknown_table_is_refused(here, tiny, words):
     predictor = load(str(tiny.recipe), "random", "cpu")
     with pytest.raises(ConfigError, match="no table 'pascal'; choose of boundary, cityscapes, voc, yolact"):
         evaluate(predictor, tiny.images, tiny.annotations, tables=["pascal"])
+
+
+def test_without_images_the_data_of_the_recipe_are_measured_on(here, tiny, trained, tmp_path):
+    best = trained[0] / "checkpoints" / "best.safetensors"
+    own = here("evaluate", "--model", best, "--output", tmp_path / "own")
+    assert own.status == 0, own.err
+    words = ["--images", tiny.images, "--annotations", tiny.annotations]
+    assert here("evaluate", "--model", best, *words, "--output", tmp_path / "given").status == 0
+    found = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("own", "given")]
+    assert found[0]["mask"] == found[1]["mask"]
+    assert found[0]["images"] == 3
+
+
+def test_data_that_the_recipe_does_not_name_and_half_of_them_are_refused(here, tiny):
+    model = ["evaluate", "--model", tiny.recipe, "--weights", "random"]
+    nothing = here(*model)
+    assert nothing.status == 2
+    assert "names no data.val; give --images DIR and --annotations PATH" in nothing.err
+    assert "--annotations is lacking" in here(*model, "--images", tiny.images).err
+    assert "--images is lacking" in here(*model, "--annotations", tiny.annotations).err
+    assert "are about --images and --annotations" in here(*model, "--crowds", "objects").err
+
+
+def test_data_of_the_recipe_that_have_moved_are_told_with_the_way_out(here, trained):
+    best = trained[0] / "checkpoints" / "best.safetensors"
+    outcome = here("evaluate", "--model", best, "--set", "data.val.images=gone")
+    assert outcome.status == 2
+    assert "image folder gone does not exist" in outcome.err
+    assert "(this is data.val of the recipe of " in outcome.err
+
+
+@pytest.mark.parametrize("change", ["no objects", "crowds"])
+def test_with_nothing_to_measure_it_says_why(change, here, tiny, words, tmp_path):
+    content = json.loads(tiny.annotations.read_text())
+    if change == "crowds":
+        for entry in content["annotations"]:
+            entry["iscrowd"] = 1
+    else:
+        content["annotations"] = []
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps(content))
+    words[words.index(tiny.annotations)] = path
+    outcome = here(*words)
+    assert outcome.status == 0, outcome.err
+    assert f"warning: {path} has nothing to measure: " in outcome.err
+    if change == "crowds":
+        assert "each of its 3 annotations is marked as a crowd" in outcome.err
+        counted = here(*words, "--crowds", "objects")
+        assert "nothing to measure" not in counted.err
+    else:
+        assert "none of its 3 images has an object" in outcome.err

@@ -24,7 +24,8 @@ def record(boxes: list[list[float]], size: tuple[int, int] = (400, 600), **more:
 
 
 def test_sides_are_those_of_the_network_input() -> None:
-    recipe = load_recipe("mask_rcnn", {"resize.short_side": 200, "resize.long_side": 400})  # half of 400 × 600
+    changes = {"resize.short_side": 200, "resize.long_side": 400, "data.augment.min_side_px": 1}  # half of 400 × 600
+    recipe = load_recipe("mask_rcnn", changes)
     loss = scale_loss(recipe, [record([[0, 0, 100, 1.5], [0, 0, 100, 2.5], [0, 0, 100, 100]])])
     assert (loss.num_objects, loss.num_thin, loss.num_dropped) == (3, 1, 1)
     assert loss.median_side_px == 1.25

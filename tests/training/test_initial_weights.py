@@ -228,6 +228,8 @@ def test_a_random_start_is_told_and_so_are_frozen_stages(
     start = prepared(training(tmp_path / "run", {"backbone.frozen_stages": num_frozen})).start
     assert (start["initial_weights"], start["frozen_stages"]) == (None, num_frozen)
     LinePrinter()(0, start, "start")
-    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: starts at random")]
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines() if num_frozen else shown.out.splitlines()
+    [line] = [line for line in lines if line.removeprefix("warning: ").startswith("starts at random")]
     assert ("backbone.frozen_stages=2 keeps the first stages so" in line) == bool(num_frozen)
     assert "give train.initial_weights=FILE" in line

@@ -110,3 +110,11 @@ def test_a_warm_up_longer_than_half_of_the_run_is_told(training: Training, tmp_p
     assert run.start["warnings"] == [
         "train.warmup_iterations=1000 is more than half of the 6 steps: the warm-up ends after 3"
     ]
+
+
+def test_a_validation_without_an_object_is_told_at_the_start(training: Training, dataset: Path, tmp_path: Path) -> None:
+    changes = rewritten(dataset, tmp_path, lambda document: document.update(annotations=[]))
+    changes = {"data.val.annotations": changes["data.train.annotations"]}
+    run = prepared(training(tmp_path / "run", changes, validates=True))
+    (told,) = [line for line in run.start["warnings"] if "nothing to measure" in line]
+    assert told.endswith("none of its 10 images has an object; the best checkpoint is the last one then")

@@ -1,9 +1,12 @@
-"""`maskwright data check`: all that is wrong with a dataset, at once."""
+"""`maskwright data check`: all that is wrong with a dataset, at once, and what a recipe would lose of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,20 +18,40 @@ from maskwright.cli.options import (
     FormatOption,
     ImagesHelp,
     OnlyPresentOption,
+    SetOption,
     as_flag,
+    read_overrides,
 )
 from maskwright.cli.terminal import keeping, progress, say
+from maskwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from maskwright.config import Recipe
+    from maskwright.data.readers.options import ReadOptions
+    from maskwright.data.record import Option
+
+_Images = Annotated[
+    str, typer.Argument(metavar="IMAGES", help=f"{ImagesHelp} Or a recipe, whose data.train and data.val are checked.")
+]
+_Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ANNOTATIONS", help=f"{AnnotationsHelp} After a recipe: KEY=VALUE changes to it."),
+]
+_RecipeName = Annotated[
+    str | None, typer.Option("--recipe", metavar="R", help="Count the objects that this recipe would lose.")
+]
 
 # of findings that are told one by one
 _MOST_PER_KIND = 10
 
 
 def check(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help=ImagesHelp)],
-    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help=AnnotationsHelp)],
+    images: _Images,
+    annotations: _Words = None,
     format: FormatOption = "coco",  # noqa: A002 - the word of the command line
     pixels: Annotated[
-        bool, typer.Option(" /--no-pixels", help="Do not open the image files; quick, but finds less.")
+        bool,
+        typer.Option(" /--no-pixels", show_default=False, help="Do not open the image files; quick, but finds less."),
     ] = True,
     exif: ExifOption = None,
     class_attribute: ClassAttributeOption = None,
@@ -40,33 +63,112 @@ def check(
     lists_all: Annotated[
         bool, typer.Option("--all", help=f"List every finding, not the first {_MOST_PER_KIND} of a kind.")
     ] = False,
+    recipe_name: _RecipeName = None,
+    changes: SetOption = None,
 ) -> None:
     """List the defects of a dataset in any format, and count them; the exit status is 2 where there are any.
 
     ANNOTATIONS is one file, as COCO and LVIS have it, or the folder with a file for every image.
-    """
-    from maskwright.data.doctor import check_dataset
-    from maskwright.data.readers.options import ReadOptions
-    from maskwright.data.record import ways_out
 
-    with keeping(lambda: "nothing is changed"), progress("images") as advance:
-        report = check_dataset(
-            images,
-            annotations,
-            format,
-            pixels,
-            lambda _, total: advance(1, total),
-            ReadOptions(
-                needs_masks=not boxes_only,
-                exif=exif,
-                class_attribute=class_attribute,
-                boxes_as_masks=boxes_as_masks,
-                only_present=only_present,
-            ),
+    With a recipe in place of IMAGES its own data are checked: maskwright data check mask_rcnn data.train.images=photos
+    data.train.annotations=photos.json. The objects that the recipe would lose are counted then, or with --recipe.
+    """
+    from maskwright.config import load_recipe
+    from maskwright.data.readers.options import ReadOptions
+
+    words, look = annotations or [], _Look(pixels, None if lists_all else _MOST_PER_KIND)
+    if _is_recipe(images):
+        is_clean = _check_recipe(load_recipe(images, read_overrides([*words, *(changes or [])])), look)
+    else:
+        file = _single(words)
+        if recipe_name is None and changes:
+            raise ConfigError("--set changes a recipe: give one with --recipe")
+        recipe = None if recipe_name is None else load_recipe(recipe_name, read_overrides(changes))
+        options = ReadOptions(
+            needs_masks=not boxes_only,
+            exif=exif,
+            class_attribute=class_attribute,
+            boxes_as_masks=boxes_as_masks,
+            only_present=only_present,
         )
-    for line in report.lines(None if lists_all else _MOST_PER_KIND):
-        say(line)
-    for way in ways_out(report.defects, as_flag):
-        say(f"             {way}")
-    if not report.is_clean:
+        is_clean = look.check(Path(images), file, format, options, recipe, as_flag)
+    if not is_clean:
         raise typer.Exit(2)
+
+
+def _is_recipe(name: str) -> bool:
+    from maskwright.config import is_recipe_file, recipe_names
+
+    return is_recipe_file(name) or (name in recipe_names() and not Path(name).is_dir())
+
+
+def _single(words: Sequence[str]) -> Path:
+    if len(words) != 1:
+        raise ConfigError(
+            f"IMAGES is followed by ANNOTATIONS alone, but {len(words)} arguments are given"
+            + (f" ({' '.join(words)})" if words else "")
+            + "; check a recipe's own data with `maskwright data check RECIPE KEY=VALUE…`"
+        )
+    return Path(words[0])
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How closely datasets are looked at, and how many findings of a kind are told one by one (None: all)."""
+
+    pixels: bool
+    most_per_kind: int | None
+
+    def check(
+        self, images: Path, annotations: Path, form: str, options: ReadOptions, recipe: Recipe | None, option: Option
+    ) -> bool:
+        """Whether a dataset is free of defects; `recipe` says besides what it would lose of it."""
+        from maskwright.data.doctor import check_dataset
+        from maskwright.data.record import ways_out
+
+        with keeping(lambda: "nothing is changed"), progress("images") as advance:
+            report = check_dataset(images, annotations, form, self.pixels, lambda _, total: advance(1, total), options)
+        for line in report.lines(self.most_per_kind):
+            say(line)
+        for way in ways_out(report.defects, option):
+            say(f"             {way}")
+        if recipe is not None:
+            _tell_losses(recipe, images, annotations, form, options)
+        return report.is_clean
+
+
+def _tell_losses(recipe: Recipe, images: Path, annotations: Path, form: str, options: ReadOptions) -> None:
+    from maskwright.data.network_scale import scale_lines, scale_summary
+    from maskwright.data.readers import read_with_defects
+
+    records = read_with_defects(images, annotations, form, options).records
+    say(f"recipe       {recipe.name}: {scale_summary(recipe, records)}")
+    for line in scale_lines(recipe, records):
+        say(f"  {line}")
+
+
+def _check_recipe(recipe: Recipe, look: _Look) -> bool:
+    """Whether the datasets of a recipe are free of defects."""
+    from maskwright.config.data import PARTS
+    from maskwright.data.readers.options import ReadOptions
+
+    tables = [each for part in PARTS for each in zip(recipe.data.keys(part), recipe.data.tables(part), strict=True)]
+    named = [(key, table) for key, table in tables if table.images or table.annotations]
+    if not named:
+        raise ConfigError(
+            f"recipe {recipe.name} names no data: give data.train.images=DIR and data.train.annotations=PATH"
+        )
+    is_clean = True
+    for key, table in named:
+        if table.images is None or table.annotations is None:
+            raise ConfigError(f"{key} needs both {key}.images=DIR and {key}.annotations=PATH")
+        say(f"{key}:")
+        is_clean &= look.check(
+            Path(table.images),
+            Path(table.annotations),
+            table.format,
+            ReadOptions.of(table, needs_masks="mask" in recipe.measured),
+            recipe if key.startswith("data.train") else None,
+            partial("{0}.{1}=true".format, key),
+        )
+    return is_clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,12 +35,12 @@ def demo(
     from importlib.resources import as_file, files
 
     from maskwright.cli.loading import load_predictor
-    from maskwright.predict.writing import PREDICTIONS, claimed_output
+    from maskwright.predict.writing import PREDICTIONS, claim_output
 
-    with claimed_output(output, PREDICTIONS):
-        predictor = load_predictor(model, _WEIGHTS, device, precision, None)
-        with as_file(files("maskwright") / "assets" / "demo") as bundled:
-            _run(predictor, bundled, output)
+    claim_output(output, PREDICTIONS)
+    predictor = load_predictor(model, _WEIGHTS, device, precision, None)
+    with as_file(files("maskwright") / "assets" / "demo") as bundled:
+        _run(predictor, bundled, output)
 
 
 def _run(predictor: Predictor, bundled: Path, output: Path) -> None:
@@ -51,7 +52,8 @@ def _run(predictor: Predictor, bundled: Path, output: Path) -> None:
 
     dataset = read_dataset(bundled / "images", bundled / "annotations.json")
     paths = [record.path for record in dataset.records]
-    follow(predict_files(predictor, paths, output, score_threshold=0.5), len(paths), output)
+    with closing(predict_files(predictor, paths, output, score_threshold=0.5)) as outcomes:
+        follow(outcomes, len(paths), output)
     with keeping(lambda: f"the predictions are in {output}"), progress("measuring", len(paths)) as advance:
         metrics = evaluate_dataset(predictor, dataset, progress=advance).metrics
     write_json(output / "metrics.json", metrics.to_dict())

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskwright.cli.measured_data import MeasuredData
 from maskwright.cli.options import (
     AnnotationsHelp,
     AugmentedOption,
     BoxesAsMasksOption,
     ClassAttributeOption,
+    CrowdsOption,
     DeviceOption,
     ExifOption,
     FormatOption,
@@ -27,7 +29,6 @@ from maskwright.cli.options import (
     SetOption,
     TileOption,
     WeightsOption,
-    as_flag,
     read_overrides,
 )
 from maskwright.cli.terminal import keeping, print_metrics, print_table, progress, say, warn
@@ -42,10 +43,12 @@ _RESULTS = "results.json"
 
 
 def evaluate(
-    context: typer.Context,
     model: ModelOption,
-    images: Annotated[Path, typer.Option("--images", metavar="DIR", help=ImagesHelp)],
-    annotations: Annotated[Path, typer.Option("--annotations", metavar="PATH", help=AnnotationsHelp)],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help=f"{ImagesHelp} By default the recipe's data.val is measured on."),
+    ] = None,
+    annotations: Annotated[Path | None, typer.Option("--annotations", metavar="PATH", help=AnnotationsHelp)] = None,
     weights: WeightsOption = None,
     format: FormatOption = "coco",  # noqa: A002 - the word of the command line
     max_detections: MaxDetectionsOption = None,
@@ -66,6 +69,7 @@ def evaluate(
     class_attribute: ClassAttributeOption = None,
     boxes_as_masks: BoxesAsMasksOption = False,
     only_present: OnlyPresentOption = False,
+    crowds: CrowdsOption = "ignored",
     keep_damaged_images: KeepDamagedImagesOption = False,
     tta: AugmentedOption = False,
     tile: TileOption = None,
@@ -82,37 +86,32 @@ def evaluate(
     --set expected.mask.AP="0.36 ± 0.02" expects them of what is measured now, and --set expected={} expects nothing.
     """
     from maskwright.cli.loading import load_predictor
-    from maskwright.data.choices import settle_defects
-    from maskwright.data.readers import read_dataset
-    from maskwright.data.readers.options import ReadOptions
     from maskwright.evaluation.expected import expected_table, refuse_missed
-    from maskwright.predict.evaluate import evaluate_dataset
-    from maskwright.predict.writing import claimed_output
+    from maskwright.predict.evaluate import evaluate_dataset, why_nothing_counts
+    from maskwright.predict.writing import claim_output
 
+    choices = {
+        "exif": exif,
+        "class_attribute": class_attribute,
+        "boxes_as_masks": boxes_as_masks,
+        "only_present": only_present,
+        "has_crowds": crowds == "ignored",
+    }
+    data = MeasuredData(images, annotations, format, choices, skip_bad, keep_damaged_images)
     if output is not None:
-        context.with_resource(claimed_output(output, _RESULTS))
+        claim_output(output, _RESULTS)
     predictor = load_predictor(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
     )
     expected = _expected(predictor, annotations, changes)
-    dataset = read_dataset(
-        images,
-        annotations,
-        format,
-        ReadOptions(
-            needs_masks="mask" in predictor.recipe.measured,
-            exif=exif,
-            class_attribute=class_attribute,
-            boxes_as_masks=boxes_as_masks,
-            only_present=only_present,
-        ),
-    )
-    dataset = settle_defects(dataset, skip_bad=skip_bad, keeps_damaged_images=keep_damaged_images, option=as_flag)
+    dataset = data.open(predictor.recipe, model)
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):
         warn(line)
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:
         evaluation = evaluate_dataset(predictor, dataset, max_detections, advance, tables or (), expected)
     print_metrics(evaluation.metrics)
+    if (reason := why_nothing_counts(predictor.recipe, dataset)) is not None:
+        warn(reason)
     if tile is None:
         warn_of_limit(evaluation.results, max_detections or predictor.max_detections)
     if output is not None:
@@ -122,13 +121,15 @@ def evaluate(
     refuse_missed(evaluation.checks)
 
 
-def _expected(predictor: Predictor, annotations: Path, changes: Sequence[str] | None) -> dict[str, ExpectedResult]:
+def _expected(
+    predictor: Predictor, annotations: Path | None, changes: Sequence[str] | None
+) -> dict[str, ExpectedResult]:
     """What the recipe expects here; nothing of data that is not its own, unless that was asked for by --set."""
     from maskwright.predict.evaluate import expected_of, is_own_data
 
     expected = expected_of(predictor)
     is_asked = any(key.partition(".")[0] == "expected" for key in read_overrides(changes))
-    if not expected or is_asked or is_own_data(predictor.recipe, annotations):
+    if not expected or is_asked or annotations is None or is_own_data(predictor.recipe, annotations):
         return expected
     name, result = next(iter(expected.items()))
     warn(

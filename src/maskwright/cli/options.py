@@ -98,6 +98,12 @@ KeepDamagedImagesOption = Annotated[
         help="With --skip-bad, keep images without those of their objects that cannot be used.",
     ),
 ]
+CrowdsOption = Annotated[
+    Literal["ignored", "objects"],
+    typer.Option(
+        "--crowds", help="What annotations marked as crowds are: many objects that do not count, or one object each."
+    ),
+]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]
 
 

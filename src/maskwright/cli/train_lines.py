@@ -59,7 +59,8 @@ def _tell_start(step: int, numbers: Mapping[str, Any]) -> None:
     for line in numbers.get("warnings", ()):
         warn(line)
     if numbers.get("initial_weights", "") is None:
-        warn(_random_line(numbers))
+        is_unwanted = "random_because" in numbers or numbers["frozen_stages"] > 0
+        (warn if is_unwanted else say)(_random_line(numbers))
     if "smaller" in numbers:
         warn(
             f"a network of {_millions(numbers['weights'])} weights takes minutes for a step without a GPU; the recipe "
@@ -73,9 +74,11 @@ def _facts(numbers: Mapping[str, Any]) -> Iterator[str]:
     yield f"device        {numbers['device']}; {numbers['precision']}{reason}"
     yield f"network       {_millions(numbers['weights'])} weights"
     num_validation = numbers["validation_images"]
-    validation = f"{num_validation} images" if num_validation else "none: give data.val, to see how good the model is"
+    validation = (
+        f"{num_validation} images" if num_validation else "nothing: give data.val, to see how good the model is"
+    )
     yield f"training      {numbers['images']} images with {numbers['objects']} objects"
-    yield f"validation    {validation}"
+    yield f"evaluation    on {validation}"
     classes = numbers["classes"]
     more = ", …" if len(classes) > _MOST_CLASSES else ""
     yield f"classes       {len(classes)}: {', '.join(classes[:_MOST_CLASSES])}{more}"

@@ -149,6 +149,9 @@ class AugmentConfig(StrictModel):
         return self
 
 
+Part = Literal["train", "val"]
+PARTS: tuple[Part, ...] = ("train", "val")
+
 ONE_DATASET, SEVERAL_DATASETS = "one dataset", "several datasets"
 
 
@@ -209,12 +212,12 @@ class DataConfig(StrictModel):
         """The share of the training data that is set aside to validate on; None: validation has its own, or none."""
         return self.tables("val")[0].share
 
-    def keys(self, part: Literal["train", "val"]) -> tuple[str, ...]:
+    def keys(self, part: Part) -> tuple[str, ...]:
         """What each table of a part is called: `data.train`, or `data.train.0` and so on."""
         is_one = isinstance(getattr(self, part), DatasetConfig)
         return tuple(f"data.{part}" if is_one else f"data.{part}.{index}" for index in range(len(self.tables(part))))
 
-    def tables(self, part: Literal["train", "val"]) -> tuple[DatasetConfig, ...]:
+    def tables(self, part: Part) -> tuple[DatasetConfig, ...]:
         """The tables of a part, be it one or a list of them."""
         given: DatasetConfig | tuple[DatasetConfig, ...] = getattr(self, part)
         return (given,) if isinstance(given, DatasetConfig) else given

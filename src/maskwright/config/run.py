@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import Self
 
 from maskwright.config.backbone import BackboneConfig, ResNetConfig
 from maskwright.config.base import StrictModel
 from maskwright.config.categories import CategoryConfig, read_categories
-from maskwright.config.data import DataConfig
+from maskwright.config.data import PARTS, DataConfig
 from maskwright.config.detect import DetectConfig
 from maskwright.config.images import PixelsConfig, ResizePolicy
 from maskwright.config.overrides import merge
@@ -63,6 +64,15 @@ class Recipe(StrictModel):
     def finds_objects(self) -> bool:
         """Whether there is anything that COCO's metrics measure."""
         return bool(self.measured)
+
+    def skipping_bad(self, keeps_damaged_images: bool) -> Self:
+        """The recipe with `skip_bad` on in each of its datasets, and `keeps_damaged_images` as given."""
+        update = {"skip_bad": True, "keeps_damaged_images": keeps_damaged_images}
+        parts: dict[str, Any] = {}
+        for part in PARTS:
+            tables = tuple(table.model_copy(update=update) for table in self.data.tables(part))
+            parts[part] = tables if isinstance(getattr(self.data, part), tuple) else tables[0]
+        return self.model_copy(update={"data": self.data.model_copy(update=parts)})
 
     @model_validator(mode="before")
     @classmethod

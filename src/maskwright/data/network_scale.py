@@ -74,6 +74,18 @@ def scale_lines(recipe: Recipe, records: Sequence[ImageRecord]) -> list[str]:
     return list(_lines(recipe, scale_loss(recipe, records))) if recipe.finds_objects else []
 
 
+def scale_summary(recipe: Recipe, records: Sequence[ImageRecord]) -> str:
+    """The objects at network size, in one line: how many, how large, and how many of them the recipe loses."""
+    loss = scale_loss(recipe, records)
+    if not loss.num_objects:
+        return "no objects"
+    dropped = f"{loss.num_dropped} below data.augment.min_side_px={loss.min_side_px:g}, " if loss.min_side_px else ""
+    return (
+        f"{loss.num_objects} objects, their shorter side {loss.median_side_px:.0f} pixels at the network's size in the "
+        f"median; {loss.num_thin} thinner than a pixel, {dropped}{loss.num_unmatched} without a fitting anchor"
+    )
+
+
 def scale_loss(recipe: Recipe, records: Sequence[ImageRecord]) -> ScaleLoss:
     """Count the objects that a recipe loses; no image is opened.
 
@@ -113,7 +125,7 @@ def _lines(recipe: Recipe, loss: ScaleLoss) -> Iterator[str]:
             f"{_share(loss.num_thin, loss)} are thinner than a pixel at the network's size ({_size(recipe)}): raise "
             f"{larger}, or cut the images into tiles"
         )
-    if loss.min_side_px > 1 and _is_much(loss.num_dropped, loss):
+    if loss.num_dropped > loss.num_thin and _is_much(loss.num_dropped, loss):
         yield (
             f"{_share(loss.num_dropped, loss)} have a side below data.augment.min_side_px={loss.min_side_px:g} at the "
             f"network's size ({_size(recipe)}) and are dropped in training: lower that, or raise {larger}"

@@ -267,6 +267,13 @@ class Dataset:
         return f"{total} ({kinds})"
 
 
+def count_objects(records: Sequence[ImageRecord]) -> tuple[int, int]:
+    """How many annotations are of single objects, and how many of crowds."""
+    annotations = [annotation for record in records for annotation in record.annotations]
+    num_crowds = sum(bool(annotation.get("iscrowd")) for annotation in annotations)
+    return len(annotations) - num_crowds, num_crowds
+
+
 def count_kinds(findings: Sequence[Finding]) -> dict[str, int]:
     """How many findings there are of each kind, the commonest kind first."""
     return dict(Counter(finding.kind for finding in findings).most_common())

@@ -14,7 +14,7 @@ from maskwright.config.testing import ExpectedResult
 from maskwright.data.choices import settle_defects
 from maskwright.data.readers import read_dataset
 from maskwright.data.readers.options import ReadOptions
-from maskwright.data.record import Dataset
+from maskwright.data.record import Dataset, count_objects
 from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics, evaluate_detections
 from maskwright.evaluation.expected import Check, check_expected, refuse_unknown
@@ -142,6 +142,20 @@ def _refuse_unmeasurable(
     if expected or tables:  # what a table lacks in the data shows in one image
         known = known_metrics(predictor.recipe, dataset, tables)
         refuse_unknown(expected, known, f"a further table needs --table NAME, one of {', '.join(TABLES)}")
+
+
+def why_nothing_counts(recipe: Recipe, dataset: Dataset) -> str | None:
+    """Why no metric of objects can be computed on a dataset, with the way out; None where some can be."""
+    num_objects, num_crowds = count_objects(dataset.records)
+    if num_objects or not recipe.finds_objects:
+        return None
+    if num_crowds:
+        return (
+            f"{dataset.source} has nothing to measure: each of its {num_crowds} annotations is marked as a crowd "
+            "(iscrowd 1), which counts neither way; if each of them is one object after all, set crowds to objects "
+            "(data.val.crowds=objects, or --crowds objects)"
+        )
+    return f"{dataset.source} has nothing to measure: none of its {len(dataset.records)} images has an object"
 
 
 def expected_of(predictor: Predictor) -> dict[str, ExpectedResult]:

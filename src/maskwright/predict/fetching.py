@@ -31,7 +31,7 @@ _HUB = "hf://"
 _WEB = "https://"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
-_BY_HAND = "or download it with a browser and give the file instead (--weights FILE)"
+_BY_HAND = "or download it with a browser and give the file (--weights FILE, or train.initial_weights=FILE to train)"
 _PIECE = 1 << 20
 # without a word from the server
 _PATIENCE_S = 60.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Literal
 
+from maskwright.config.data import Part
 from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.config.run import Recipe
@@ -14,8 +14,6 @@ from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.samplers import StepSampler, aspect_groups, repeat_factors
 from maskwright.errors import ConfigError, DataError
 from maskwright.structures import Categories
-
-Part = Literal["train", "val"]
 
 
 def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -27,19 +25,37 @@ def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """
     if incomplete := _incomplete(recipe, "train"):
         raise ConfigError(f"training needs {incomplete[0]}.images=FOLDER and {incomplete[0]}.annotations=FILE")
-    has_validation = any(table.images or table.annotations for table in recipe.data.tables("val"))
-    if has_validation and (incomplete := _incomplete(recipe, "val")):
+    if (share := recipe.data.share_of_train) is not None:
+        return _open_split(recipe, share)
+    validation = open_validation(recipe)
+    return _open(recipe, "train"), validation
+
+
+def open_validation(recipe: Recipe) -> Dataset | None:
+    """The validation data of a recipe; None where it names none.
+
+    Raises:
+        ConfigError, DataError: as `open_data`.
+    """
+    if (share := recipe.data.share_of_train) is not None and not _incomplete(recipe, "train"):
+        return _open_split(recipe, share)[1]
+    if not any(table.images or table.annotations for table in recipe.data.tables("val")):
+        return None
+    if incomplete := _incomplete(recipe, "val"):
         raise ConfigError(
             f"validation needs both {incomplete[0]}.images=FOLDER and {incomplete[0]}.annotations=FILE, or neither"
         )
-    needs_masks, data = "mask" in recipe.measured, recipe.data
-    if data.share_of_train is not None:
-        tables, keys = data.tables("train"), data.keys("train")
-        return open_split(tables, data.share_of_train, needs_masks=needs_masks, keys=keys)
-    validation = None
-    if has_validation:
-        validation = open_datasets(data.tables("val"), needs_masks=needs_masks, keys=data.keys("val"))
-    return open_datasets(data.tables("train"), needs_masks=needs_masks, keys=data.keys("train")), validation
+    return _open(recipe, "val")
+
+
+def _open(recipe: Recipe, part: Part) -> Dataset:
+    data = recipe.data
+    return open_datasets(data.tables(part), needs_masks="mask" in recipe.measured, keys=data.keys(part))
+
+
+def _open_split(recipe: Recipe, share: float) -> tuple[Dataset, Dataset]:
+    data = recipe.data
+    return open_split(data.tables("train"), share, needs_masks="mask" in recipe.measured, keys=data.keys("train"))
 
 
 def _incomplete(recipe: Recipe, part: Part) -> list[str]:

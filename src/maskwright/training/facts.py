@@ -10,8 +10,9 @@ from torch import nn
 
 from maskwright.config.run import Recipe
 from maskwright.data.network_scale import scale_lines
-from maskwright.data.record import Dataset, ImageRecord
-from maskwright.training.teaching import count_objects, teaching_warnings
+from maskwright.data.record import Dataset, ImageRecord, count_objects
+from maskwright.predict.evaluate import why_nothing_counts
+from maskwright.training.teaching import teaching_warnings
 
 # family → its recipe for machines without a GPU
 _SMALL = {"mask_rcnn": "nuclei/mask_rcnn_small", "yolact": "nuclei/yolact_small"}
@@ -28,7 +29,7 @@ def machine_facts(recipe: Recipe, model: nn.Module, device: torch.device) -> dic
 
 
 def data_facts(
-    recipe: Recipe, dataset: Dataset, records: Sequence[ImageRecord], images_per_epoch: int, num_validation: int
+    recipe: Recipe, dataset: Dataset, records: Sequence[ImageRecord], images_per_epoch: int, validation: Dataset | None
 ) -> dict[str, Any]:
     """What is trained on: `images`, `objects`, `validation_images`, `classes`, `steps`, `epochs`, `warnings` (lines).
 
@@ -37,14 +38,16 @@ def data_facts(
         dataset: of the training.
         records: its images that are trained on.
         images_per_epoch: how many are drawn in an epoch, repeated ones counted as often.
-        num_validation: images of the validation, 0 without one.
+        validation: of the run, if there is one.
     """
     train = recipe.train
     warnings = [*teaching_warnings(recipe, dataset, records), *scale_lines(recipe, records), *_warmup_lines(recipe)]
+    if validation is not None and (reason := why_nothing_counts(recipe, validation)) is not None:
+        warnings.append(f"{reason}; the best checkpoint is the last one then")
     return {
         "images": len(records),
         "objects": count_objects(records)[0],
-        "validation_images": num_validation,
+        "validation_images": 0 if validation is None else len(validation.records),
         "classes": [category.name for category in recipe.categories],
         "steps": train.num_steps,
         "batch_size": train.batch_size,

@@ -20,7 +20,6 @@ from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import refuse_unknown
 from maskwright.evaluation.table import AUGMENTED, MEASURED
-from maskwright.files import FolderLock
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.backbones.norms import freeze_batch_norms
 from maskwright.models.build import build_model
@@ -40,8 +39,7 @@ from maskwright.training.datasets import (
 from maskwright.training.distributed import World
 from maskwright.training.ema import AveragedWeights
 from maskwright.training.facts import data_facts, machine_facts
-from maskwright.training.fingerprint import Fingerprint, fingerprint
-from maskwright.training.folder import RunFolder, claim_run_folder, refuse_at_start
+from maskwright.training.folder import RunFolder, claim_run_folder
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
 from maskwright.training.resolving import with_length, with_precision
@@ -121,10 +119,8 @@ class Run:
         self.world.in_main(lambda: None if metrics is None else self.folder.write_metrics(metrics.to_dict()))
 
 
-def prepare_run(
-    recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool, lock: FolderLock | None = None
-) -> Run:
-    """Read the data, build the model, claim and lock the folder and, on `resume`, restore the state.
+def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool) -> Run:
+    """Read the data, build the model, claim the folder and, on `resume`, restore the state.
 
     Raises:
         ConfigError: the recipe names no training data, or cannot be trained as it stands.
@@ -132,7 +128,6 @@ def prepare_run(
         OutputError: the folder cannot be used; see `claim_run_folder`.
         CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
-    world.in_main(lambda: refuse_at_start(output, resume=resume))
     recipe, train_set, records, validation = world.together(lambda: _read_data(recipe, world))
     begun = RunFolder(output) if resume else None
     recipe, measured = with_statistics(recipe, records, begun, world)
@@ -141,21 +136,21 @@ def prepare_run(
     is_resumed = begun is not None and begun.last.exists()
     model = build_model(recipe)
     weights = {} if is_resumed else put_initial_weights(model, recipe, world)
-    num_validation = 0 if validation is None else len(validation.dataset.records)
+    measured_on = None if validation is None else validation.dataset
     start = {
         **machine_facts(recipe, model, device),
         **precision,
-        **data_facts(recipe, train_set, records, sampler.images_per_epoch, num_validation),
+        **data_facts(recipe, train_set, records, sampler.images_per_epoch, measured_on),
         **measured,
         **weights,
         **_findings(train_set, validation),
     }
-    folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume, lock=lock))
+    folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume))
     if _has_small_parts(recipe.train):
         freeze_batch_norms(model)
     model = model.to(device)
     average = AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay is not None else None
-    state = TrainingState(model, build_optimiser(model, recipe.train), average, data=_fingerprints(records, validation))
+    state = TrainingState(model, build_optimiser(model, recipe.train), average)
     if is_resumed:
         state.restore(folder.last)
     preprocess = Preprocess.of(recipe)
@@ -194,11 +189,6 @@ def _read_data(given: Recipe, world: World) -> tuple[Recipe, Dataset, list[Image
     recipe = with_stuff(with_categories(given, train_set.categories), train_set, val_set)
     _check_share(recipe, world)
     return recipe, train_set, records, _validation(recipe, val_set, world)
-
-
-def _fingerprints(records: list[ImageRecord], validation: Validation | None) -> dict[str, Fingerprint]:
-    found = {"train": fingerprint(records)}
-    return found if validation is None else {**found, "val": fingerprint(validation.dataset.records)}
 
 
 def _findings(train_set: Dataset, validation: Validation | None) -> dict[str, Any]:

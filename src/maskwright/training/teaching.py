@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskwright.config.run import Recipe
-from maskwright.data.record import Dataset, ImageRecord
+from maskwright.data.record import Dataset, ImageRecord, count_objects
 from maskwright.errors import DataError
 
 # from this share on, what is missing is told
@@ -58,14 +58,6 @@ def teaching_warnings(recipe: Recipe, dataset: Dataset, records: Sequence[ImageR
     return warnings
 
 
-def count_objects(records: Sequence[ImageRecord]) -> tuple[int, int]:
-    """How many annotations are of single objects, and how many of crowds."""
-    annotations = [annotation for record in records for annotation in record.annotations]
-    num_crowds = sum(bool(annotation.get("iscrowd")) for annotation in annotations)
-    return len(annotations) - num_crowds, num_crowds
-
-
 def _key(recipe: Recipe, name: str) -> str:
     """The dotted key of a setting of the training data, as it is typed; of a list, that of its first entry."""
-    is_list = isinstance(recipe.data.train, tuple)
-    return f"data.train.0.{name}" if is_list else f"data.train.{name}"
+    return f"{recipe.data.keys('train')[0]}.{name}"
