@@ -65,7 +65,8 @@ FormatOption = Annotated[
         "--format",
         metavar="F",
         help="How the annotations are written: coco, coco_panoptic, lvis, voc, sbd, cityscapes, cityscapes_polygons, "
-        "yolo, labelme, via, cvat, label_studio, labelbox, supervisely, masks or id_maps.",
+        "yolo, labelme, via, cvat, label_studio, labelbox, supervisely, sa1b, darwin, datumaro, qupath, imagej, "
+        "kaggle, pycococreator, masks or id_maps.",
     ),
 ]
 ExifOption = Annotated[

@@ -25,6 +25,13 @@ AnnotationFormat = Literal[
     "label_studio",
     "labelbox",
     "supervisely",
+    "sa1b",
+    "darwin",
+    "datumaro",
+    "qupath",
+    "imagej",
+    "kaggle",
+    "pycococreator",
     "masks",
     "id_maps",
 ]

@@ -21,14 +21,21 @@ from maskwright.data.readers.cityscapes_polygons import read_cityscapes_polygons
 from maskwright.data.readers.coco import read_coco
 from maskwright.data.readers.coco_panoptic import read_coco_panoptic
 from maskwright.data.readers.cvat import read_cvat
+from maskwright.data.readers.darwin import read_darwin
+from maskwright.data.readers.datumaro import read_datumaro
 from maskwright.data.readers.id_maps import read_id_maps
+from maskwright.data.readers.imagej import read_imagej
+from maskwright.data.readers.kaggle import read_kaggle
 from maskwright.data.readers.label_studio import read_label_studio
 from maskwright.data.readers.labelbox import read_labelbox
 from maskwright.data.readers.labelme import read_labelme
 from maskwright.data.readers.lvis import read_lvis
 from maskwright.data.readers.masks import read_masks
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
+from maskwright.data.readers.pycococreator import read_pycococreator
+from maskwright.data.readers.qupath import read_qupath
 from maskwright.data.readers.recognise import other_format
+from maskwright.data.readers.sa1b import read_sa1b
 from maskwright.data.readers.sbd import read_sbd
 from maskwright.data.readers.supervisely import read_supervisely
 from maskwright.data.readers.via import read_via
@@ -56,6 +63,13 @@ READERS: dict[str, Callable[[Path, Path, ReadOptions], Dataset]] = {
     "label_studio": read_label_studio,
     "labelbox": read_labelbox,
     "supervisely": read_supervisely,
+    "sa1b": read_sa1b,
+    "darwin": read_darwin,
+    "datumaro": read_datumaro,
+    "qupath": read_qupath,
+    "imagej": read_imagej,
+    "kaggle": read_kaggle,
+    "pycococreator": read_pycococreator,
 }
 
 

@@ -117,12 +117,17 @@ def _objects(
         category = classes[0] if classes else ONLY_CLASS
         where = path.relative_to(root).as_posix()
         try:
-            yield FoundObject(where, category, _read_mask(path, size))
+            yield FoundObject(where, category, read_mask(path, size))
         except DataError as error:
             yield Flaw(where, Problem("bad-mask", str(error)))
 
 
-def _read_mask(path: Path, size: tuple[int, int]) -> Rle:
+def read_mask(path: Path, size: tuple[int, int]) -> Rle:
+    """The foreground of a mask image of an image of (height, width).
+
+    Raises:
+        DataError: it cannot be read, or has another size.
+    """
     pixels = load_npy(path) != 0 if path.suffix.lower() == ".npy" else _foreground(path)
     if pixels.shape != size:
         found = " × ".join(map(str, pixels.shape))

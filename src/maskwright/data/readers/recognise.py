@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from maskwright.data.readers import cvat, label_studio, labelbox, supervisely, via
+from maskwright.data.readers import (
+    cvat,
+    darwin,
+    datumaro,
+    imagej,
+    kaggle,
+    label_studio,
+    labelbox,
+    pycococreator,
+    qupath,
+    sa1b,
+    supervisely,
+    via,
+)
 from maskwright.data.readers.id_maps import SUFFIXES
 from maskwright.images.formats import is_image
 
@@ -25,11 +38,20 @@ _SIGNS: Sequence[tuple[str, Sequence[str]]] = (
     *(("via", keys) for keys in via.SIGNS),
     *(("labelbox", keys) for keys in labelbox.SIGNS),
     *(("supervisely", keys) for keys in supervisely.SIGNS),
+    *(("darwin", keys) for keys in darwin.SIGNS),
+    *(("sa1b", keys) for keys in sa1b.SIGNS),
+    *(("qupath", keys) for keys in qupath.SIGNS),
+    *(("datumaro", keys) for keys in datumaro.SIGNS),
     ("coco", ("images", "annotations", "categories")),
     *(("label_studio", keys) for keys in label_studio.SIGNS),
 )
-_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons", "voc", "supervisely")
-_SIGNED_ENDINGS = (".json", ".ndjson", ".jsonl", ".csv")
+# a format, and columns that a table of it has all of
+_COLUMN_SIGNS: Sequence[tuple[str, Sequence[str]]] = (
+    *(("via", keys) for keys in via.SIGNS),
+    *(("kaggle", keys) for keys in kaggle.SIGNS),
+)
+_FILES_OF_ONE_IMAGE = ("labelme", "cityscapes_polygons", "voc", "sbd", "supervisely", "sa1b", "darwin", "qupath")
+_SIGNED_ENDINGS = (".json", ".geojson", ".ndjson", ".jsonl", ".csv")
 # the root of an XML file → its format
 _XML_ROOTS: Mapping[bytes, str] = {b"annotation": "voc", cvat.ROOT.encode(): "cvat"}
 _XML_ROOT = re.compile(rb"<([A-Za-z]\w*)[\s/>]")
@@ -63,21 +85,26 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
 
 def _of_file(path: Path) -> tuple[str, Path] | None:
     """Name of a format, and what should be given as its annotations."""
-    if path.suffix.lower() in (".yaml", ".yml"):
-        return ("yolo", path) if b"names" in path.read_bytes() else None
-    if path.suffix.lower() in _SIGNED_ENDINGS:
-        name = _of_signs(path)
-        return None if name is None else (name, path.parent if name in _FILES_OF_ONE_IMAGE else path)
-    if path.suffix.lower() == ".txt":
-        if _YOLO_LINE.match(_start_of(path)):
-            return "yolo", path.parent
-        return next(
-            (("voc", path) for parent in path.absolute().parents[:3] if (parent / "Annotations").is_dir()), None
-        )
-    if path.suffix.lower() == ".xml":
-        name = _of_xml(path)
-        return None if name is None else (name, path.parent if name in _FILES_OF_ONE_IMAGE else path)
-    return ("sbd", path.parent) if path.suffix.lower() == ".mat" else None
+    ending = path.suffix.lower()
+    if ending == ".txt":
+        return _of_list(path)
+    name = _OF_ENDINGS[ending](path) if ending in _OF_ENDINGS else None
+    return None if name is None else (name, path.parent if name in _FILES_OF_ONE_IMAGE else path)
+
+
+def _of_list(path: Path) -> tuple[str, Path] | None:
+    """Labels of an image in YOLO's form, or the names of Pascal VOC's images."""
+    if _YOLO_LINE.match(_start_of(path)):
+        return "yolo", path.parent
+    return next((("voc", path) for parent in path.absolute().parents[:3] if (parent / "Annotations").is_dir()), None)
+
+
+def _of_yaml(path: Path) -> str | None:
+    return "yolo" if b"names" in path.read_bytes() else None
+
+
+def _of_regions(path: Path) -> str | None:
+    return "imagej" if imagej.has_regions(path) else None
 
 
 def _of_xml(path: Path) -> str | None:
@@ -90,7 +117,7 @@ def _of_signs(path: Path) -> str | None:
         if not file.seek(0, 2):
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            for name, keys in _SIGNS:
+            for name, keys in _COLUMN_SIGNS if path.suffix.lower() == ".csv" else _SIGNS:
                 if all(text.find(_as_written(key, path)) >= 0 for key in keys):
                     return name
     return None
@@ -110,6 +137,8 @@ def _of_folder(images: Path, folder: Path) -> tuple[str, Path] | None:
         return "cityscapes", folder
     if ".mat" in endings:
         return "sbd", folder
+    if any(imagej.has_regions(endings[ending]) for ending in imagej.ENDINGS if ending in endings):
+        return "imagej", folder
     for path in islice((path for path in files if path.suffix.lower() in (".xml", *_SIGNED_ENDINGS)), _MOST_TEXTS):
         name = _of_xml(path) if path.suffix.lower() == ".xml" else _of_signs(path)
         if name is not None:
@@ -130,6 +159,8 @@ def _of_pictures(images: Path, folder: Path, pictures: Sequence[Path]) -> tuple[
         return ("id_maps", folder) if any(path.stem in named for path in pictures) else None
     if any(stems.intersection(path.relative_to(folder).parts[:-1]) for path in pictures):
         return "masks", folder
+    if any(pycococreator.belongs_to_one(path, stems) for path in pictures):
+        return "pycococreator", folder
     return ("id_maps", folder) if any(path.stem in stems for path in pictures) else None
 
 
@@ -140,3 +171,14 @@ def _files_in(folder: Path) -> Iterator[Path]:
 def _start_of(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_START_BYTES).removeprefix(b"\xef\xbb\xbf")
+
+
+# ending of a file → the name of its format
+_OF_ENDINGS: Mapping[str, Callable[[Path], str | None]] = {
+    ".yaml": _of_yaml,
+    ".yml": _of_yaml,
+    ".xml": _of_xml,
+    ".mat": lambda _: "sbd",
+    **dict.fromkeys(_SIGNED_ENDINGS, _of_signs),
+    **dict.fromkeys(imagej.ENDINGS, _of_regions),
+}

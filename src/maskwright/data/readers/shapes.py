@@ -121,6 +121,19 @@ def with_holes(outline: Region, holes: Sequence[Region], size: tuple[int, int]) 
     return crop_to_rle(Crop(pixels, 0, 0), size)
 
 
+def even_odd(outlines: Sequence[Region], size: tuple[int, int]) -> Region | Problem:
+    """What an odd number of outlines surrounds: a hole in a part, a part in a hole."""
+    if len(outlines) == 1:
+        return outlines[0]
+    problem = next(filter(None, (mask_problem(outline, size) for outline in outlines)), None)
+    if problem is not None:
+        return problem
+    pixels = np.zeros(size, dtype=bool)
+    for outline in outlines:
+        pixels ^= bitmap_of(outline, size)
+    return crop_to_rle(Crop(pixels, 0, 0), size)
+
+
 def bitmap_of(region: Region, size: tuple[int, int]) -> Bitmap:
     """(H, W) what a sound region covers."""
     pixels: Bitmap = hotcoco.mask.decode(any_to_rle(region, size)).astype(bool)
