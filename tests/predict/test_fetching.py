@@ -387,6 +387,14 @@ def test_an_address_may_stand_for_weights(shelf) -> None:
         mw.load("mask_rcnn", f"{shelf.address}/weights/model.pth", "cpu", {"categories": ["a"]})
 
 
+def test_an_address_may_be_the_model(shelf) -> None:
+    with pytest.raises(CheckpointError, match=r"holds a backbone alone, no whole model.*train\.initial_weights"):
+        mw.load(f"{shelf.address}/weights/model.pth", device="cpu")
+    for address in ("http://host/model.pth", "hf://a/b/../../c"):
+        with pytest.raises(ConfigError, match=r"is not fetched|not of the form"):
+            mw.load(address, device="cpu")
+
+
 @pytest.fixture(scope="module")
 def published() -> dict[tuple[str, str], WeightsConfig]:
     """All weights of all shipped recipes that lie in the network."""

@@ -212,6 +212,9 @@ def test_a_backbone_is_no_model(tmp_path) -> None:
         ({"model": "none.yaml"}, ConfigError, r"recipe none\.yaml: cannot be read"),
         ({"model": "none.pth"}, CheckpointError, r"none\.pth does not exist"),
         ({"model": "none.safetensors"}, CheckpointError, r"none\.safetensors does not exist"),
+        ({"model": "none.ckpt"}, CheckpointError, r"none\.ckpt does not exist"),
+        ({"model": "none.onnx"}, CheckpointError, r"none\.onnx does not exist"),
+        ({"weights": "none.ckpt"}, CheckpointError, r"none\.ckpt does not exist"),
         ({"weights": "cocoo"}, ConfigError, "has no weights called 'cocoo'; choose one of random"),
         ({"weights": "none.pth"}, CheckpointError, r"none\.pth does not exist"),
         ({"weights": "hf://owner"}, ConfigError, "not of the form hf://owner/repo/file"),
@@ -257,3 +260,29 @@ def test_loading_never_leaves_a_trace_in_the_global_generator(checkpoint) -> Non
 def test_all_these_errors_are_of_one_family() -> None:
     assert issubclass(ConfigError, MaskwrightError) and issubclass(CheckpointError, MaskwrightError)
     assert MaskwrightError.exit_status == 2
+
+
+@pytest.mark.parametrize("name", ["x.ckpt", "x.onnx", "x.engine", "x", "x y.weights", "mask_rcn"])
+def test_a_path_that_exists_is_no_recipe(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"?")
+    for arguments in ({"model": name}, {"model": "mask_rcnn", "weights": name}):
+        with pytest.raises(CheckpointError, match=f"checkpoint {name} cannot be read"):
+            mw.load(**arguments, device="cpu")
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=f"checkpoint {name} is a folder"):
+        mw.load(name, device="cpu")
+
+
+def test_a_folder_called_as_a_recipe_hides_it_not(tmp_path, monkeypatch, tiny_network) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mask_rcnn").mkdir()
+    assert mw.load("mask_rcnn", "random", "cpu", tiny_network).recipe.name == "mask_rcnn"
+
+
+def test_a_name_of_any_length_is_told_in_one_short_line() -> None:
+    for name in ("x" * 5000, "a/" * 3000, "\x00", "", "\x1b[31m"):
+        with pytest.raises(MaskwrightError) as raised:
+            mw.load(name, device="cpu")
+        assert len(str(raised.value)) <= 2000 and "\n" not in str(raised.value)

@@ -35,8 +35,8 @@ def load(
     """A predictor from a recipe and weights.
 
     Args:
-        model: a recipe name, a recipe file (`.yaml`), or a checkpoint in any supported format. From a foreign
-            checkpoint alone the recipe is recognised by its keys and shapes.
+        model: a recipe name, a recipe file (`.yaml`), or a checkpoint in any supported format, also by its https or
+            `hf://` address. From a foreign checkpoint alone the recipe is recognised by its keys and shapes.
         weights: None for the recipe's own default, `"random"`, a name the recipe lists, a path, an https address, or
             `hf://owner/repo/file`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …
@@ -52,7 +52,7 @@ def load(
     if is_checkpoint(str(model)):
         if weights is not None:
             raise ConfigError(f"{model} is a checkpoint and has its weights; leave out weights={weights!s}")
-        found = read_weights(Path(model))
+        found = read_weights(fetch(str(model)) if is_address(str(model)) else Path(model))
         return _fitted(recipe_of(found, str(model), overrides), found, str(model), target, precision)
     recipe = load_recipe(str(model), overrides)
     source = weights if weights is not None else recipe.default_weights or "random"
@@ -88,13 +88,13 @@ def locate_weights(recipe: Recipe, source: str) -> Path:
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether `model` names a checkpoint rather than a recipe: a file or folder, or a name that ends as a file's does.
+    """Whether `model` names no recipe but a checkpoint: a file, a folder, an address, or what ends as a file does.
 
     Shipped recipes come first, so that a folder called `yolact` hides none.
     """
     if is_recipe_file(model) or model in recipe_names():
         return False
-    return os.path.exists(model) or _FILE_NAME.search(model) is not None  # noqa: PTH110 - bears names of any length
+    return is_address(model) or os.path.exists(model) or _FILE_NAME.search(model) is not None  # noqa: PTH110 - bears names of any length
 
 
 def recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
