@@ -8,14 +8,16 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff
 _LONGEST = 2000
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int | None = _LONGEST) -> str:
     r"""A text that may hold names from a file, as one line that a terminal shows and does not obey, cut if long.
 
     >>> printable("class \x1b[31mred")
     'class \\x1b[31mred'
     """
     shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST * 3 // 4]} … {shown[-_LONGEST // 5 :]}"
+    if longest is None or len(shown) <= longest:
+        return shown
+    return f"{shown[: longest * 3 // 4]} … {shown[-longest // 5 :]}"
 
 
 class MaskwrightError(Exception):

@@ -12,6 +12,7 @@ import torchvision
 
 import maskwright as mw
 from maskwright.checkpoints.native import NativeCheckpoint, write_native
+from maskwright.config import load_recipe
 
 SMALL = {
     "categories": ["brick", "egg"],
@@ -112,3 +113,35 @@ def test_where_the_weights_were_found_and_what_was_left_out_is_told(here, tmp_pa
     outcome = here("inspect", tmp_path / "resnet18.pth")
     assert "found under   net.\n" in outcome.out
     assert "left out      objects of argparse.Namespace; none was built\n" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"step": "x"},
+        {"step": 3, "best": "x"},
+        {"best": [1]},
+        {"best": 10**400},
+        {"step": {}},
+        {"step": 1, "best": True},
+    ],
+    ids=str,
+)
+def test_a_damaged_progress_is_told(here, tmp_path, progress) -> None:
+    table = load_recipe("mask_rcnn", {"categories": ["a"]}).model_dump(mode="json")
+    write_native(tmp_path / "x.safetensors", NativeCheckpoint({"a": torch.zeros(1)}, table, {}, progress))
+    assert told(here, tmp_path / "x.safetensors")["training"] == "a run whose progress is damaged: weights only"
+
+
+def test_names_in_a_file_do_not_steer_the_terminal(here, tmp_path) -> None:
+    table = load_recipe("mask_rcnn", {"categories": ["a"]}).model_dump(mode="json")
+    table |= {
+        "name": "\x1b[31mred",
+        "categories": [{"id": 1, "name": "\x1b]0;title\x07"}, {"id": 2, "name": "y" * 5000}],
+    }
+    write_native(tmp_path / "x.safetensors", NativeCheckpoint({"a": torch.zeros(1)}, table, {}, {}))
+    outcome = here("inspect", tmp_path / "x.safetensors")
+    assert outcome.status in (0, 2)
+    shown = outcome.out + outcome.err
+    assert "\x1b" not in shown and "\x07" not in shown
+    assert max(map(len, shown.splitlines())) <= 2000

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from io import BytesIO
+
 import numpy as np
 import pytest
+from PIL import Image
 from tests.data.tools import box, classes, kinds, masks, write_images, write_json
 
 from maskwright.data.readers import read_dataset
@@ -90,6 +94,28 @@ def test_a_brush_is_read_pixel_for_pixel(images, is_run):
 def test_a_brush_that_is_cut_short_or_of_another_size_is_a_defect(images, rle):
     value = {"format": "rle", "rle": rle, "brushlabels": ["cell"]}
     assert kinds(read(images, task(item(value, "brushlabels")))) == ["bad-rle"]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_bitmask_covers_what_is_not_transparent(images, mode):
+    mask = np.random.default_rng(1).random((20, 40)) > 0.7
+    alpha = Image.fromarray(mask.astype(np.uint8) * 255)
+    black = Image.new("L", (40, 20))
+    buffer = BytesIO()
+    Image.merge(mode, [black] * (len(mode) - 1) + [alpha]).save(buffer, format="PNG")
+    text = base64.b64encode(buffer.getvalue()).decode()
+    value = {"imageDataURL": f"data:image/png;base64,{text}", "bitmasklabels": ["cell"]}
+    dataset = read(images, task(item(value, "bitmasklabels")))
+    assert dataset.defects == ()
+    assert np.array_equal(masks(dataset)[0], mask)
+
+
+@pytest.mark.parametrize(
+    "address", [None, "", "data:image/png;base64,", "data:image/png;base64,å", "https://host/a.png"]
+)
+def test_a_bitmask_without_a_picture_is_a_defect(images, address):
+    value = {"imageDataURL": address, "bitmasklabels": ["cell"]}
+    assert kinds(read(images, task(item(value, "bitmasklabels")))) == ["bad-mask"]
 
 
 def test_the_short_export_says_the_same(images):

@@ -159,9 +159,23 @@ def test_images_of_other_paths_are_found_and_others_are_told(images):
     write_images(images, "b.png")
     regions = [region(kind="cell")]
     document = {**entries(*regions, name="C:\\old\\a.png"), **entries(*regions, name="gone.png")}
-    dataset = read(images, {**document, **entries(*regions, name="a.png"), "x": {"filename": 3, "regions": []}})
-    assert sorted(kinds(dataset)) == ["bad-image", "duplicate-image", "missing-image"]
+    dataset = read(images, {**document, "x": {"filename": 3, "regions": []}})
+    assert sorted(kinds(dataset)) == ["bad-image", "missing-image"]
     assert sorted(remark.kind for remark in dataset.remarks) == ["image-name", "unlisted-images"]
+
+
+def test_a_file_belongs_to_the_image_of_its_very_name_before_others_whose_names_are_alike(images):
+    near, own = entries(region(kind="x"), name="old/a.png"), entries(region(kind="y"), name="a.png")
+    dataset = read(images, {**near, **own, "again": entries(region(kind="z"))["a.png123"]})
+    assert classes(dataset) == ["y"]
+    assert sorted(kinds(dataset)) == ["ambiguous-image", "duplicate-image"]
+
+
+def test_a_file_that_several_images_may_mean_is_taken_for_none(images):
+    document = {**entries(region(kind="x"), name="old/a.png"), **entries(region(kind="y"), name="new/a.png")}
+    dataset = read(images, document)
+    assert dataset.records == ()
+    assert kinds(dataset) == ["ambiguous-image"] * 2
 
 
 @pytest.mark.parametrize("document", [[], {}, {"a": 3}, {"_via_img_metadata": []}, {"project": {}, "view": {}}])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,81 @@ def test_an_evaluation_with_the_lowest_loss_so_far_is_not_stale() -> None:
 
 def test_progress_of_an_older_checkpoint_is_read() -> None:
     assert not Progress(step=3, best=0.2, stale=1).is_best
+
+
+def damaged(path: Path, change: Callable[[NativeCheckpoint], None]) -> str:
+    """What a run that is resumed from a changed checkpoint says."""
+    state = a_state()
+    take_a_step(state)
+    state.data = {"train": {"images": 3, "objects": 5, "digest": "a"}}
+    state.write(path, RECIPE)
+    checkpoint = read_native(path, with_training=True)
+    change(checkpoint)
+    write_native(path, checkpoint)
+    fresh = a_state()
+    fresh.data = state.data
+    before = {name: value.clone() for name, value in fresh.model.state_dict().items()}
+    with pytest.raises(CheckpointError) as raised:
+        fresh.restore(path)
+    assert all(torch.equal(value, before[name]) for name, value in fresh.model.state_dict().items())
+    assert fresh.progress == Progress()
+    message = str(raised.value)
+    assert "\n" not in message
+    assert message.startswith(f"checkpoint {path}: ")
+    assert message.endswith(f"train.initial_weights={path}")
+    return message
+
+
+@pytest.mark.parametrize("part", ["weights", "training"])
+def test_a_missing_weight_is_refused_in_words(part: str, tmp_path: Path) -> None:
+    name = "0.bias" if part == "weights" else "weights/0.bias"
+    message = damaged(tmp_path / "last.safetensors", lambda found: getattr(found, part).pop(name))
+    assert "1 weights are missing, first 0.bias" in message
+
+
+def test_an_unknown_weight_and_one_of_another_shape_are_refused_in_words(tmp_path: Path) -> None:
+    def widened(found: NativeCheckpoint) -> None:
+        found.training["weights/0.bias"] = torch.zeros(9)
+
+    path = tmp_path / "last.safetensors"
+    assert "the model has no weight 2.bias" in damaged(
+        path, lambda found: found.weights.update({"2.bias": torch.ones(1)})
+    )
+    assert "0.bias is (9,), expected (4,)" in damaged(path, widened)
+
+
+def test_missing_moments_are_refused_in_words(tmp_path: Path) -> None:
+    def without(*names: str) -> Callable[[NativeCheckpoint], None]:
+        return lambda found: [found.training.pop(f"optimiser/{name}") for name in names]
+
+    path = tmp_path / "last.safetensors"
+    message = damaged(path, without("exp_avg_sq/1.weight"))
+    assert "the optimiser's exp_avg_sq is missing for 1 parameters, first 1.weight" in message
+    message = damaged(path, without(*(f"{moment}/0.bias" for moment in ("step", "exp_avg", "exp_avg_sq"))))
+    assert "3 tensors of the run's state are missing, perhaps those of 0.bias" in message
+
+
+def test_moments_of_something_else_are_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    message = damaged(path, lambda found: found.training.update({"optimiser/exp_avg/7.bias": torch.zeros(4)}))
+    assert "is of '7.bias', which is no parameter of the model" in message
+    message = damaged(path, lambda found: found.training.update({"optimiser/exp_avg/0.bias": torch.zeros(9)}))
+    assert "the optimiser's exp_avg of 0.bias is (9,), unlike the parameter" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("step", None), ("step", -1), ("step", True), ("step", "3"), ("best", "good"), ("stale", [])]
+)
+def test_progress_that_is_no_number_is_refused_in_words(name: str, value: object, tmp_path: Path) -> None:
+    message = damaged(tmp_path / "last.safetensors", lambda found: found.progress.update({name: value}))
+    assert f"its progress has {name} = " in message
+
+
+def test_other_data_than_the_run_began_with_are_refused_in_words(tmp_path: Path) -> None:
+    def told(**before: object) -> str:
+        change = {"data": {"train": {"images": 3, "objects": 5, **before}}}
+        return damaged(tmp_path / "last.safetensors", lambda found: found.progress.update(change))
+
+    message = told(images=4)
+    assert "data.train has changed since the run began: 4 images with 5 objects then, 3 images with 5 obj" in message
+    assert "3 images with 5 objects then, as many, but other ones; put the old annotations back" in told(digest="b")

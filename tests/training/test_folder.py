@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from maskwright.config import Recipe, load_recipe
 from maskwright.errors import OutputError
-from maskwright.files import replace_file
+from maskwright.files import FolderLock, replace_file
 from maskwright.training.folder import claim_run_folder
 
 
@@ -37,8 +38,48 @@ def test_a_run_is_taken_up_with_the_same_recipe(recipe: Recipe, tmp_path: Path) 
     assert claim_run_folder(tmp_path, recipe, resume=False) == claim_run_folder(tmp_path, recipe, resume=True)
 
 
-def test_a_folder_without_a_run_can_be_resumed_into(recipe: Recipe, tmp_path: Path) -> None:
-    assert claim_run_folder(tmp_path, recipe, resume=True).recipe.exists()
+def test_in_a_folder_without_a_run_there_is_nothing_to_resume(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(
+        OutputError, match=r"has no run to resume: it holds no recipe\.yaml; give the folder of the run"
+    ):
+        claim_run_folder(tmp_path, recipe, resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_checkpoint_whose_recipe_is_gone_is_not_overwritten(resume: bool, recipe: Recipe, tmp_path: Path) -> None:
+    folder = claim_run_folder(tmp_path, recipe, resume=False)
+    folder.last.write_bytes(b"weights")
+    folder.recipe.unlink()
+    reason = (
+        r"recipe\.yaml is missing.*train\.initial_weights=.*last\.safetensors" if resume else "belongs to another run"
+    )
+    with pytest.raises(OutputError, match=reason):
+        claim_run_folder(tmp_path, recipe, resume=resume)
+    assert folder.last.read_bytes() == b"weights"
+
+
+def test_a_folder_that_is_in_use_is_refused_until_its_run_has_ended(recipe: Recipe, tmp_path: Path) -> None:
+    with FolderLock(tmp_path) as first, FolderLock(tmp_path) as second:
+        claim_run_folder(tmp_path, recipe, resume=False, lock=first)
+        with pytest.raises(OutputError, match="is in use: another maskwright writes into it just now"):
+            claim_run_folder(tmp_path, recipe, resume=True, lock=second)
+        first.close()
+        claim_run_folder(tmp_path, recipe, resume=True, lock=second)
+
+
+def test_a_refused_change_names_the_way_to_go_on_with_the_weights(recipe: Recipe, tiny: Path, tmp_path: Path) -> None:
+    claim_run_folder(tmp_path, recipe, resume=False).last.write_bytes(b"")
+    with pytest.raises(OutputError, match=r"into a new folder, .*: train\.initial_weights=.*/last\.safetensors"):
+        claim_run_folder(tmp_path, changed(tiny, {"train.iterations": 9}), resume=True)
+
+
+def test_a_setting_that_is_newer_than_a_run_has_its_default_there(recipe: Recipe, tmp_path: Path) -> None:
+    folder = claim_run_folder(tmp_path, recipe, resume=False)
+    begun = yaml.safe_load(folder.recipe.read_text())
+    del begun["train"]["class_rows"]
+    folder.recipe.write_text(yaml.safe_dump(begun))
+    claim_run_folder(tmp_path, recipe, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +124,9 @@ def test_a_folder_that_may_not_be_written_is_refused(
     assert not (tmp_path / "recipe.yaml").exists()
 
 
-@pytest.mark.parametrize("text", ["- [", "just words", "", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["- [", "just words", "", "\x00", "family: boat", "train: {iterations: many}", "[" * 5000]
+)
 def test_a_recipe_file_that_is_none_is_refused(text: str, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(OutputError, match=r"recipe\.yaml is not the recipe of a run"):

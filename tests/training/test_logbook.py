@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from maskwright.errors import OutputError
 from maskwright.training.logbook import Logbook
 
 
@@ -49,6 +50,35 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
         file.write('{"step": 3, "pa')
     written(tmp_path, 2, [3])
     assert steps(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[1]", '{"step": "1"}', "\udcff", '{"step": 2, "pa', "[" * 5000])
+def test_a_broken_line_in_the_middle_is_refused_in_words(line: str, tmp_path: Path) -> None:
+    written(tmp_path, 0, [1, 2])
+    whole = (tmp_path / "log.jsonl").read_bytes()
+    (tmp_path / "log.jsonl").write_bytes(line.encode(errors="surrogateescape") + b"\n" + whole)
+    with pytest.raises(OutputError, match=r"log\.jsonl, line 1 is no entry of a run's log") as raised:
+        Logbook(tmp_path, 2)
+    assert "\n" not in str(raised.value)
+
+
+def write_many(logbook: Logbook) -> None:
+    for step in range(1, 100):
+        logbook.write(step, {"loss": 1 / step}, "train")
+
+
+def test_a_log_without_room_ends_with_a_whole_line(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    logbook = Logbook(tmp_path, 0)
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # stands for the disk
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
+            write_many(logbook)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    logbook.close()
+    assert 3 < len(steps(tmp_path)) < 40
 
 
 def test_reopening_never_leaves_less_than_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from tiny_runs import MOMENTS, Arguments, are_equal, log_of, steps_of, tensors_o
 
 import maskwright as mw
 from maskwright.checkpoints.native import read_native
+from maskwright.errors import CheckpointError
 
 Training = Callable[..., Arguments]
 STEPS = 5
@@ -140,6 +141,25 @@ def test_other_settings_resume_exactly_too(
     mw.train(**killed, resume=True)
     mw.train(**whole)
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["a polygon's corner", "an object left out"])
+def test_a_run_is_not_resumed_on_changed_annotations(
+    change: str, training: Training, dataset: Path, tmp_path: Path
+) -> None:
+    annotations = tmp_path / "annotations.json"
+    content = json.loads((dataset / "annotations.json").read_text())
+    annotations.write_text(json.dumps(content))
+    settings = {"train.iterations": 2, "data.train.annotations": str(annotations)}
+    arguments = training(tmp_path / "run", settings)
+    last = mw.train(**arguments).last
+    if change == "an object left out":
+        content["annotations"].pop()
+    else:
+        content["annotations"][0]["segmentation"][0][0] += 1
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=rf"data\.train has changed .*train\.initial_weights={last}"):
+        mw.train(**arguments, resume=True)
 
 
 @pytest.mark.slow

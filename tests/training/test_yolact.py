@@ -17,6 +17,7 @@ from tiny_runs import Arguments, are_equal, log_of, tensors_of, train_until_kill
 import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.data.samplers import SampleRequest
+from maskwright.errors import TrainingError
 from maskwright.training.distributed import World
 from maskwright.training.setup import Run, prepare_run
 
@@ -66,6 +67,18 @@ def whole(yolact: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("whole") / "run"
     mw.train(**yolact(output))
     return output
+
+
+@pytest.mark.parametrize("rate", [1e12, 1e38])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("plus", [{}, PLUS])
+def test_a_far_too_high_learning_rate_is_told_as_such(
+    optimiser: str, rate: float, plus: dict[str, Any], yolact: Training, tmp_path: Path
+) -> None:
+    settings = {"train.optimiser": optimiser, "train.learning_rate": rate, "train.warmup_iterations": 0, **plus}
+    settings |= {"train.iterations": 8, "train.weight_decay": 0.0}
+    with pytest.raises(TrainingError, match=r"^step \d: .*(non-finite|is nan|is inf).*A lower train\.learning_rate"):
+        mw.train(**yolact(tmp_path / "run", settings))
 
 
 def test_every_loss_of_every_step_is_in_the_log(whole: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from maskwright.config.categories import named_categories
+from maskwright.config.categories import MOST_CATEGORIES, named_categories
 from maskwright.errors import CheckpointError
 
 Weights = Mapping[str, Tensor]
@@ -57,9 +57,14 @@ def num_classes_of(weights: Weights) -> int:
 def category_names(count: int, lists: Sequence[str], word: str = "class") -> str | list[str]:
     """The known class list of that length, tried in order, or numbered names.
 
+    Raises:
+        CheckpointError: there are more than categories can be.
+
     >>> category_names(80, ["pascal", "coco"]), category_names(2, ["coco"])
     ('coco', ['class 1', 'class 2'])
     """
+    if count > MOST_CATEGORIES:
+        raise CheckpointError(f"it scores {count:,} classes; at most {MOST_CATEGORIES:,} are read")
     for name in lists:
         try:
             if len(named_categories(name)) == count:

@@ -22,6 +22,7 @@ from maskwright.files import replace_file
 FORMAT = 1
 TRAINING = "training/"
 _HEADER = "maskwright"
+_MOST_LETTERS = 1 << 23  # a recipe with 1,203 categories takes 100,000
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +77,9 @@ def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
                 for name in names
                 if with_training and name.startswith(TRAINING)
             }
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be read ({error}); it is cut off, or not a maskwright file"
+            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}); it is cut off, or not a maskwright file"
         ) from error
     if header["format"] != FORMAT:
         raise CheckpointError(
@@ -88,9 +89,12 @@ def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
 
 
 def _read_header(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The header's table; files are untrusted, so its form is checked."""
-    header = json.loads(metadata[_HEADER])
+    """The header's table; files are untrusted, so its form and size are checked."""
+    text = metadata[_HEADER]
+    if len(text) > _MOST_LETTERS:
+        raise ValueError(f"its header has more than {_MOST_LETTERS:,} letters")
+    header = json.loads(text)
     tables = (header, header.get("recipe"), header.get("progress")) if isinstance(header, dict) else ()
-    if not tables or not all(isinstance(table, dict) for table in tables) or "format" not in header:
+    if not tables or not all(isinstance(table, dict) for table in tables) or type(header.get("format")) is not int:
         raise ValueError("its header is no table of format, recipe and progress")
     return dict(header)

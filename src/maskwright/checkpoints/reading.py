@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ _BROKEN = (
 _START_BYTES = 512
 _ZIP = b"PK\x03\x04"
 _MOST_SHARED = 8  # times that tensors of a file may refer to its bytes: weights that several layers share
+_MOST_NAMES = 5000  # of weights, by which other programs are known
 _MOST_HEAD = 10  # tensors of a classifier beside a backbone
-_SHOWN = 60  # letters of a name in a message
+_SHOWN, _LONGEST = 60, 200  # letters of a name and of a reason in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,11 +170,11 @@ def _blaming(path: Path) -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise CheckpointError(
-            f"checkpoint {path} is refused: it asks for {refusal}, which could run code, and nothing of it was run; "
-            "save the weights alone, with torch.save(model.state_dict(), …)"
+            f"checkpoint {path} is refused: it asks for {str(refusal)[:_SHOWN]}, which could run code, and nothing of "
+            "it was run; save the weights alone, with torch.save(model.state_dict(), …)"
         ) from refusal
     except _BROKEN as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:_LONGEST] if str(error) else type(error).__name__
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({reason}); it is cut off, damaged, or no checkpoint"
         ) from error
@@ -206,8 +208,8 @@ def _lineage_of(keys: set[str]) -> _Lineage | None:
 
 
 def _refuse_foreign(content: Any, classes: Iterable[str], tables: Sequence[WeightTable], path: Path) -> None:
-    names = [table.prefix + name for table in tables for name in table.weights if table.is_whole]
-    if (told := describe_program(classes, names, content)) is not None:
+    names = dict.fromkeys(table.prefix + name for table in tables if table.is_whole for name in table.weights)
+    if (told := describe_program(classes, islice(names, _MOST_NAMES), content)) is not None:
         raise CheckpointError(f"checkpoint {path} {told}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwright.checkpoints.architecture import category_names
 from maskwright.checkpoints.names import NameTable
 from maskwright.config.categories import named_categories
 from maskwright.errors import CheckpointError
@@ -87,7 +88,7 @@ def yolact_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
     if name == "yolact/r50" and num_classes == len(named_categories("pascal")):
         return "yolact/r50_pascal", implied
     if num_classes != len(named_categories("coco")):
-        implied["categories"] = [f"class {index}" for index in range(1, num_classes + 1)]
+        implied["categories"] = category_names(num_classes, [])
     return name, implied
 
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from typing import NoReturn
 
 
 def main() -> None:
     """Run the command that the process was started with.
 
-    Exit status 0 done, 2 wrong use or bad input, 1 failed, 130 interrupted. What a user can put right is told in one
-    line on stderr; a traceback is a bug of ours.
+    Exit status 0 done, 2 wrong use or bad input, 1 failed, 130 interrupted, 143 ended by SIGTERM. What a user can put
+    right is told in one line on stderr; a traceback is a bug of ours.
     """
-    from maskwright.cli.app import app
-    from maskwright.cli.terminal import Interrupted
+    from maskwright.cli.terminal import STATUS_OF_STOP, Interrupted, Terminated
     from maskwright.errors import MaskwrightError
+    from maskwright.files import WITHOUT_ROOM
 
     _print_anywhere()
     try:
+        _close_on_sigterm()
+        from maskwright.cli.app import app
+
         app(prog_name="maskwright")  # also as python -m maskwright
     except MaskwrightError as error:
         _leave("" if error.is_told_elsewhere else f"error: {error}", error.exit_status)
     except Interrupted as interruption:
-        _leave(f"interrupted: {interruption}", 130)
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
+        _leave(f"interrupted: {interruption}", interruption.exit_status)
+    except (KeyboardInterrupt, Terminated) as stop:
+        _leave("interrupted", STATUS_OF_STOP[type(stop)])
     except BrokenPipeError:
-        # whoever read our output has seen enough; Python must find nothing to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _leave("", 1)  # whoever read our output has seen enough
+    except OSError as error:
+        if error.errno not in WITHOUT_ROOM:
+            raise
+        _leave(f"error: {error.filename or 'the output'} cannot be written ({error.strerror}); make room", 2)
 
 
 def _print_anywhere() -> None:
@@ -38,8 +46,26 @@ def _print_anywhere() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _leave(message: str, status: int) -> None:
-    sys.stdout.flush()
+def _close_on_sigterm() -> None:
+    """Let SIGTERM end the command as Ctrl-C does: files are completed, workers ended.
+
+    Under torchrun a process ends at once, as it may wait for others that have ended already.
+    """
+    from maskwright.cli.terminal import Terminated
+
+    def stop(_number: int, _frame: object) -> NoReturn:
+        raise Terminated
+
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if is_main_thread and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads it, or its disk is full; Python must find nothing to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
         print(message, file=sys.stderr)
     sys.exit(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,12 +34,12 @@ def demo(
     from importlib.resources import as_file, files
 
     from maskwright.cli.loading import load_predictor
-    from maskwright.predict.writing import PREDICTIONS, claim_output
+    from maskwright.predict.writing import PREDICTIONS, claimed_output
 
-    claim_output(output, PREDICTIONS)
-    predictor = load_predictor(model, _WEIGHTS, device, precision, None)
-    with as_file(files("maskwright") / "assets" / "demo") as bundled:
-        _run(predictor, bundled, output)
+    with claimed_output(output, PREDICTIONS):
+        predictor = load_predictor(model, _WEIGHTS, device, precision, None)
+        with as_file(files("maskwright") / "assets" / "demo") as bundled:
+            _run(predictor, bundled, output)
 
 
 def _run(predictor: Predictor, bundled: Path, output: Path) -> None:
@@ -52,8 +51,7 @@ def _run(predictor: Predictor, bundled: Path, output: Path) -> None:
 
     dataset = read_dataset(bundled / "images", bundled / "annotations.json")
     paths = [record.path for record in dataset.records]
-    with closing(predict_files(predictor, paths, output, score_threshold=0.5)) as outcomes:
-        follow(outcomes, len(paths), output)
+    follow(predict_files(predictor, paths, output, score_threshold=0.5), len(paths), output)
     with keeping(lambda: f"the predictions are in {output}"), progress("measuring", len(paths)) as advance:
         metrics = evaluate_dataset(predictor, dataset, progress=advance).metrics
     write_json(output / "metrics.json", metrics.to_dict())

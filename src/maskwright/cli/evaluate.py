@@ -43,6 +43,7 @@ _RESULTS = "results.json"
 
 
 def evaluate(
+    context: typer.Context,
     model: ModelOption,
     images: Annotated[
         Path | None,
@@ -88,7 +89,7 @@ def evaluate(
     from maskwright.cli.loading import load_predictor
     from maskwright.evaluation.expected import expected_table, refuse_missed
     from maskwright.predict.evaluate import evaluate_dataset, why_nothing_counts
-    from maskwright.predict.writing import claim_output
+    from maskwright.predict.writing import claimed_output
 
     choices = {
         "exif": exif,
@@ -99,7 +100,7 @@ def evaluate(
     }
     data = MeasuredData(images, annotations, format, choices, skip_bad, keep_damaged_images)
     if output is not None:
-        claim_output(output, _RESULTS)
+        context.with_resource(claimed_output(output, _RESULTS))
     predictor = load_predictor(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwright.cli.terminal import say
+from maskwright.errors import printable
 
 if TYPE_CHECKING:
     from maskwright.checkpoints.fitting import FitReport
@@ -34,27 +36,32 @@ def inspect(
     found = read_weights(checkpoint)
     num_values = sum(weight.numel() for weight in found.weights.values())
     weights = f"{len(found.weights)} tensors, {num_values:,} numbers"
-    say(f"checkpoint    {checkpoint}, {checkpoint.stat().st_size / 1e6:.1f} MB")
-    say(f"lineage       {found.lineage}")
+    _tell(f"checkpoint    {checkpoint}, {checkpoint.stat().st_size / 1e6:.1f} MB")
+    _tell(f"lineage       {found.lineage}")
     for line in _place_lines(found):
-        say(line)
+        _tell(line)
     if found.is_backbone:
-        say(f"weights       {weights}")
-        say(f"values        {_values(found)}")
+        _tell(f"weights       {weights}")
+        _tell(f"values        {_values(found)}")
         say("use           a backbone alone: start a training from it, with train.initial_weights=FILE")
         return
     recipe = recipe_of(found, str(checkpoint), {})
-    say(f"recipe        {recipe.name}")
-    say(f"architecture  {_architecture(recipe)}")
-    say(f"categories    {_categories(recipe.categories) or 'none'}")
+    _tell(f"recipe        {recipe.name}")
+    _tell(f"architecture  {_architecture(recipe)}")
+    _tell(f"categories    {_categories(recipe.categories) or 'none'}")
     if (semantic := semantics_of(recipe)) is not None:
-        say(f"stuff         {_categories(semantic.categories)}")
-    say(f"weights       {weights}")
-    say(f"values        {_values(found)}")
+        _tell(f"stuff         {_categories(semantic.categories)}")
+    _tell(f"weights       {weights}")
+    _tell(f"values        {_values(found)}")
     for line in _fit_lines(compare(found, recipe)):
-        say(line)
+        _tell(line)
     if found.lineage == "maskwright":
-        say(f"training      {_training(checkpoint)}")
+        _tell(f"training      {_training(checkpoint)}")
+
+
+def _tell(line: str) -> None:
+    """Print a line with names from the file, which may be of any length."""
+    say(printable(line))
 
 
 def _place_lines(found: ForeignWeights) -> Iterator[str]:
@@ -192,8 +199,10 @@ def _training(checkpoint: Path) -> str:
     progress = content.progress
     if not progress:
         return "no run"
-    best = progress.get("best")
-    parts = [f"step {progress.get('step')}"]
+    step, best = progress.get("step", 0), progress.get("best")
+    if type(step) is not int or not (best is None or (type(best) is float and math.isfinite(best))):
+        return "a run whose progress is damaged: weights only"
+    parts = [f"step {step}"]
     parts += [f"best metric so far {best:.4f}"] if best is not None else []
     parts += ["holds the run's state, for --resume" if content.training else "weights only"]
     return ", ".join(parts)

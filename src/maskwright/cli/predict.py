@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,44 +66,44 @@ def predict(
 
     Models that know stuff too write DIR/panoptic.json and DIR/panoptic/NAME.png besides: COCO's panoptic form.
 
-    A camera goes on until Ctrl-C or for `--frames`. Ctrl-C leaves all that was predicted so far, whole, and videos that
-    can be played.
+    A camera goes on until Ctrl-C or for `--frames`. Ctrl-C and SIGTERM leave all that was predicted so far, whole, and
+    videos that can be played.
     """
     from maskwright.cli.loading import load_predictor
     from maskwright.images.notes import note_lines
     from maskwright.predict.sources import count_images, find_sources, left_out_line
-    from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files
+    from maskwright.predict.writing import PREDICTIONS, claimed_output, predict_files
 
-    claim_output(output, PREDICTIONS)
-    found = find_sources(sources)
-    for line in [left_out_line(sources), *note_lines(path for path in found if isinstance(path, Path))]:
-        if line is not None:
-            warn(line)
-    total = count_images(found, frames)
-    predictor = load_predictor(
-        model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
-    )
-    outcomes = predict_files(
-        predictor,
-        found,
-        output,
-        score_threshold=score_threshold,
-        max_detections=max_detections,
-        has_overlays=overlays,
-        most_frames=frames,
-    )
-    with closing(outcomes):
+    with claimed_output(output, PREDICTIONS):
+        found = find_sources(sources)
+        for line in [left_out_line(sources), *note_lines(path for path in found if isinstance(path, Path))]:
+            if line is not None:
+                warn(line)
+        total = count_images(found, frames)
+        predictor = load_predictor(
+            model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap
+        )
+        outcomes = predict_files(
+            predictor,
+            found,
+            output,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+            has_overlays=overlays,
+            most_frames=frames,
+        )
         num_bad = follow(outcomes, total, output, _kind(found))
     if num_bad:
         raise typer.Exit(2)
 
 
-def follow(outcomes: Iterable[Outcome], total: int | None, output: Path, what: str = "images") -> int:
+def follow(outcomes: Generator[Outcome, None, None], total: int | None, output: Path, what: str = "images") -> int:
     """Show how prediction proceeds, and what it gave; returns the number of sources that could not be used wholly."""
     num_good = num_bad = num_objects = 0
     of_total = "" if total is None else f" of {total}"
     with (
         keeping(lambda: f"the predictions of {num_good}{of_total} {what} are in {output}"),
+        closing(outcomes),
         progress(what, total) as advance,
     ):
         for outcome in outcomes:

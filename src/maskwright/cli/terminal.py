@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from maskwright.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -24,26 +26,42 @@ class Advance(Protocol):
 
 
 class Interrupted(Exception):
-    """The user stopped the command; the message says what is kept."""
+    """The user or the system stopped the command; the message says what is kept.
+
+    Attributes:
+        exit_status: that of a command which the signal ended.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class Terminated(BaseException):
+    """SIGTERM came; like `KeyboardInterrupt` it passes whatever mends errors, and lets everything be closed."""
+
+
+# of a command that a signal ended: 128 and its number
+STATUS_OF_STOP: dict[type[BaseException], int] = {KeyboardInterrupt: 130, Terminated: 143}
 
 
 def say(text: str = "") -> None:
-    """A line of the result; seen at once even in a pipe."""
-    print(text, flush=True)
+    """A line of the result, or several; seen at once even in a pipe. Names from files cannot steer the terminal."""
+    print("\n".join(printable(line, longest=None) for line in text.split("\n")), flush=True)
 
 
 def warn(text: str) -> None:
     """A line that the user should not miss."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def keeping(what_is_kept: Callable[[], str]) -> Iterator[None]:
-    """Work that may be stopped by Ctrl-C, and what the user still has then."""
+    """Work that may be stopped by Ctrl-C or SIGTERM, and what the user still has then."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(what_is_kept()) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise Interrupted(what_is_kept(), STATUS_OF_STOP[type(stop)]) from None
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def train(
 def _what_is_kept(output: Path) -> str:
     last = output / "checkpoints" / "last.safetensors"
     if not last.exists():
-        return "before the first checkpoint; begin anew with the same command and --resume"
+        flag = " and --resume" if (output / "recipe.yaml").exists() else ""
+        return f"before the first checkpoint; begin anew with the same command{flag}"
     return f"the run up to its last checkpoint is in {last}; go on with the same command and --resume"
 
 

@@ -71,6 +71,9 @@ def _from_file(name: str) -> tuple[CategoryConfig, ...]:
     return tuple(CategoryConfig(id=index, name=line) for index, line in enumerate(lines, start=1))
 
 
+# twice as many as the largest list of classes in use, ImageNet's 21,841
+MOST_CATEGORIES = 50_000
+
 _LISTS: dict[str, Callable[[], tuple[CategoryConfig, ...]]] = {
     "coco": _coco,
     "coco_with_holes": _coco_with_holes,
@@ -100,6 +103,8 @@ def read_categories(value: Any) -> Any:
     """A name of a known list, a list of names (ids 1, 2, …), or a list of {id, name}."""
     if isinstance(value, str):
         return named_categories(value)
+    if isinstance(value, list | tuple) and len(value) > MOST_CATEGORIES:
+        raise ValueError(f"{len(value):,} categories; at most {MOST_CATEGORIES:,} can be told apart")
     if isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
         return tuple(CategoryConfig(id=index, name=name) for index, name in enumerate(value, start=1))
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 from PIL import Image
 from typing_extensions import Self
 
-from maskwright.files import blaming, unfinished
+from maskwright.files import UNFINISHED, blaming, replace_file, unfinished, uninterrupted
 from maskwright.structures import Categories, Instances, PanopticMap
 from maskwright.structures.rle import rle_counts
 
@@ -23,6 +24,8 @@ class CocoFile:
     """A COCO dataset that grows: annotations and images go to disk at once.
 
     It is a context: on leaving it, for whatever reason, the file is completed and takes the place of an older one.
+    Where the disk has no room for that, the older one stays. Signals wait until an image is written with its
+    annotations.
 
     Args:
         path: of the file; its folder exists.
@@ -35,19 +38,26 @@ class CocoFile:
     def __init__(self, path: Path, categories: Sequence[Mapping[str, Any]]) -> None:
         self._path = path
         self._num_images = self._num_annotations = 0
+        self._failure: OSError | None = None
         with blaming(path):
-            self._file = unfinished(path).open("w", encoding="utf-8")
             # the images come last in the file; without a name, so that even a killed process leaves no trace of it
             self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115 - closed on exit
+            self._file = unfinished(path).open("w", encoding="utf-8")
             self._file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
 
     def write(self, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> None:
         """Add an image and its annotations."""
-        with blaming(self._path):
-            self._file.writelines(self._lines(annotations, self._num_annotations))
-            self._images.writelines(self._lines([image], self._num_images))
-        self._num_annotations += len(annotations)
-        self._num_images += 1
+        lines = self._lines(annotations, self._num_annotations)
+        entry = self._lines([image], self._num_images)
+        with blaming(self._path), uninterrupted():
+            try:
+                self._file.writelines(lines)
+                self._images.writelines(entry)
+            except OSError as error:
+                self._failure = error  # an entry may be cut
+                raise
+            self._num_annotations += len(annotations)
+            self._num_images += 1
 
     @staticmethod
     def _lines(entries: Sequence[Mapping[str, Any]], num_before: int) -> list[str]:
@@ -67,13 +77,22 @@ class CocoFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with blaming(self._path), self._file, self._images:
+        with uninterrupted(), blaming(self._path):
+            try:
+                self._complete()
+            except OSError:
+                unfinished(self._path).unlink(missing_ok=True)  # it would go on filling a full disk
+                raise
+
+    def _complete(self) -> None:
+        with self._file, self._images:
+            if self._failure is not None:
+                raise self._failure
             self._file.write('],\n"images": [')
             self._images.seek(0)
             shutil.copyfileobj(self._images, self._file)
             self._file.write("]}\n")
-        with blaming(self._path):
-            unfinished(self._path).replace(self._path)
+        unfinished(self._path).replace(self._path)
 
 
 class PredictionsFile(CocoFile):
@@ -110,8 +129,7 @@ class PanopticFiles:
         self._file: CocoFile | None = None
         with blaming(path):
             path.unlink(missing_ok=True)
-            for old in self._pictures.glob("*.png"):
-                old.unlink()
+            remove_pictures(self._pictures, ".png")
 
     def add(
         self, file_name: str, picture: str, panoptic: PanopticMap, details: Mapping[str, float] | None = None
@@ -120,8 +138,7 @@ class PanopticFiles:
         file = self._started(panoptic)
         image = file.next_image(file_name, panoptic.size, details)
         annotation, pixels = panoptic.to_coco(image["id"], f"{picture}.png")
-        with blaming(self._pictures):
-            Image.fromarray(pixels).save(self._pictures / annotation["file_name"])
+        write_png(self._pictures / annotation["file_name"], Image.fromarray(pixels))
         file.write(image, [annotation])
 
     def _started(self, panoptic: PanopticMap) -> CocoFile:
@@ -138,6 +155,24 @@ class PanopticFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.__exit__(kind, error, trace)
+
+
+def write_png(path: Path, picture: Image.Image, compress_level: int = 6) -> None:
+    """Write a picture so that the file is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written, or the disk is full.
+    """
+    content = io.BytesIO()
+    picture.save(content, "PNG", compress_level=compress_level)
+    replace_file(path, content.getvalue(), survives_power_cut=False)  # waiting would take longer than drawing
+
+
+def remove_pictures(folder: Path, *suffixes: str) -> None:
+    """Remove the files with one of the suffixes, and what a killed process has left of such."""
+    for old in folder.glob("*"):
+        if old.name.removesuffix(UNFINISHED).endswith(suffixes):
+            old.unlink()
 
 
 def _area(entry: Mapping[str, Any]) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from maskwright.errors import DataError, OutputError
-from maskwright.files import blaming, claim_folder, replace_file, unfinished
+from maskwright.files import FolderLock, blaming, claim_folder, replace_file, unfinished
 from maskwright.images.draw import draw_instances
 from maskwright.images.read import read_ahead
 from maskwright.images.video import read_frames
-from maskwright.predict.coco_file import PanopticFiles, PredictionsFile
+from maskwright.predict.coco_file import PanopticFiles, PredictionsFile, remove_pictures, write_png
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.sources import Source, is_video, unique_names
 from maskwright.predict.video import detect_frames
@@ -157,6 +157,20 @@ def _predict_video(
             yield Outcome(source, 0, error)
 
 
+@contextmanager
+def claimed_output(folder: Path, marker: str) -> Iterator[None]:
+    """An output folder for this command alone, until it ends; otherwise as `claim_output`.
+
+    Raises:
+        OutputError: another command writes into it just now.
+    """
+    claim_folder(folder)
+    with FolderLock(folder) as lock:
+        lock.take()
+        claim_output(folder, marker)
+        yield
+
+
 def claim_output(folder: Path, marker: str) -> None:
     """Make sure, before any work is done, that an output folder can be written and holds nothing of other origin.
 
@@ -190,16 +204,13 @@ def _fresh_overlays(folder: Path, names: Mapping[Source, str]) -> dict[Source, P
     overlays = folder / OVERLAYS
     with blaming(overlays):
         overlays.mkdir(exist_ok=True)
-        for old in overlays.iterdir():
-            if old.suffix in (".png", ".mp4"):
-                old.unlink()
+        remove_pictures(overlays, ".png", ".mp4")
     return {source: overlays / f"{name}{'.mp4' if is_video(source) else '.png'}" for source, name in names.items()}
 
 
 def _draw(pixels: Tensor, found: Instances, panoptic: PanopticMap | None, path: Path) -> None:
     picture = Image.fromarray(draw_instances(pixels, found, panoptic=panoptic))
-    with blaming(path):
-        picture.save(path, compress_level=1)  # the default level takes longer than drawing
+    write_png(path, picture, compress_level=1)  # the default level takes longer than drawing
 
 
 def _names_in_dataset(sources: Sequence[Source]) -> dict[Source, str]:

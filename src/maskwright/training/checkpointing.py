@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,41 +14,9 @@ from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_n
 from maskwright.config.run import Recipe
 from maskwright.errors import CheckpointError, TrainingError
 from maskwright.training.ema import AveragedWeights
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        step: optimiser steps done.
-        best: best value of `train.best_metric` so far.
-        stale: evaluations since then that had no lower loss than all before them either.
-        best_step: steps that were done when the best value was found.
-        lowest_loss: of all evaluations so far.
-    """
-
-    step: int = 0
-    best: float | None = None
-    stale: int = 0
-    best_step: int | None = None
-    lowest_loss: float | None = None
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the weights are those with the best value."""
-        return self.best_step == self.step
-
-    def after_evaluation(self, value: float | None, loss: float | None = None) -> Progress:
-        """With one more evaluation; a value of None or NaN (no ground truth) is never better.
-
-        An evaluation whose loss is the lowest so far is not stale: what is still learnt may show in the metric later.
-        """
-        falls = loss is not None and (self.lowest_loss is None or loss < self.lowest_loss)
-        after = replace(self, lowest_loss=loss) if falls else self
-        if value is None or math.isnan(value) or (self.best is not None and value <= self.best):
-            return after if falls else replace(after, stale=self.stale + 1)
-        return replace(after, best=value, stale=0, best_step=self.step)
+from maskwright.training.fingerprint import Fingerprint, explain_change
+from maskwright.training.intact import read_progress, refuse_missing_moments, refuse_other_weights
+from maskwright.training.progress import Progress
 
 
 @dataclass(eq=False)
@@ -61,12 +28,14 @@ class TrainingState:
         optimiser: with its moments.
         average: of the weights, or None.
         progress: where the run stands.
+        data: part (`train`, `val`) → fingerprint of its data.
     """
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
     average: AveragedWeights | None
     progress: Progress = field(default_factory=Progress)
+    data: Mapping[str, Fingerprint] = field(default_factory=dict)
 
     def advance(self) -> None:
         """Count one more optimiser step."""
@@ -98,9 +67,8 @@ class TrainingState:
         self._write(path, recipe, {})
 
     def _write(self, path: Path, recipe: Recipe, training: dict[str, Tensor]) -> None:
-        checkpoint = NativeCheckpoint(
-            self.weights_to_use(), recipe.model_dump(mode="json"), training, vars(self.progress)
-        )
+        told = {**vars(self.progress), "data": dict(self.data), "tensors": len(training)}
+        checkpoint = NativeCheckpoint(self.weights_to_use(), recipe.model_dump(mode="json"), training, told)
         _refuse_non_finite(checkpoint.weights | training, self.progress.step)
         write_native(path, checkpoint)
 
@@ -108,18 +76,35 @@ class TrainingState:
         """Go back to the state that `write` wrote.
 
         Raises:
-            CheckpointError: the file holds a model but no run.
+            CheckpointError: the file holds a model but no run, or not the whole state of this one, or its data have
+                changed since.
         """
         checkpoint = read_native(path, with_training=True)
         if not checkpoint.training:
             raise CheckpointError(f"checkpoint {path} holds a model but no state of a run: there is nothing to resume")
+        progress = read_progress(checkpoint.progress, path)
+        self._refuse_other_data(checkpoint.progress.get("data", {}), path)
+        moments = _below("optimiser/", checkpoint.training)
         raw = _below("weights/", checkpoint.training) if self.average is not None else checkpoint.weights
+        refuse_other_weights(raw, self.model.state_dict(), path)
+        refuse_other_weights(checkpoint.weights, self.model.state_dict(), path)
+        count = checkpoint.progress.get("tensors", len(checkpoint.training))
+        refuse_missing_moments(moments, self.model, len(checkpoint.training) - count, path)
         self.model.load_state_dict(raw)
         if self.average is not None:
             for name, value in checkpoint.weights.items():
                 self.average.state[name].copy_(value)
-        self._restore_moments(_below("optimiser/", checkpoint.training))
-        self.progress = Progress(**checkpoint.progress)
+        self._restore_moments(moments)
+        self.progress = progress
+
+    def _refuse_other_data(self, before: Any, path: Path) -> None:
+        for part, found in self.data.items():
+            known = before.get(part) if isinstance(before, Mapping) else None
+            if isinstance(known, Mapping) and known != found:
+                raise CheckpointError(
+                    f"checkpoint {path}: {explain_change(part, known, found)}; put the old annotations back, or train "
+                    f"into a new folder from its weights: train.initial_weights={path}"
+                )
 
     def _moments(self) -> dict[str, Tensor]:
         """The optimiser's state as `moment/parameter` → tensor."""

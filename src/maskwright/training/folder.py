@@ -9,12 +9,11 @@ from typing import Any
 
 import yaml
 
+from maskwright.config import recipe_from_table
 from maskwright.config.run import Recipe
-from maskwright.errors import OutputError
+from maskwright.errors import ConfigError, OutputError
 from maskwright.evaluation import Metrics
-from maskwright.files import claim_folder, replace_file
-
-_NO_RECIPE = "{} is not the recipe of a run; choose another output folder"
+from maskwright.files import FolderLock, claim_folder, replace_file
 
 # settings that may change between a kill and a resume without changing the result
 _FREE = (
@@ -49,11 +48,16 @@ class RunFolder:
         """The metrics of the best weights."""
         return self.root / "metrics.json"
 
+    @property
+    def as_start(self) -> str:
+        """The setting by which another run starts from the weights of this one."""
+        return f"train.initial_weights={self.last if self.last.exists() else 'FILE'}"
+
     def begun_with(self) -> dict[str, Any] | None:
         """The table of the recipe that the run began with; None where there is none that can be read."""
         try:
             table = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
             return None
         return table if isinstance(table, dict) else None
 
@@ -69,36 +73,78 @@ class RunFolder:
         replace_file(self.metrics, json.dumps(metrics, indent=2))
 
 
-def claim_run_folder(root: Path, recipe: Recipe, *, resume: bool) -> RunFolder:
-    """Take a folder for a run, or take it up again.
+def refuse_at_start(root: Path, *, resume: bool) -> None:
+    """Look at a folder before any work is done; nothing is made or changed.
 
     Raises:
-        OutputError: it cannot be written, belongs to a run and `resume` is off, or `resume` is on and the recipe is
-            not the one that the run began with.
+        OutputError: it belongs to a run and `resume` is off, or `resume` is on and there is none to go on with.
     """
     folder = RunFolder(root)
-    resolved = recipe.model_dump(mode="json")
-    claim_folder(root)
-    claim_folder(folder.last.parent)
-    if not folder.recipe.exists():
-        replace_file(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
-        return folder
-    try:
-        begun = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OutputError(_NO_RECIPE.format(folder.recipe)) from error
-    if not isinstance(begun, dict):
-        raise OutputError(_NO_RECIPE.format(folder.recipe))
-    if not resume:
+    is_of_run = folder.recipe.exists()
+    if resume and not is_of_run and folder.last.exists():
+        raise OutputError(
+            f"{folder.recipe} is missing, so it is not known how the run in {root} began; put it back, or train into a "
+            f"new folder from its weights: {folder.as_start}"
+        )
+    if resume and not is_of_run:
+        raise OutputError(
+            f"output folder {root} has no run to resume: it holds no {folder.recipe.name}; give the folder of the run, "
+            "or leave out --resume to begin one"
+        )
+    if not resume and (is_of_run or folder.last.exists()):
         raise OutputError(
             f"output folder {root} belongs to another run; choose another, or go on with that run by --resume"
         )
-    if changed := _differences(begun, resolved):
+
+
+def claim_run_folder(root: Path, recipe: Recipe, *, resume: bool, lock: FolderLock | None = None) -> RunFolder:
+    """Take a folder for a run, or take it up again.
+
+    Args:
+        root: the folder.
+        recipe: of the run.
+        resume: go on with the run that is there.
+        lock: taken as soon as the folder is there, before anything is written into it.
+
+    Raises:
+        OutputError: it cannot be written, is in use, belongs to a run and `resume` is off, or `resume` is on and there
+            is no run, or the recipe is not the one that the run began with.
+    """
+    folder = RunFolder(root)
+    claim_folder(root)
+    if lock is not None:
+        lock.take()
+    refuse_at_start(root, resume=resume)
+    claim_folder(folder.last.parent)
+    resolved = recipe.model_dump(mode="json")
+    if not resume:
+        replace_file(folder.recipe, yaml.safe_dump(resolved, sort_keys=False))
+        return folder
+    if changed := _differences(_begun(folder), resolved):
         raise OutputError(
             f"output folder {root}: its run began with another {', '.join(changed)}; resume with the same recipe and "
-            "overrides, or train into a new folder"
+            f"overrides, or train into a new folder, from the weights of this run if you like: {folder.as_start}"
         )
     return folder
+
+
+def _begun(folder: RunFolder) -> dict[str, Any]:
+    """The recipe that a run began with; settings that are newer than the run have their defaults.
+
+    Raises:
+        OutputError: it cannot be read, or is none.
+    """
+    try:
+        table = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ConfigError("it holds no table")
+        return recipe_from_table(table, str(folder.recipe)).model_dump(mode="json")
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError, ConfigError) as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{folder.recipe}: ")
+        raise OutputError(
+            f"{folder.recipe} is not the recipe of a run ({reason}); put it back, or train into a new folder from the "
+            f"weights of this run: {folder.as_start}"
+        ) from error
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maskwright.files import replace_file
+from maskwright.errors import OutputError
+from maskwright.files import GrowingFile, replace_file
+from maskwright.training.events import EventFile
 
 
 class Logbook:
@@ -16,37 +18,63 @@ class Logbook:
     Args:
         folder: of the run.
         step: optimiser steps done; lines of later steps, left by a run that was killed, are dropped.
+
+    Raises:
+        OutputError: the log there is broken, or cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imported late: it takes a second
-
         path = folder / "log.jsonl"
-        kept = [line for line in _lines(path) if line["step"] <= step]
+        kept = [line for line in _lines(path) if line["step"] <= step] if step else []
         replace_file(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._file = GrowingFile(path)
+        self._events = EventFile(folder, step)
 
     def write(self, step: int, numbers: Mapping[str, Any], part: str) -> None:
-        """Add a line: the step, the part (`train` or `val`) and its numbers."""
+        """Add a line: the step, the part (`train` or `val`) and its numbers.
+
+        Raises:
+            OutputError: the disk is full; the log ends with the line before.
+        """
         self._file.write(json.dumps({"step": step, "part": part, **numbers}) + "\n")
-        self._file.flush()
-        for name, value in numbers.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"{part}/{name}", value, step)
+        self._events.write(
+            step, {f"{part}/{name}": value for name, value in numbers.items() if isinstance(value, int | float)}
+        )
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Close both; nothing is written by it."""
         self._file.close()
-        self._board.close()
+        self._events.close()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; a last line that a kill cut short is not one."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    return lines
+    """The whole lines of a log; a last line that a kill cut short is not one.
+
+    Raises:
+        OutputError: a line before the last is no entry of a log.
+    """
+    texts = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    last = texts.pop()  # empty behind a whole line
+    return [_entry(text, path, number) for number, text in enumerate(texts, start=1)] + _entry_if_whole(last)
+
+
+def _entry(text: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+        is_entry = isinstance(line, dict) and isinstance(line["step"], int)
+    except (ValueError, KeyError, RecursionError):
+        is_entry = False
+    if not is_entry:
+        raise OutputError(
+            f"{path}, line {number} is no entry of a run's log: {text[:40].decode(errors='replace')!r}; put the old "
+            "file back, or move it away and resume without it"
+        )
+    return dict(line)
+
+
+def _entry_if_whole(text: bytes) -> list[dict[str, Any]]:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [line] if isinstance(line, dict) and isinstance(line.get("step"), int) else []

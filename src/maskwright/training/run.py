@@ -10,10 +10,12 @@ from typing import Any
 from maskwright.config import Recipe, load_recipe
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import Check, check_expected
+from maskwright.files import FolderLock
 from maskwright.predict.device import choose_device
 from maskwright.training.distributed import joined_world
 from maskwright.training.fit import fit
 from maskwright.training.setup import Report, prepare_run
+from maskwright.training.workers import telling_of_killed_workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +58,26 @@ def train(
             has them.
         output: folder of the run, which gets `checkpoints/last.safetensors` and `best.safetensors`, `recipe.yaml`,
             `log.jsonl`, `metrics.json` and TensorBoard events.
-        resume: go on with the run in `output`; begins anew where it left no checkpoint.
+        resume: go on with the run in `output`; begins anew where that was stopped before its first checkpoint.
         device: `auto`, `cpu`, `cuda`, …
         report: called with (step, numbers, part) as the run proceeds, in the main process. Part is "start" (machine,
             data, length, what `train.initial_weights` gave), "train" (a step), "estimate" (time and memory, after the
             first step), "val", "stop" (why it ends early), or "augmented" (the last evaluation once more).
 
     Raises:
-        ConfigError, DataError, OutputError, CheckpointError: before the first step.
-        TrainingError: a loss or gradient became non-finite; the checkpoints on disk are from before.
+        ConfigError, DataError, OutputError, CheckpointError: before the first step; another run has the folder, say.
+        OutputError: the disk is full; the checkpoints on it are whole.
+        TrainingError: a loss or gradient became non-finite, or a worker was killed; the checkpoints on disk are from
+            before.
     """
     resolved = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe), overrides)
     target = choose_device(device)
-    with joined_world(target) as world:
-        run = prepare_run(resolved, Path(output), world, target, resume=resume)
+    with joined_world(target) as world, FolderLock(Path(output)) as lock:
+        world.in_main(lock.take_if_there)
+        run = prepare_run(resolved, Path(output), world, target, resume=resume, lock=lock)
         try:
-            metrics = fit(run, report)
+            with telling_of_killed_workers():
+                metrics = fit(run, report)
         finally:
             if run.logbook is not None:
                 run.logbook.close()

@@ -20,6 +20,7 @@ from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import refuse_unknown
 from maskwright.evaluation.table import AUGMENTED, MEASURED
+from maskwright.files import FolderLock
 from maskwright.images.preprocess import Preprocess
 from maskwright.models.backbones.norms import freeze_batch_norms
 from maskwright.models.build import build_model
@@ -39,7 +40,8 @@ from maskwright.training.datasets import (
 from maskwright.training.distributed import World
 from maskwright.training.ema import AveragedWeights
 from maskwright.training.facts import data_facts, machine_facts
-from maskwright.training.folder import RunFolder, claim_run_folder
+from maskwright.training.fingerprint import Fingerprint, fingerprint
+from maskwright.training.folder import RunFolder, claim_run_folder, refuse_at_start
 from maskwright.training.logbook import Logbook
 from maskwright.training.optim import build_optimiser
 from maskwright.training.resolving import with_length, with_precision
@@ -119,8 +121,10 @@ class Run:
         self.world.in_main(lambda: None if metrics is None else self.folder.write_metrics(metrics.to_dict()))
 
 
-def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool) -> Run:
-    """Read the data, build the model, claim the folder and, on `resume`, restore the state.
+def prepare_run(
+    recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool, lock: FolderLock | None = None
+) -> Run:
+    """Read the data, build the model, claim and lock the folder and, on `resume`, restore the state.
 
     Raises:
         ConfigError: the recipe names no training data, or cannot be trained as it stands.
@@ -128,6 +132,7 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         OutputError: the folder cannot be used; see `claim_run_folder`.
         CheckpointError: the checkpoint to start or resume from is broken, or does not fit.
     """
+    world.in_main(lambda: refuse_at_start(output, resume=resume))
     recipe, train_set, records, validation = world.together(lambda: _read_data(recipe, world))
     begun = RunFolder(output) if resume else None
     recipe, measured = with_statistics(recipe, records, begun, world)
@@ -145,12 +150,12 @@ def prepare_run(recipe: Recipe, output: Path, world: World, device: torch.device
         **weights,
         **_findings(train_set, validation),
     }
-    folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume))
+    folder = world.in_main(lambda: claim_run_folder(output, recipe, resume=resume, lock=lock))
     if _has_small_parts(recipe.train):
         freeze_batch_norms(model)
     model = model.to(device)
     average = AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay is not None else None
-    state = TrainingState(model, build_optimiser(model, recipe.train), average)
+    state = TrainingState(model, build_optimiser(model, recipe.train), average, data=_fingerprints(records, validation))
     if is_resumed:
         state.restore(folder.last)
     preprocess = Preprocess.of(recipe)
@@ -189,6 +194,11 @@ def _read_data(given: Recipe, world: World) -> tuple[Recipe, Dataset, list[Image
     recipe = with_stuff(with_categories(given, train_set.categories), train_set, val_set)
     _check_share(recipe, world)
     return recipe, train_set, records, _validation(recipe, val_set, world)
+
+
+def _fingerprints(records: list[ImageRecord], validation: Validation | None) -> dict[str, Fingerprint]:
+    found = {"train": fingerprint(records)}
+    return found if validation is None else {**found, "val": fingerprint(validation.dataset.records)}
 
 
 def _findings(train_set: Dataset, validation: Validation | None) -> dict[str, Any]:

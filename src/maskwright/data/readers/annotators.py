@@ -22,7 +22,7 @@ def newest(
     if len(candidates) == 1:
         return candidates[0], []
     dates = [value if isinstance(value := date(one), str) else "" for one in candidates]
-    index = max(range(len(dates)), key=lambda place: (dates[place], place))
+    index = max(range(len(dates)), key=lambda i: (dates[i], i))
     when = f" of {show(dates[index])}" if dates[index] else ", the last,"
     message = f"was labelled {len(candidates)} times; the labels{when} are read, the others are not"
     return candidates[index], [Remark("several-annotations", where, message, None)]

@@ -29,6 +29,9 @@ SIGNS = (
 _FILE_NAME = re.compile(r"\.[A-Za-z]\w{1,4}($|[?#&])|fileuri=")
 # keys of every entry of JSON-MIN
 _SHORT_KEYS = ("annotation_id", "annotator", "lead_time")
+# keys that the long export has beside the value of a region, and the short one in it
+_SHARED_KEYS = ("original_height", "original_width", "image_rotation", "item_index")
+# likeliest keys of the image in the data of a task
 _LIKELY_KEYS = ("image", "img", "image_url", "url")
 
 
@@ -123,9 +126,6 @@ def _short_items(task: Mapping[str, Any]) -> list[Any]:
     return [{**{key: value.get(key) for key in _SHARED_KEYS}, "value": value} for value in values]
 
 
-_SHARED_KEYS = ("original_height", "original_width", "image_rotation", "item_index")
-
-
 def _objects(items: Sequence[Any], where: str, size: tuple[int, int]) -> Iterator[Thing]:
     """The regions of an annotation; items with one id are about one region."""
     regions: dict[str, list[Mapping[str, Any]]] = {}
@@ -162,7 +162,7 @@ def _region(parts: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Iterat
     if isinstance(region, Problem):
         yield Flaw(where, region)
         return
-    if "height" in drawn["value"] and "rle" not in drawn["value"]:
+    if "height" in drawn["value"] and not {"rle", "imageDataURL"} & drawn["value"].keys():
         yield box_as_mask(where, "rectangle")
     yield FoundObject(where, _labels(drawn["value"])[0], region)
 
@@ -195,4 +195,4 @@ def _labels(value: Mapping[str, Any]) -> list[str]:
 
 
 def _has_shape(value: Mapping[str, Any]) -> bool:
-    return any(key in value for key in ("points", "rle", "x", "vertices"))
+    return any(key in value for key in ("points", "rle", "imageDataURL", "x", "vertices"))

@@ -19,7 +19,7 @@ _BANDS = 4
 
 
 def brush_pixels(values: Any, size: tuple[int, int]) -> Bitmap | Problem:
-    """(H, W) what a brush painted, be it ever so faint.
+    """(H, W) what a brush painted, whatever its opacity.
 
     Args:
         values: the bytes of the stream, as a list of numbers.
@@ -52,7 +52,7 @@ class _Bits:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._place = 0
+        self._next_bit = 0
 
     def read(self, width: int) -> int:
         """The next number.
@@ -60,9 +60,9 @@ class _Bits:
         Raises:
             EOFError: the bytes end before.
         """
-        start, end = self._place, self._place + width
+        start, end = self._next_bit, self._next_bit + width
         if end > 8 * len(self._data):
             raise EOFError
-        self._place = end
+        self._next_bit = end
         part = self._data[start // 8 : -(-end // 8)]
         return int.from_bytes(part, "big") >> (-end % 8) & ((1 << width) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from math import radians
 from typing import Any
@@ -13,6 +14,7 @@ from maskwright.data.readers.shapes import (
     bad_points,
     ellipse,
     numbers_of,
+    picture_of,
     pixels_at,
     points_of,
     polygon,
@@ -26,6 +28,8 @@ def region_of(value: Mapping[str, Any], size: tuple[int, int]) -> Region | Probl
     if "rle" in value:
         pixels = brush_pixels(value["rle"], size)
         return pixels if isinstance(pixels, Problem) else pixels_at(pixels, 0, 0, size)
+    if "imageDataURL" in value:
+        return _picture(value["imageDataURL"], size)
     if "points" in value:
         return _polygon(value, size)
     if "radiusX" in value:
@@ -34,6 +38,22 @@ def region_of(value: Mapping[str, Any], size: tuple[int, int]) -> Region | Probl
         return _rectangle(value, size)
     kind = "key point" if "width" in value else "region of this kind"
     return Problem("shape-without-area", f"a {kind} covers no pixels; draw a polygon or a brush, or remove it")
+
+
+def _picture(address: Any, size: tuple[int, int]) -> Region | Problem:
+    """The newer brush: a picture of the whole image, transparent where nothing was painted, as a data: address."""
+    head, _, text = address.partition(",") if isinstance(address, str) else ("", "", "")
+    try:
+        data = base64.b64decode(text, validate=True) if head.endswith(";base64") else b""
+    except ValueError as error:
+        return Problem("bad-mask", f"its imageDataURL is no picture in base64 ({error}); export it again")
+    pixels = picture_of(data, size)
+    if isinstance(pixels, Problem):
+        return pixels
+    if pixels.shape != size:
+        found = f"{pixels.shape[0]} × {pixels.shape[1]}"
+        return Problem("bad-mask", f"its picture is {found} pixels (height × width), its image {size[0]} × {size[1]}")
+    return pixels_at(pixels, 0, 0, size)
 
 
 def _polygon(value: Mapping[str, Any], size: tuple[int, int]) -> Region | Problem:

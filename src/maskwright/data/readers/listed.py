@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,18 +64,7 @@ def read_listed(
         remarks: made before.
     """
     names = ImageNames(images)
-    owned: dict[Path, tuple[ListedImage, FoundImage]] = {}
-    all_defects = list(defects)
-    for entry in listed:
-        found = names.find(entry.names)
-        if isinstance(found, Problem):
-            all_defects.append(Defect(found.kind, entry.where, found.message, None))
-        elif found.path in owned:
-            first = owned[found.path][0].where
-            message = f"is the image {found.path.name!r}, as {first} is; keep one of them"
-            all_defects.append(Defect("duplicate-image", entry.where, message, None))
-        else:
-            owned[found.path] = entry, found
+    owned, lost = _hand_out(listed, names)
 
     def read(path: Path, size: tuple[int, int]) -> Iterator[Thing]:
         entry, found = owned[path]
@@ -90,9 +80,36 @@ def read_listed(
         options=options,
         categories=categories,
         usual=usual,
-        defects=all_defects,
+        defects=[*defects, *lost],
         remarks=[*remarks, *_unlisted(names.files, owned, images, source)],
     )
+
+
+def _hand_out(
+    listed: Sequence[ListedImage], names: ImageNames
+) -> tuple[dict[Path, tuple[ListedImage, FoundImage]], list[Defect]]:
+    """Image file → the entry that it belongs to, in the order of the entries; and a defect for each without one.
+
+    A file that one entry names exactly is not taken by an entry with a name that is only alike, and a file that several
+    such entries may mean by none of them.
+    """
+    meant = [names.find(entry.names) for entry in listed]
+    claims = Counter((found.path, not found.how) for found in meant if isinstance(found, FoundImage))
+    owned: dict[Path, tuple[ListedImage, FoundImage]] = {}
+    defects: list[Defect] = []
+    for entry, found in zip(listed, meant, strict=True):
+        if isinstance(found, Problem):
+            defects.append(Defect(found.kind, entry.where, found.message, None))
+        elif found.how and (claims[found.path, True] or claims[found.path, False] > 1):
+            message = f"{show(entry.names[0])} is like {found.path.name!r}, and so are other images of this file; "
+            defects.append(Defect("ambiguous-image", entry.where, f"{message}name the files as it does", None))
+        elif found.path in owned:
+            first = owned[found.path][0].where
+            message = f"is the image {found.path.name!r}, as {first} is; keep one of them"
+            defects.append(Defect("duplicate-image", entry.where, message, None))
+        else:
+            owned[found.path] = entry, found
+    return owned, defects
 
 
 def _unlisted(files: Sequence[Path], owned: Mapping[Path, Any], folder: Path, source: Path) -> Iterator[Remark]:

@@ -84,7 +84,9 @@ def _cropped_cross_entropy(masks: AssembledMasks) -> Tensor:
     index, rows, columns = cells_of(crop_cells(masks.boxes, size))
     wanted = masks.true[index, rows, columns].float()
     with torch.autocast(masks.logits.device.type, enabled=False):  # which refuses this function
-        cells = F.binary_cross_entropy(masks.logits[index, rows, columns].sigmoid(), wanted, reduction="none")
+        shares = masks.logits[index, rows, columns].sigmoid()
+        # torch's cross-entropy refuses what is not a number; added afterwards it makes the loss so, and that is told
+        cells = F.binary_cross_entropy(shares.nan_to_num(0.5), wanted, reduction="none") + (shares - shares)
     num_true = masks.true.sum(dim=(1, 2))
     inside = torch.zeros_like(masks.boxes[:, 0]).index_add(0, index, cells)
     missed = num_true - torch.zeros_like(inside).index_add(0, index, wanted)

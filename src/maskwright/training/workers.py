@@ -1,0 +1,31 @@
+"""Worker processes that read the images, and how they may end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from maskwright.errors import TrainingError
+
+# how torch begins what it says of a worker that is gone; the signal's handler may raise it at any moment
+_OF_TORCH = ("DataLoader worker", "Unexpected bus error encountered in worker")
+
+
+@contextmanager
+def telling_of_killed_workers() -> Iterator[None]:
+    """Turn torch's report of a killed worker into words.
+
+    Raises:
+        TrainingError: a worker was killed; the checkpoints on disk are from before.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        if not reason.startswith(_OF_TORCH):
+            raise
+        raise TrainingError(
+            f"a worker that reads images has ended: {reason.strip().rstrip('.')}; most often memory has run out, in a "
+            "container the shared one: lower data.workers (0 uses none) or train.batch_size, or give /dev/shm more. "
+            "The last checkpoint is from before; go on by resuming"
+        ) from None
