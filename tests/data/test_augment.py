@@ -90,6 +90,15 @@ def is_painted(image: torch.Tensor, label: int) -> torch.Tensor:
     return image[0] == grey_of(label)
 
 
+def test_draws_leave_all_global_generators_as_they_were(monkeypatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    varied(5, *painted(), **GEOMETRY)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert seeded == []
+
+
 @given(KEYS)
 def test_flips_and_turns_move_image_and_masks_alike(key: int) -> None:
     image, targets = varied(key, *painted(), **GEOMETRY)

@@ -22,7 +22,7 @@ import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.data.samplers import StepSampler
 from maskwright.errors import ConfigError
-from maskwright.training.distributed import World
+from maskwright.training.distributed import World, joined_world
 from maskwright.training.setup import _check_share
 
 Training = Callable[..., Arguments]
@@ -193,3 +193,18 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(training: Train
     arguments = training(tmp_path / "run", {"train.batch_size": 3})
     with pytest.raises(ConfigError, match=r"train\.batch_size 3 does not divide into 2 processes"):
         _check_share(load_recipe(arguments["recipe"], arguments["overrides"]), World(0, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:1", "--device cuda:1 is one card, but torchrun started 4 processes; give --device cuda"),
+        ("cuda", "at least 3 processes on this machine, which has 2 cards that torch sees; give --nproc-per-node 2"),
+    ],
+)
+def test_processes_that_cannot_have_a_card_each_are_refused(monkeypatch, device: str, message: str) -> None:
+    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=message), joined_world(torch.device(device)):
+        pass

@@ -119,7 +119,7 @@ def augment(
     if targets.semantic is not None:
         loads["semantic"] = LabelMap(targets.semantic)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key)
+        torch.default_generator.manual_seed(key)  # torch.manual_seed would set those of the cards too, for good
         carriers = {name: Traveller.carry(load) for name, load in loads.items()}
         new_image, new_boxes, carriers = chain(tv_tensors.Image(image), boxes, carriers)
     arrived: dict[str, Any] = {name: carrier.load for name, carrier in carriers.items()}

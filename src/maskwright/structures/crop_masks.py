@@ -81,19 +81,14 @@ class CropMasks(Masks):
         height, width = self.crop_sizes[index].tolist()
         top, left = self.corners[index].tolist()
         start = int(self.crop_sizes[:index].prod(dim=1).sum())
-        return Crop(self._pixels_of(start, height, width), top, left)
+        return Crop(_bitmap(self.pixels[start : start + height * width].cpu(), (height, width)), top, left)
 
     def crops(self) -> list[Crop]:
-        """All crops; one pass over the packed pixels."""
-        starts, corners, sizes = self.starts.tolist(), self.corners.tolist(), self.crop_sizes.tolist()
-        return [
-            Crop(self._pixels_of(start, height, width), top, left)
-            for start, (top, left), (height, width) in zip(starts, corners, sizes, strict=True)
-        ]
-
-    def _pixels_of(self, start: int, height: int, width: int) -> Bitmap:
-        flat = self.pixels[start : start + height * width].cpu().numpy()
-        return flat.view(np.bool_).reshape(height, width)
+        """All crops; one pass over the packed pixels, which leave a card in one piece."""
+        pixels, crop_sizes = self.pixels.cpu(), self.crop_sizes.cpu()
+        parts = pixels.split(crop_sizes.prod(dim=1).tolist())
+        columns = zip(parts, self.corners.tolist(), crop_sizes.tolist(), strict=True)
+        return [Crop(_bitmap(part, (height, width)), top, left) for part, (top, left), (height, width) in columns]
 
     def boxes(self) -> Tensor:
         """(G, 4) float32 x1 y1 x2 y2 around the foreground of each mask; zeros where a mask is empty."""
@@ -254,3 +249,8 @@ class CropMasks(Masks):
             corners=self.corners.to(device),
             crop_sizes=self.crop_sizes.to(device),
         )
+
+
+def _bitmap(pixels: Tensor, size: tuple[int, int]) -> Bitmap:
+    """Packed pixels of one mask, on the CPU, as a bitmap that shares their memory."""
+    return pixels.numpy().view(np.bool_).reshape(size)

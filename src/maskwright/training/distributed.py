@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from maskwright.errors import MaskwrightError
+from maskwright.errors import ConfigError, MaskwrightError
 
 T = TypeVar("T")
 
@@ -115,16 +115,36 @@ def _device_for_messages() -> torch.device:
 
 @contextmanager
 def joined_world(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE, LOCAL_RANK); alone without it."""
+    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE, LOCAL_RANK); alone without it.
+
+    Raises:
+        ConfigError: the processes of this machine cannot have a card each.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(0, 1, 0)
         return
     world = World(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
     if device.type == "cuda":
+        _check_cards(device, world)
         torch.cuda.set_device(world.local_rank)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield world
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _check_cards(device: torch.device, world: World) -> None:
+    """Refuse what NCCL refuses in a traceback, or would wait for."""
+    if ":" in str(device):
+        raise ConfigError(
+            f"--device {device} is one card, but torchrun started {world.size} processes; give --device cuda, and each "
+            "process takes a card of its own"
+        )
+    count = torch.cuda.device_count()
+    if world.local_rank >= count:
+        raise ConfigError(
+            f"torchrun started at least {world.local_rank + 1} processes on this machine, which has {count} cards that "
+            f"torch sees; give --nproc-per-node {count}"
+        )
