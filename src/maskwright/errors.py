@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
 _LONGEST = 2000
+
+# what torch says on the devices that it knows, and the libraries below it, in lower case
+_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 
 
 def printable(text: str, longest: int | None = _LONGEST) -> str:
@@ -62,6 +67,40 @@ class ResultError(MaskwrightError):
     """Measured results are not what the recipe expects; everything else went well and is kept."""
 
     exit_status = 1
+
+
+class OutOfMemory(MaskwrightError):
+    """There is not enough memory; the message names what needs less."""
+
+    exit_status = 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, NumPy or torch says that memory is at its end, on whatever device.
+
+    >>> [is_out_of_memory(error) for error in (MemoryError(), RuntimeError("CUDA out of memory."), OSError())]
+    [True, True, False]
+    """
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _MEMORY_SIGNS)
+
+
+@contextmanager
+def telling_memory(what: str, remedies: str) -> Iterator[None]:
+    """Work that may take more memory than there is; `remedies` are what needs less, as the user would ask for it.
+
+    Raises:
+        OutOfMemory: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = next(iter(str(error).splitlines()), "")
+        found = f" ({reason[:200]})" if reason else ""
+        raise OutOfMemory(f"{what} needs more memory than there is{found}; what needs less: {remedies}") from error
 
 
 class MissingDependency(MaskwrightError):

@@ -16,7 +16,7 @@ from tiny_runs import Arguments, are_equal, log_of, steps_of, tensors_of
 import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.data.readers import read_dataset
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, OutOfMemory
 from maskwright.evaluation import Metrics
 from maskwright.training.distributed import World
 from maskwright.training.setup import prepare_run
@@ -264,3 +264,15 @@ def test_patience_goes_on_counting_where_a_run_was_taken_up(
         mw.train(**arguments, report=stop_after_three)
     pretend(monkeypatch, [0.2, 0.9])
     assert mw.train(**arguments, resume=True).steps == 4
+
+
+# memory
+
+
+def test_a_step_without_memory_names_what_needs_less(train: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: Any) -> dict[str, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("maskwright.training.step.Stepper.step", step)
+    with pytest.raises(OutOfMemory, match=r"step 1 of the training .*resize\..*=…, now .*train\.precision=bf16"):
+        train()

@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import NoReturn
 
+_LESS_MEMORY = "take fewer or smaller images at once, stop other programs, or work on a machine with more memory"
+
 
 def main() -> None:
     """Run the command that the process was started with.
@@ -16,7 +18,7 @@ def main() -> None:
     right is told in one line on stderr; a traceback is a bug of ours.
     """
     from maskwright.cli.terminal import STATUS_OF_STOP, Interrupted, Terminated
-    from maskwright.errors import MaskwrightError
+    from maskwright.errors import MaskwrightError, is_out_of_memory
     from maskwright.files import WITHOUT_ROOM
 
     _print_anywhere()
@@ -31,6 +33,10 @@ def main() -> None:
         _leave(f"interrupted: {interruption}", interruption.exit_status)
     except (KeyboardInterrupt, Terminated) as stop:
         _leave("interrupted", STATUS_OF_STOP[type(stop)])
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _leave(f"error: there is not enough memory ({type(error).__name__}); {_LESS_MEMORY}", 1)
     except BrokenPipeError:
         _leave("", 1)  # whoever read our output has seen enough
     except OSError as error:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskwright.config.run import Recipe
-from maskwright.errors import ConfigError, DataError
+from maskwright.errors import ConfigError, DataError, telling_memory
 from maskwright.images.decode import allow_large_images
 from maskwright.images.preprocess import Preprocess
 from maskwright.images.read import ImageSource, read_ahead
@@ -185,7 +185,28 @@ class Predictor:
         self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
     ) -> list[Instances]:
         _check_limits(score_threshold, max_detections)
-        return self.detector.detect(images, score_threshold, max_detections)
+        with telling_memory(_named(images), less_memory(self)):
+            return self.detector.detect(images, score_threshold, max_detections)
+
+
+def _named(images: Sequence[Tensor]) -> str:
+    sizes = sorted({(image.shape[-2], image.shape[-1]) for image in images})
+    number = "an image" if len(images) == 1 else f"{len(images)} images"
+    return f"{number} of {', '.join(f'{height} × {width}' for height, width in sizes)} pixels (height × width)"
+
+
+def less_memory(predictor: Predictor) -> str:
+    """What needs less memory than a predictor does, as options of the command line."""
+    resize, remedies = predictor.recipe.resize, []
+    if not predictor.is_tiled and predictor.recipe.finds_objects:
+        remedies.append("--tile 1024, which looks at large images piece by piece")
+    side = "short_side" if hasattr(resize, "short_side") else "size"
+    remedies.append(f"--set resize.{side}=…, now {getattr(resize, side)}")
+    if predictor.precision == "fp32":
+        remedies.append("--precision bf16")
+    if predictor.device.type != "cpu":
+        remedies.append("--device cpu")
+    return "; ".join(remedies)
 
 
 def _check_limits(score_threshold: float | None, max_detections: int | None) -> None:

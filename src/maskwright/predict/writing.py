@@ -14,7 +14,7 @@ from typing import Any, cast
 from PIL import Image
 from torch import Tensor
 
-from maskwright.errors import DataError, OutputError
+from maskwright.errors import DataError, OutOfMemory, OutputError
 from maskwright.files import FolderLock, blaming, claim_folder, replace_file, unfinished
 from maskwright.images.draw import draw_instances
 from maskwright.images.read import read_ahead
@@ -44,7 +44,7 @@ class Outcome:
 
     source: Source
     num_objects: int
-    error: DataError | None
+    error: DataError | OutOfMemory | None
 
 
 def predict_files(
@@ -135,7 +135,11 @@ def _predict_images(
         if isinstance(pixels, DataError):
             yield Outcome(path, 0, pixels)
             continue
-        found = detect(pixels)
+        try:
+            found = detect(pixels)
+        except OutOfMemory as error:
+            yield Outcome(path, 0, OutOfMemory(f"image {path}: {error}"))
+            continue
         panoptic = results.add_image(path, found)
         if path in overlays:
             _draw(pixels, found, panoptic, overlays[path])
@@ -153,7 +157,7 @@ def _predict_video(
             for frame, found in frames_found:
                 results.add_frame(source, frame.index, frame.seconds, found)
                 yield Outcome(source, len(found), None)
-        except DataError as error:
+        except (DataError, OutOfMemory) as error:
             yield Outcome(source, 0, error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from maskwright.errors import telling_memory
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.table import AUGMENTED, MEASURED
 from maskwright.training.lines import Lines
@@ -35,7 +36,8 @@ def fit(run: Run, report: Report) -> Metrics | None:
         step = state.progress.step
         rate = learning_rate(step, config)
         set_learning_rate(state.optimiser, rate)
-        losses = run.stepper.step(step + 1, samples)
+        with telling_memory(f"step {step + 1} of the training", less_memory(run)):
+            losses = run.stepper.step(step + 1, samples)
         if state.average is not None:
             state.average.update_(state.model, step)
         state.advance()
@@ -52,6 +54,20 @@ def fit(run: Run, report: Report) -> Metrics | None:
             lines.stop()
             break
     return with_augmented(run, metrics, report)
+
+
+def less_memory(run: Run) -> str:
+    """What needs less memory than a step of this run, as changes to the recipe."""
+    train, resize = run.recipe.train, run.recipe.resize
+    side = "short_side" if hasattr(resize, "short_side") else "size"
+    remedies = [f"resize.{side}=…, now {getattr(resize, side)}"]
+    if train.accumulate < train.batch_size:
+        remedies.insert(0, f"train.accumulate={train.batch_size}, which takes the images of a batch one by one")
+    if train.batch_size > 1:
+        remedies.append(f"train.batch_size=…, now {train.batch_size}")
+    if train.precision == "fp32":
+        remedies.append("train.precision=bf16")
+    return "; ".join(remedies)
 
 
 def evaluate(run: Run, report: Report) -> Metrics | None:
