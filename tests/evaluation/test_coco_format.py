@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import evaluate_results
+from maskwright.evaluation.coco_format import read_dataset
 
 RLE = {"size": [3, 4], "counts": [0, 12]}
 DATASET: dict[str, Any] = {
@@ -157,3 +159,51 @@ def test_categories_whose_names_repeat_in_any_way_all_keep_their_numbers():
     names = {5: "cell (7)", 6: "cell", 7: "cell"}
     dataset = {**DATASET, "categories": [{"id": id_, "name": name} for id_, name in names.items()]}
     assert list(evaluate_results([RESULT], dataset)["per_category"]) == ["cell (7) (5)", "cell (6)", "cell (7) (7)"]
+
+
+# what the check of a dataset accepts
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_in_another_encoding_of_unicode_is_read(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(plain_dataset()), encoding=encoding)
+    assert read_dataset(path) == read_dataset(plain_dataset())
+
+
+@pytest.mark.parametrize("key", ["area", "num_keypoints"])
+@pytest.mark.parametrize("value", [None, "x", float("nan"), float("inf"), -5, 10**30, True, []])
+def test_details_without_a_meaning_count_as_missing(key: str, value: Any) -> None:
+    dataset = plain_dataset()
+    dataset["annotations"][0][key] = value
+    assert read_dataset(dataset)["annotations"][0]["area"] == 50
+
+
+def test_a_flag_of_crowds_may_be_none() -> None:
+    dataset = plain_dataset()
+    dataset["annotations"][0]["iscrowd"] = None
+    assert read_dataset(dataset)["annotations"][0]["iscrowd"] == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "segmentation", "message"),
+    [
+        ((2**31, 40), [[1, 1, 9, 1, 9, 9]], "less than 1048576"),
+        ((2**19, 2**19), [[1, 1, 9, 1, 9, 9]], "too large for masks"),
+        ((20, 40), {"size": [20, 40], "counts": [10**30]}, "larger than an image can be"),
+    ],
+)
+def test_a_file_cannot_ask_for_masks_of_any_size(size: tuple[int, int], segmentation: Any, message: str) -> None:
+    dataset = plain_dataset()
+    dataset["images"][0] |= {"height": size[0], "width": size[1]}
+    dataset["annotations"][0]["segmentation"] = segmentation
+    with pytest.raises(DataError, match=message):
+        read_dataset(dataset)
+
+
+def plain_dataset() -> dict[str, Any]:
+    return {
+        "images": [{"id": 1, "height": 20, "width": 40}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 5]}],
+        "categories": [{"id": 1, "name": "cell"}],
+    }

@@ -44,9 +44,9 @@ class FailingOnLarge:
 @pytest.mark.parametrize("failure", FAILURES, ids=range(len(FAILURES)))
 def test_every_way_in_which_memory_ends_is_one(failure: Exception) -> None:
     assert is_out_of_memory(failure)
-    with pytest.raises(OutOfMemory, match="a step needs more memory than there is.*; what needs less: less") as caught:
-        with telling_memory("a step", "less"):
-            raise failure
+    expected = r"a step needs more memory than there is.*; what needs less: less"
+    with pytest.raises(OutOfMemory, match=expected) as caught, telling_memory("a step", "less"):
+        raise failure
     assert "\n" not in str(caught.value)
 
 

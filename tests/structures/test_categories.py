@@ -47,9 +47,19 @@ def test_two_classes_may_share_a_name_but_not_an_id() -> None:
 
 @pytest.mark.parametrize("entry", [{"id": 1}, {"name": "cat"}, {"id": "one", "name": "cat"}, 5, None])
 def test_entry_without_id_or_name_is_shown(entry: Any) -> None:
-    with pytest.raises(DataError, match="needs an integer 'id' and a 'name'"):
+    with pytest.raises(DataError, match="needs a whole number from 0 as 'id', and a 'name'"):
         Categories.of([entry])
 
 
 def test_no_classes_are_a_normal_case() -> None:
     assert len(Categories.of([])) == 0
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, float("inf"), float("nan"), 10**30, "x", None, []])
+def test_an_id_is_a_whole_number_from_zero(number: object) -> None:
+    with pytest.raises(DataError, match="whole number"):
+        Categories.of([{"id": number, "name": "cell"}])
+
+
+def test_a_hundred_thousand_classes_are_read_at_once() -> None:
+    assert len(Categories.of([{"id": number, "name": f"class {number}"} for number in range(100_000)])) == 100_000

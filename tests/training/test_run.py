@@ -269,10 +269,12 @@ def test_patience_goes_on_counting_where_a_run_was_taken_up(
 # memory
 
 
-def test_a_step_without_memory_names_what_needs_less(train: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_without_memory_names_what_needs_less(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def step(*_: Any) -> dict[str, float]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr("maskwright.training.step.Stepper.step", step)
     with pytest.raises(OutOfMemory, match=r"step 1 of the training .*resize\..*=…, now .*train\.precision=bf16"):
-        train()
+        mw.train(**training(tmp_path / "run"))

@@ -10,23 +10,34 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from operator import index as as_int
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import hotcoco.mask
-from pydantic import Discriminator, FailFast, Field, Tag, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from maskwright.errors import ConfigError, DataError
+from maskwright.evaluation.checked_json import checked
 from maskwright.evaluation.coco_masks import refuse_bad_masks
 from maskwright.structures.rle import any_to_rle
 
-T = TypeVar("T")
+# in pixels; nothing is as large
+_MOST_AREA = 1e12
+
 Id = Annotated[int, Field(ge=0, lt=2**63)]
-Side = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, lt=2**20)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 BoxXywh = tuple[Finite, Finite, Finite, Finite]
+# what only details depend on: where it is no number of its kind, it counts as missing
+Area = Annotated[float | None, BeforeValidator(lambda value: value if _is_number(value) else None)]
+Count = Annotated[
+    int | None, BeforeValidator(lambda value: value if _is_number(value) and value in range(2**20) else None)
+]
 Polygon = Annotated[list[Finite], Field(min_length=6)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_AREA
 
 
 class RunLengths(TypedDict):
@@ -76,13 +87,13 @@ class Annotation(TypedDict):
     image_id: Id
     category_id: Id
     bbox: BoxXywh
-    area: NotRequired[Finite]
-    iscrowd: NotRequired[int]
+    area: NotRequired[Area]
+    iscrowd: NotRequired[int | None]
     difficult: NotRequired[int]
     ignore: NotRequired[int]
     segmentation: NotRequired[Segmentation | None]
     keypoints: NotRequired[list[Finite] | None]
-    num_keypoints: NotRequired[int]
+    num_keypoints: NotRequired[Count]
 
 
 class Dataset(TypedDict):
@@ -230,25 +241,6 @@ def _any_mask(entries: Sequence[Mapping[str, Any]]) -> bool:
     return not entries or any(entry.get("segmentation") for entry in entries)
 
 
-def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:
-    """A JSON file, or its contents, as the type that the adapter stands for.
-
-    Raises:
-        DataError: it cannot be read or is of another form; the message names `where`, the place in it and `expected`.
-    """
-    try:
-        if isinstance(source, str | os.PathLike):
-            return adapter.validate_json(Path(source).read_bytes())
-        return adapter.validate_python(source)
-    except OSError as error:
-        raise DataError(f"{where}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        problem = "is missing" if first["type"] == "missing" else first["msg"]
-        place = ", ".join(f"entry {key}" if isinstance(key, int) else repr(key) for key in first["loc"])
-        raise DataError(f"{where}: {place + ': ' if place else ''}{problem}; expected {expected}") from None
-
-
 def _check_entries(entries: Sequence[Mapping[str, Any]], dataset: Dataset, where: str) -> None:
     """What holds for annotations and results alike: known images and categories, sound masks."""
     _check_ids(entries, "image_id", {image["id"] for image in dataset["images"]}, where)
@@ -275,12 +267,15 @@ def _completed(dataset: Dataset) -> list[Annotation]:
     length = 3 * num_keypoints(dataset)
     for number, annotation in enumerate(dataset["annotations"], start=1):
         height, width = sizes[annotation["image_id"]]
-        area = annotation["area"] if "area" in annotation else _area(annotation, (height or 0, width or 0))
-        numbered: Any = {**annotation, "id": number, "area": area, "iscrowd": annotation.get("iscrowd", 0)}
+        area = annotation.get("area")
+        if area is None:
+            area = _area(annotation, (height or 0, width or 0))
+        numbered: Any = {**annotation, "id": number, "area": area, "iscrowd": annotation.get("iscrowd") or 0}
         if length:  # an object without keypoints has them all unlabelled, and is neither found nor missed
             keypoints = [*(annotation.get("keypoints") or ()), *[0.0] * length][:length]
             counted = sum(flag > 0 for flag in keypoints[2::3])
-            numbered |= {"keypoints": keypoints, "num_keypoints": annotation.get("num_keypoints", counted)}
+            given = annotation.get("num_keypoints")
+            numbered |= {"keypoints": keypoints, "num_keypoints": counted if given is None else given}
         completed.append(numbered)
     return completed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.errors import DataError
+
+# what run lengths can count
+_MOST_PIXELS = 2**32
 
 Size = tuple[int | None, int | None]
 
@@ -30,6 +34,8 @@ def refuse_bad_masks(entries: Sequence[Mapping[str, Any]], sizes: Mapping[int, S
         size, segmentation = sizes[entry["image_id"]], entry["segmentation"]
         if None in size:
             raise DataError(f"{where}: entry {index}: has a mask, but image {entry['image_id']} no height and width")
+        if math.prod(side for side in size if side) >= _MOST_PIXELS:
+            raise DataError(f"{where}: entry {index}: its image of {size[0]} × {size[1]} pixels is too large for masks")
         if isinstance(segmentation, Mapping) and segmentation["size"] != size:
             raise DataError(
                 f"{where}: entry {index}: 'segmentation' has size {list(segmentation['size'])}, but image "
@@ -47,6 +53,8 @@ def _problem_of(rles: Sequence[Mapping[str, Any]]) -> str | None:
     plain = [rle for rle in rles if not isinstance(rle["counts"], str)]
     if any(min(rle["counts"], default=0) < 0 for rle in plain):
         return "a run length is negative"
+    if any(max(rle["counts"], default=0) >= _MOST_PIXELS for rle in plain):
+        return "a run length is larger than an image can be"
     packed = [rle for rle in rles if isinstance(rle["counts"], str)]
     try:
         hotcoco.mask.area([dict(rle) for rle in rles])

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from maskwright.errors import DataError
-from maskwright.evaluation.coco_format import Id, checked
+from maskwright.evaluation.checked_json import checked
+from maskwright.evaluation.coco_format import Id
 from maskwright.evaluation.metrics import Metrics
 from maskwright.evaluation.panoptic import PanopticTally
 from maskwright.images.ids import read_ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -32,7 +34,7 @@ class Categories(Sequence[str]):
             return source
         pairs = [_pair(entry, place) for place, entry in enumerate(source, start=1)]
         ids = tuple(id_ for id_, _ in pairs)
-        if repeated := sorted({id_ for id_ in ids if ids.count(id_) > 1}):
+        if repeated := sorted(id_ for id_, count in Counter(ids).items() if count > 1):
             raise DataError(f"categories: id {repeated[0]} occurs twice; every category needs an id of its own")
         return Categories(tuple(name for _, name in pairs), ids)
 
@@ -77,6 +79,10 @@ def _pair(entry: str | Mapping[str, Any], place: int) -> tuple[int, str]:
     if isinstance(entry, str):
         return place, entry
     try:
-        return int(entry["id"]), str(entry["name"])
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"categories: entry {entry!r} needs an integer 'id' and a 'name'") from None
+        number = int(entry["id"])
+        if number != float(entry["id"]) or not 0 <= number < 2**63:
+            raise ValueError
+        return number, str(entry["name"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        shown = reprlib.repr(entry)
+        raise DataError(f"categories: entry {shown} needs a whole number from 0 as 'id', and a 'name'") from None

@@ -221,5 +221,5 @@ def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def is_id(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number, as ids are."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is a whole number as ids are: not below 0, and of 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

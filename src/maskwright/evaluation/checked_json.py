@@ -1,0 +1,47 @@
+"""JSON files of a form that a type states: read and checked in one go, refused with the place of the defect."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from maskwright.errors import DataError
+
+T = TypeVar("T")
+
+
+def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:
+    """A JSON file, or its contents, as the type that the adapter stands for.
+
+    Raises:
+        DataError: it cannot be read or is of another form; the message names `where`, the place in it and `expected`.
+    """
+    try:
+        if not isinstance(source, str | os.PathLike):
+            return adapter.validate_python(source)
+        data = Path(source).read_bytes()
+        try:
+            return adapter.validate_json(data)
+        except ValidationError as error:
+            if error.errors(include_input=False)[0]["type"] != "json_invalid":
+                raise
+            return adapter.validate_python(_json_of_another_kind(data, error))
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        problem = "is missing" if first["type"] == "missing" else first["msg"]
+        place = ", ".join(f"entry {key}" if isinstance(key, int) else repr(key) for key in first["loc"])
+        raise DataError(f"{where}: {place + ': ' if place else ''}{problem}; expected {expected}") from None
+
+
+def _json_of_another_kind(data: bytes, error: ValidationError) -> Any:
+    """JSON in UTF-16 or with a byte order mark, which pydantic does not read; the error where it is none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise error from None
