@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -92,3 +93,32 @@ def test_with_nothing_to_measure_it_says_why(change, here, tiny, words, tmp_path
         assert "nothing to measure" not in counted.err
     else:
         assert "none of its 3 images has an object" in outcome.err
+
+
+def test_classes_that_the_model_lacks_are_told_and_a_mean_without_them_given(here, tiny, words, tmp_path):
+    content = json.loads(tiny.annotations.read_text())
+    content["categories"] += [{"id": 7, "name": "ghost"}, {"id": 8, "name": "never seen"}]
+    content["annotations"] += [{**one, "id": 10 + one["id"], "category_id": 7} for one in content["annotations"]]
+    path = tmp_path / "ghosts.json"
+    path.write_text(json.dumps(content))
+    outcome = here(*words[: words.index("--annotations")], "--annotations", path, "--output", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    assert "the model has no class ghost (3 objects), and finds none" in outcome.err
+    assert "known" in outcome.out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["box"]["AP_known"] == pytest.approx(metrics["per_category"]["square"]["box"]["AP"])
+    assert metrics["box"]["AP"] == pytest.approx(metrics["box"]["AP_known"] / 2)
+
+
+def test_a_broken_image_is_left_out_where_that_is_allowed(here, tiny, words, tmp_path):
+    shutil.copytree(tiny.images, tmp_path / "images")
+    broken = tmp_path / "images" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    words = [tmp_path / "images" if word == tiny.images else word for word in words]
+    refused = here(*words)
+    assert refused.status == 2
+    assert "2.png" in refused.err
+    allowed = here(*words, "--skip-bad", "--output", tmp_path / "out")
+    assert allowed.status == 0, allowed.err
+    assert "warning: left out: unreadable-image: image 2 ('2.png')" in allowed.err
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -115,3 +116,26 @@ def test_an_image_of_another_size_than_its_annotations_is_refused(samples: Train
     Image.open(path).rotate(90, expand=True).save(path)
     with pytest.raises(DataError, match=r"32 × 24 pixels.* annotations are for 24 × 32"):
         samples[SampleRequest(0, 1)]
+
+
+def test_another_image_stands_in_for_a_broken_one_by_the_request_alone(samples: TrainingSet) -> None:
+    path = samples.records[1].path
+    path.write_bytes(path.read_bytes()[:300])
+    records = [replace(record, is_skippable=True) for record in samples.records]
+    skipping = TrainingSet(records, CATEGORIES, VARIED, samples.preprocess)
+    requests = [[SampleRequest(1, key)] for key in range(20)]
+    stand_ins = [step[0] for step in load_samples(skipping, requests, workers=0)]
+    assert {sample.path for sample in stand_ins} == {samples.records[0].path, samples.records[2].path}
+    assert all(str(path) in sample.stands_in_for for sample in stand_ins)
+    assert [sample.key for sample in stand_ins] == list(range(20))
+    again = [step[0] for step in load_samples(skipping, list(reversed(requests)), workers=1)]
+    assert all(are_same(*pair) for pair in zip(stand_ins, reversed(again), strict=True))
+
+
+def test_where_all_images_are_broken_none_stands_in(samples: TrainingSet) -> None:
+    for record in samples.records:
+        record.path.write_bytes(record.path.read_bytes()[:300])
+    records = [replace(record, is_skippable=True) for record in samples.records]
+    skipping = TrainingSet(records, CATEGORIES, VARIED, samples.preprocess)
+    with pytest.raises(DataError, match="others in its place are broken too"):
+        next(load_samples(skipping, [[SampleRequest(0, 1)]], workers=0))

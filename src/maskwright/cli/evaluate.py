@@ -35,7 +35,6 @@ from maskwright.cli.terminal import keeping, print_metrics, print_table, progres
 
 if TYPE_CHECKING:
     from maskwright.config.testing import ExpectedResult
-    from maskwright.data.record import Dataset
     from maskwright.predict.evaluate import Evaluation
     from maskwright.predict.predictor import Predictor
 
@@ -88,7 +87,7 @@ def evaluate(
     """
     from maskwright.cli.loading import load_predictor
     from maskwright.evaluation.expected import expected_table, refuse_missed
-    from maskwright.predict.evaluate import evaluate_dataset, why_nothing_counts
+    from maskwright.predict.evaluate import evaluate_dataset, lacking_objects, why_nothing_counts
     from maskwright.predict.writing import claimed_output
 
     choices = {
@@ -108,15 +107,18 @@ def evaluate(
     dataset = data.open(predictor.recipe, model)
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):
         warn(line)
+    warn_of_lacking(lacking_objects(predictor.recipe, dataset))
     with keeping(lambda: "nothing is written"), progress("images", len(dataset.records)) as advance:
         evaluation = evaluate_dataset(predictor, dataset, max_detections, advance, tables or (), expected)
+    for defect in evaluation.dataset.defects[len(dataset.defects) :]:
+        warn(f"left out: {defect.kind}: {defect}")
     print_metrics(evaluation.metrics)
     if (reason := why_nothing_counts(predictor.recipe, dataset)) is not None:
         warn(reason)
     if tile is None:
         warn_of_limit(evaluation.results, max_detections or predictor.max_detections)
     if output is not None:
-        _write(evaluation, dataset, output, model)
+        _write(evaluation, output, model)
     if evaluation.checks:
         print_table(expected_table(evaluation.checks))
     refuse_missed(evaluation.checks)
@@ -140,7 +142,7 @@ def _expected(
     return {}
 
 
-def _write(evaluation: Evaluation, dataset: Dataset, output: Path, model: str) -> None:
+def _write(evaluation: Evaluation, output: Path, model: str) -> None:
     from maskwright.predict.writing import write_json
     from maskwright.report import write_report
 
@@ -148,8 +150,20 @@ def _write(evaluation: Evaluation, dataset: Dataset, output: Path, model: str) -
     write_json(output / _RESULTS, evaluation.results)
     write_json(output / "metrics.json", metrics.to_dict())
     limit = int(metrics.get("max_detections", 100))
+    dataset = evaluation.dataset
     write_report(output / "report.html", dataset, evaluation.results, metrics, title=model, max_detections=limit)
     say(f"metrics.json, report.html and {_RESULTS} → {output}")
+
+
+def warn_of_lacking(objects: Mapping[str, int], most: int = 5) -> None:
+    """Say so where the dataset has classes that the model cannot find, since each counts as zero in AP."""
+    if objects:
+        listed = ", ".join(f"{name} ({count} objects)" for name, count in list(objects.items())[:most])
+        more = f" and {len(objects) - most} more" if len(objects) > most else ""
+        warn(
+            f"the model has no class {listed}{more}, and finds none of them: each counts as zero in AP, and "
+            "AP_known is the mean over the classes that it has"
+        )
 
 
 def warn_of_limit(results: Sequence[Mapping[str, Any]], limit: int) -> None:

@@ -37,6 +37,9 @@ class LinePrinter:
             say(f"step {step}/{self.total}  {what}  {_validation_numbers(numbers)}")
         elif part == "estimate":
             say(_estimate(numbers, self.total - step))
+        elif part == "skipped":
+            for line in numbers["images"]:
+                warn(f"skipped: {line}")
         elif part == "stop":
             say(f"step {step}/{self.total}  {_reason_to_stop(numbers)}")
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -16,7 +16,11 @@ from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import DataError, MaskwrightError
 from maskwright.images.preprocess import Preprocess
+from maskwright.ops.randomness import random_key
 from maskwright.structures import Categories, Targets
+
+# images that are tried in the place of a broken one; where so many are broken, something else is wrong
+_MOST_STAND_INS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +32,14 @@ class TrainingSample:
         targets: its objects in pixels of `image`.
         key: of every further random draw for this image.
         path: where it came from, for messages.
+        stands_in_for: why another image, which turned out broken, is not here; empty: this one was asked for.
     """
 
     image: Tensor
     targets: Targets
     key: int
     path: Path
+    stands_in_for: str = ""
 
 
 class TrainingSet(Dataset[TrainingSample]):
@@ -88,16 +94,29 @@ class TrainingSet(Dataset[TrainingSample]):
 
 
 class _Answers(Dataset[TrainingSample | MaskwrightError]):
-    """A training set whose errors are values: raised in a worker, torch would bury their message in a traceback."""
+    """A training set whose errors are values: raised in a worker, torch would bury their message in a traceback.
+
+    In the place of an image that turns out broken, and that its owner allows to go on without, another one is given: a
+    function of the request alone, so that a run that is taken up again sees the same.
+    """
 
     def __init__(self, samples: TrainingSet) -> None:
         self.samples = samples
 
     def __getitem__(self, request: SampleRequest) -> TrainingSample | MaskwrightError:
-        try:
-            return self.samples[request]
-        except MaskwrightError as error:
-            return error
+        first, index = "", request.image
+        for turn in range(1 + _MOST_STAND_INS):
+            try:
+                sample = self.samples[SampleRequest(index, request.key)]
+            except DataError as error:
+                if not self.samples.records[index].is_skippable:
+                    return error
+                first, index = first or str(error), random_key(request.key, "stand-in", turn) % len(self.samples)
+            except MaskwrightError as error:
+                return error
+            else:
+                return replace(sample, stands_in_for=first)
+        return DataError(f"{first}; and {_MOST_STAND_INS} others in its place are broken too: check the image folder")
 
 
 def load_samples(
@@ -106,7 +125,8 @@ def load_samples(
     """The samples of each list of requests, in order, read ahead by `workers` processes (0: in this one).
 
     Raises:
-        DataError: an image that cannot be read, or an annotation that cannot be used; when its turn comes.
+        DataError: an image that cannot be read and is not to be skipped, or an annotation that cannot be used; when its
+            turn comes.
     """
     loader = DataLoader(
         _Answers(dataset),

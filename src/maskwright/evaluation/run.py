@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any, TypeVar
 
 import torch
 
 from maskwright.errors import DataError
 from maskwright.evaluation.coco import evaluate_results
-from maskwright.evaluation.metrics import Metrics
+from maskwright.evaluation.metrics import Metrics, distinct_names
 from maskwright.evaluation.table import KINDS
 from maskwright.structures.categories import Categories
 from maskwright.structures.instances import Instances
@@ -80,16 +81,53 @@ def align_categories(model: Categories, dataset: Categories) -> dict[int, int]:
     """
     if model == dataset:
         return {id_: id_ for id_ in dataset.ids}
-    by_name = {_plain(name): id_ for name, id_ in zip(dataset.names, dataset.ids, strict=True)}
-    aligned = {
-        id_: by_name[_plain(name)] for name, id_ in zip(model.names, model.ids, strict=True) if _plain(name) in by_name
-    }
+    aligned = _common(model, dataset)
     if not aligned:
         raise DataError(
             f"model and dataset have no category in common: the model knows {_shortened(model)}, the dataset "
             f"{_shortened(dataset)}; rename the dataset's categories or take a model trained on them"
         )
     return aligned
+
+
+def lacking_classes(model: Categories, dataset: Categories) -> dict[int, str]:
+    """Id and name of each class of the dataset that the model does not have, and so cannot find.
+
+    >>> lacking_classes(Categories(("cell",), (1,)), Categories(("Cell", "dust"), (4, 7)))
+    {7: 'dust'}
+    """
+    known = set(dataset.ids if model == dataset else _common(model, dataset).values())
+    return {id_: name for id_, name in zip(dataset.ids, dataset.names, strict=True) if id_ not in known}
+
+
+def with_known_mean(metrics: Metrics, model: Categories, dataset: Categories) -> Metrics:
+    """The metrics with `AP_known` beside each AP: the mean over the classes that the model has.
+
+    In AP itself each class that the model lacks counts as zero.
+    """
+    lacking = lacking_classes(model, dataset)
+    names = distinct_names(dict(sorted(zip(dataset.ids, dataset.names, strict=True))))
+    tables = [
+        table for id_, name in names.items() if id_ not in lacking and (table := metrics["per_category"].get(name))
+    ]
+    means = {
+        kind: _mean_of(table[kind]["AP"] for table in tables if kind in table) for kind in KINDS if kind in metrics
+    }
+    return Metrics({**metrics, **{kind: {**metrics[kind], "AP_known": mean} for kind, mean in means.items()}})
+
+
+def _mean_of(values: Iterable[float]) -> float:
+    """The mean of what is known; NaN where nothing is."""
+    known = [value for value in values if not isnan(value)]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _common(model: Categories, dataset: Categories) -> dict[int, int]:
+    """Category id of the model → that of the dataset's class of its name, in the same letters where there is one."""
+    exact = dict(zip(dataset.names, dataset.ids, strict=True))
+    plain = {_plain(name): id_ for name, id_ in reversed(exact.items())}
+    found = {id_: exact.get(name, plain.get(_plain(name))) for id_, name in zip(model.ids, model.names, strict=True)}
+    return {id_: other for id_, other in found.items() if other is not None}
 
 
 def _entries(instances: Instances, image_id: int, categories: Categories) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,12 @@ from maskwright.data.record import Dataset, count_objects
 from maskwright.errors import ConfigError
 from maskwright.evaluation import Metrics, evaluate_detections
 from maskwright.evaluation.expected import Check, check_expected, refuse_unknown
+from maskwright.evaluation.run import lacking_classes, with_known_mean
 from maskwright.evaluation.table import AUGMENTED
 from maskwright.predict.findings import Findings, find_in, nothing_found
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.tables import TABLES
+from maskwright.structures import Categories
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +35,13 @@ class Evaluation:
         metrics: of the results.
         results: a COCO results list with the dataset's image and category ids.
         checks: of what is expected of them.
+        dataset: what was measured: that which was given, without images that turned out broken.
     """
 
     metrics: Metrics
     results: list[dict[str, Any]]
     checks: list[Check]
+    dataset: Dataset
 
 
 def evaluate(
@@ -89,7 +94,7 @@ def evaluate_dataset(
     _refuse_unmeasurable(predictor, dataset, tables, expected)
     findings = find_in(predictor, dataset, max_detections, progress)
     metrics = measure(findings, predictor.recipe, dataset, max_detections, tables)
-    return Evaluation(metrics, findings.results, check_expected(metrics, expected))
+    return Evaluation(metrics, findings.results, check_expected(metrics, expected), findings.seen_of(dataset))
 
 
 def measure(
@@ -99,15 +104,42 @@ def measure(
     max_detections: int | None = None,
     tables: Sequence[str] = (),
 ) -> Metrics:
-    """The metrics of what a model of the recipe found in a dataset; see `evaluate`."""
+    """The metrics of what a model of the recipe found in a dataset; see `evaluate`.
+
+    Images that turned out broken do not count.
+
+    Raises:
+        DataError: no other image is left.
+    """
+    dataset = findings.seen_of(dataset)
+    dataset.refuse_emptiness()
     groups: dict[str, Any] = {} if findings.segments is None else findings.segments.metrics()
     if not recipe.finds_objects:
         return Metrics({**groups, "images": len(dataset.records), "seconds": findings.seconds})
     limit = max_detections or max(recipe.detect.max_detections, findings.most_per_image)
     results, kinds = dataset.judged(findings.results), recipe.measured
     coco = evaluate_detections(results, dataset.to_coco(), limit, findings.seconds, kinds)
+    if lacking_objects(recipe, dataset):
+        coco = with_known_mean(coco, categories_of(recipe), dataset.categories)
     further = {name: TABLES[name](results, dataset, limit) for name in tables}
     return Metrics({**coco, **groups, **further})
+
+
+def lacking_objects(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
+    """Class of the dataset that a model of the recipe does not have, and so cannot find → objects of it."""
+    lacking = lacking_classes(categories_of(recipe), dataset.categories)
+    counts = Counter(
+        annotation["category_id"]
+        for record in dataset.records
+        for annotation in (record.annotations if lacking else ())
+        if not annotation.get("iscrowd")
+    )
+    return {name: counts[id_] for id_, name in lacking.items() if counts[id_]}
+
+
+def categories_of(recipe: Recipe) -> Categories:
+    """The recipe's classes, in the order of the network's outputs."""
+    return Categories.of([category.model_dump() for category in recipe.categories])
 
 
 def known_metrics(recipe: Recipe, dataset: Dataset, tables: Sequence[str] = ()) -> Metrics:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 from maskwright.config.run import Recipe
-from maskwright.data.record import Dataset, ImageRecord
+from maskwright.data.record import Dataset, Defect, ImageRecord
+from maskwright.errors import DataError
 from maskwright.evaluation import collect_results
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.segment_tallies import SegmentTallies
@@ -25,11 +26,19 @@ class Findings:
         segments: sums over semantic and panoptic maps; None where the model or the dataset has none, or images are cut
             into tiles.
         seconds: that prediction took.
+        broken: a defect for each image whose pixels turned out broken, where its owner allows to go on without it.
     """
 
     results: list[dict[str, Any]]
     segments: SegmentTallies | None
     seconds: float
+    broken: tuple[Defect, ...] = ()
+
+    def seen_of(self, dataset: Dataset) -> Dataset:
+        """The dataset without the images that turned out broken, which are among its defects then."""
+        ids = {defect.image_id for defect in self.broken}
+        seen = tuple(record for record in dataset.records if record.id not in ids)
+        return replace(dataset, records=seen, defects=(*dataset.defects, *self.broken)) if ids else dataset
 
     @property
     def most_per_image(self) -> int:
@@ -50,18 +59,43 @@ def find_in(
     """
     start = perf_counter()
     tallies = None if predictor.is_tiled else SegmentTallies.of(predictor.recipe, dataset)
-    stream = predictor.stream([record.path for record in dataset.records], max_detections=max_detections)
+    broken: list[Defect] = []
+    stream = _stream(predictor, dataset.records, max_detections, broken)
 
-    def look(records: Sequence[ImageRecord]) -> list[Instances]:
-        found = [next(stream) for _ in records]
-        for record, instances in zip(records, found, strict=True):
+    def look(found: Sequence[tuple[ImageRecord, Instances]]) -> list[Instances]:
+        for record, instances in found:
             if tallies is not None:
                 tallies.add(record, instances)
-        return found if predictor.recipe.finds_objects else [instances[:0] for instances in found]
+        is_of_objects = predictor.recipe.finds_objects
+        return [instances if is_of_objects else instances[:0] for _, instances in found]
 
-    images = ([(record.id, record)] for record in dataset.records)
+    images = ([(record.id, (record, instances))] for record, instances in stream)
     results = collect_results(look, images, dataset.categories, progress)
-    return Findings(results, tallies, perf_counter() - start)
+    return Findings(results, tallies, perf_counter() - start, tuple(broken))
+
+
+def _stream(
+    predictor: Predictor, records: Sequence[ImageRecord], max_detections: int | None, broken: list[Defect]
+) -> Iterator[tuple[ImageRecord, Instances]]:
+    """Each image with what is found in it; images that turn out broken go to `broken`, where that is allowed.
+
+    Raises:
+        DataError: one that its owner does not allow to go on without.
+    """
+    left = deque(records)
+    while left:
+        stream = predictor.stream([record.path for record in left], max_detections=max_detections)
+        try:
+            for instances in stream:
+                yield left.popleft(), instances
+        except DataError as error:
+            record = left.popleft()
+            if not record.is_skippable:
+                raise
+            where = f"image {record.id} ({record.path.name!r})"
+            broken.append(
+                Defect("unreadable-image", where, str(error).removeprefix(f"image {record.path} "), record.id)
+            )
 
 
 def nothing_found(recipe: Recipe, dataset: Dataset) -> Findings:
@@ -80,4 +114,5 @@ def joined(shares: Sequence[Findings], dataset: Dataset) -> Findings:
         first.segments.merge(share.segments for share in others if share.segments is not None)
     entries = (entry for share in shares for entry in share.results)
     results = sorted(entries, key=lambda entry: places[entry["image_id"]])
-    return replace(first, results=results, seconds=max(share.seconds for share in shares))
+    broken = tuple(defect for share in shares for defect in share.broken)
+    return replace(first, results=results, seconds=max(share.seconds for share in shares), broken=broken)

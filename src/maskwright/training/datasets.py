@@ -11,8 +11,10 @@ from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.config.run import Recipe
 from maskwright.data.opening import open_datasets, open_split
 from maskwright.data.record import Dataset, ImageRecord
+from maskwright.data.relabelling import plain_class_name
 from maskwright.data.samplers import StepSampler, aspect_groups, repeat_factors
 from maskwright.errors import ConfigError, DataError
+from maskwright.predict.evaluate import categories_of
 from maskwright.structures import Categories
 
 
@@ -79,11 +81,6 @@ def with_categories(recipe: Recipe, categories: Categories) -> Recipe:
     return type(recipe).model_validate({**recipe.model_dump(), "categories": categories.to_coco()})
 
 
-def categories_of(recipe: Recipe) -> Categories:
-    """The recipe's classes, in the order of the network's outputs."""
-    return Categories.of([category.model_dump() for category in recipe.categories])
-
-
 def ids_of_dataset(own: Categories, dataset: Categories, part: Part) -> Categories:
     """The recipe's classes, each with the id that a dataset's annotations have for the class of that name.
 
@@ -99,6 +96,12 @@ def ids_of_dataset(own: Categories, dataset: Categories, part: Part) -> Categori
         return own
     if unknown := [name for name in dataset.names if name not in own.names]:
         name, take = ("training", "set categories=[] to take them, or ") if part == "train" else ("validation", "")
+        spelt = {plain_class_name(one): one for one in reversed(own.names)}
+        if near := {one: spelt[plain_class_name(one)] for one in unknown if plain_class_name(one) in spelt}:
+            raise ConfigError(
+                f"the {name} annotations spell {', '.join(map(repr, near))} otherwise than the recipe or the training "
+                f"annotations; if these are the same classes, set data.{part}.rename={near}"
+            )
         raise ConfigError(
             f"the {name} annotations have categories that the recipe has not: {', '.join(unknown[:5])}; {take}choose "
             f"or rename them by data.{part}.only and data.{part}.rename"

@@ -18,6 +18,7 @@ from maskwright.files import FolderLock, claim_folder, replace_file
 # settings that may change between a kill and a resume without changing the result
 _FREE = (
     *("name", "summary", "data.workers", "train.log_every", "train.checkpoint_every"),
+    *("data.train.skip_bad", "data.val.skip_bad"),  # so that a run that met a broken image can go on without it
     *("augmented", "tiles", "expected", "train.evaluates_augmented"),  # what comes after the last step
 )
 

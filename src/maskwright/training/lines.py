@@ -25,6 +25,7 @@ class Lines:
     def __init__(self, run: Run, report: Report) -> None:
         self._run, self._report, self._begun_at = run, report, run.state.progress.step
         self._first = self._logged = self._shown = perf_counter()
+        self._skipped: set[str] = set()
 
     def start(self) -> None:
         """What the run starts from; in the log only where the run itself begins."""
@@ -46,11 +47,23 @@ class Lines:
         if done == 1 or done % config.log_every == 0 or done == config.num_steps:
             run.log(done, {**numbers, "seconds": now - self._logged}, "train", self._report)
             self._logged = self._shown = now
+            self._tell_skipped()
         elif is_first or now - self._shown > _MOST_SILENCE_S:
             run.show(done, {**numbers, "seconds": now - self._shown}, "train", self._report)
             self._shown = now
         if is_first:
             self._foretell(now - self._first)
+
+    def _tell_skipped(self) -> None:
+        """Images that turned out broken in any process since the last time, each told once."""
+        run = self._run
+        if not run.may_skip:
+            return
+        found = run.world.gather(run.skipped_lines()) or []
+        lines = [line for line in dict.fromkeys(line for own in found for line in own) if line not in self._skipped]
+        self._skipped.update(lines)
+        if lines:
+            run.log(run.state.progress.step, {"images": lines}, "skipped", self._report)
 
     def stop(self) -> None:
         """Why a run ends before its last step, if it does."""

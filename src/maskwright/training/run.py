@@ -12,6 +12,7 @@ from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import Check, check_expected
 from maskwright.files import FolderLock
 from maskwright.predict.device import choose_device
+from maskwright.training.broken_images import keeping_the_state
 from maskwright.training.distributed import joined_world
 from maskwright.training.fit import fit
 from maskwright.training.setup import Report, prepare_run
@@ -62,10 +63,12 @@ def train(
         device: `auto`, `cpu`, `cuda`, …
         report: called with (step, numbers, part) as the run proceeds, in the main process. Part is "start" (machine,
             data, length, what `train.initial_weights` gave), "train" (a step), "estimate" (time and memory, after the
-            first step), "val", "stop" (why it ends early), or "augmented" (the last evaluation once more).
+            first step), "val", "skipped" (images that turned out broken), "stop" (why it ends early), or "augmented"
+            (the last evaluation once more).
 
     Raises:
         ConfigError, DataError, OutputError, CheckpointError: before the first step; another run has the folder, say.
+        DataError: an image turned out broken; `last.safetensors` is of the step before it.
         OutputError: the disk is full; the checkpoints on it are whole.
         TrainingError: a loss or gradient became non-finite, or a worker was killed; the checkpoints on disk are from
             before.
@@ -76,7 +79,7 @@ def train(
         world.in_main(lock.take_if_there)
         run = prepare_run(resolved, Path(output), world, target, resume=resume, lock=lock)
         try:
-            with telling_of_killed_workers():
+            with telling_of_killed_workers(), keeping_the_state(run):
                 metrics = fit(run, report)
         finally:
             if run.logbook is not None:

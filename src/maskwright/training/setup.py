@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,11 @@ from maskwright.images.preprocess import Preprocess
 from maskwright.models.backbones.norms import freeze_batch_norms
 from maskwright.models.build import build_model
 from maskwright.predict.augmented import refuse_unjoinable
-from maskwright.predict.evaluate import known_metrics
+from maskwright.predict.evaluate import categories_of, known_metrics
 from maskwright.predict.predictor import Predictor
 from maskwright.training.beginning import put_initial_weights
 from maskwright.training.checkpointing import TrainingState
 from maskwright.training.datasets import (
-    categories_of,
     ids_of_dataset,
     open_data,
     records_to_train_on,
@@ -56,7 +55,10 @@ Report = Callable[[int, Mapping[str, Any], str], None]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run of this process: fixed parts, and the state that steps change."""
+    """One training run of this process: fixed parts, and the state that steps change.
+
+    `skipped` tells of the images that turned out broken in this process.
+    """
 
     recipe: Recipe
     folder: RunFolder
@@ -70,6 +72,7 @@ class Run:
     start: Mapping[str, Any]
     is_resumed: bool
     logbook: Logbook | None
+    skipped: dict[str, None] = field(default_factory=dict)
 
     def is_over(self) -> bool:
         """Whether the last step is done, or the metric has not improved for `train.patience` evaluations."""
@@ -88,7 +91,18 @@ class Run:
         requests = self.sampler.steps(first, config.num_steps, share)
         loaded = load_samples(self.training_set, requests, self.recipe.data.workers)
         while (samples := self.world.together(lambda: next(loaded, None))) is not None:
+            self.skipped.update((sample.stands_in_for, None) for sample in samples if sample.stands_in_for)
             yield samples
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the owner of any of the data allows to go on without images that turn out broken."""
+        validated = () if self.validation is None else self.validation.dataset.records
+        return any(record.is_skippable for record in (*self.training_set.records, *validated))
+
+    def skipped_lines(self) -> list[str]:
+        """What images turned out broken in this process, in training and in validation."""
+        return [*self.skipped, *(() if self.validation is None else self.validation.broken)]
 
     def predictor(self) -> Predictor:
         """The weights one would use, as users would use them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from maskwright.config.run import Recipe
 from maskwright.data.joining import listed
 from maskwright.data.record import Dataset, ImageRecord
-from maskwright.errors import TrainingError
+from maskwright.errors import DataError, TrainingError
 from maskwright.evaluation import Metrics
 from maskwright.predict.evaluate import measure
 from maskwright.predict.findings import Findings, find_in, joined
@@ -32,6 +32,7 @@ class Validation:
         outputs: category id of the dataset → output of the semantic head, where there is one and segments to learn.
         max_detections: per image.
         world: the processes that share the work.
+        broken: what was said of images that turned out broken in this process, and are skipped.
     """
 
     dataset: Dataset
@@ -39,11 +40,14 @@ class Validation:
     outputs: Mapping[int, int] | None
     max_detections: int
     world: World
+    broken: dict[str, None] = field(default_factory=dict)
 
     def metrics(self, predictor: Predictor) -> Metrics | None:
         """The metrics of all processes' findings in the main process, None in the others."""
         share = replace(self.dataset, records=self._share())
-        gathered = self.world.gather(self.world.together(lambda: find_in(predictor, share, self.max_detections)))
+        own = self.world.together(lambda: find_in(predictor, share, self.max_detections))
+        self.broken.update((str(defect), None) for defect in own.broken)
+        gathered = self.world.gather(own)
         return self.world.together(lambda: None if gathered is None else self._measured(gathered, predictor.recipe))
 
     def _measured(self, shares: Sequence[Findings], recipe: Recipe) -> Metrics:
@@ -62,7 +66,12 @@ class Validation:
     @torch.no_grad()
     def _sums(self, predictor: Predictor, record: ImageRecord) -> ImageLosses:
         targets = record.targets(self.categories, self.outputs)
-        losses = loss_sums(predictor, [record.path], [targets])
+        try:
+            losses = loss_sums(predictor, [record.path], [targets])
+        except DataError:
+            if not record.is_skippable:
+                raise
+            return ImageLosses(str(record.path), {})  # it is told where the metrics are made
         return ImageLosses(
             str(record.path), {name: (loss.total.item(), loss.count.item()) for name, loss in losses.items()}
         )
