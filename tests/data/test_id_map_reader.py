@@ -11,6 +11,7 @@ from PIL import Image
 
 from maskwright.data.readers import read_dataset, read_with_defects
 from maskwright.data.readers.id_maps import SUFFIXES
+from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset
 from maskwright.errors import DataError
 
@@ -154,3 +155,78 @@ def test_real_nuclei_come_back_exactly(tmp_path: Path, shared: Path, ending: str
         assert (record.path.name, len(record.annotations)) == (name, count)
         for number, annotation in enumerate(record.annotations, start=1):
             assert (coco_mask.decode(annotation["segmentation"]) == (numbers == number)).all()
+
+
+def blobs(value: int, dtype: type = np.uint8) -> np.ndarray:
+    """Two parts of one value; one has a hole, and a corner that only touches belongs to it."""
+    picture = np.zeros((8, 12), dtype=dtype)
+    picture[1:4, 1:4] = picture[4, 4] = picture[5:7, 8:11] = value
+    picture[2, 2] = 0
+    return picture
+
+
+def binary_set(root: Path, pictures: list[np.ndarray], ending: str = ".png") -> Path:
+    for number, picture in enumerate(pictures):
+        save(root / "images" / f"{number}.jpg", np.zeros((*picture.shape[:2], 3), dtype=np.uint8))
+        save(root / "maps" / f"{number}{ending}", picture)
+    return root
+
+
+BINARY = {
+    "white": [blobs(255)],
+    "deep white": [blobs(65535, np.uint16)],
+    "white colours": [np.dstack([blobs(255)] * 3)],
+    "two levels": [blobs(1).astype(bool)],
+    "the same small number": [blobs(1), blobs(1)],
+}
+
+
+@pytest.mark.parametrize("kind", BINARY)
+@pytest.mark.parametrize("ending", [".png", ".npy"])
+def test_maps_of_black_and_white_are_refused_with_the_way_out(tmp_path: Path, kind: str, ending: str) -> None:
+    dataset = read(binary_set(tmp_path, BINARY[kind], ending))
+    assert dataset.records == ()
+    assert {defect.kind for defect in dataset.defects} == {"binary-map"}
+    assert "2 parts of one value" in str(dataset.defects[0]) and "--binary-maps" in str(dataset.defects[0])
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_parts_of_maps_of_black_and_white_are_objects_on_request(tmp_path: Path, kind: str) -> None:
+    root = binary_set(tmp_path, BINARY[kind])
+    folders = root / "images", root / "maps", "id_maps"
+    dataset = read_with_defects(*folders, ReadOptions(binary_maps="split"))
+    assert dataset.defects == ()
+    shape = blobs(1) > 0
+    for record in dataset.records:
+        left, right = (coco_mask.decode(found["segmentation"]).astype(bool) for found in record.annotations)
+        assert (left | right == shape).all() and not left[:, 6:].any() and not right[:, :6].any()
+        assert [found["bbox"] for found in record.annotations] == [[1, 1, 4, 4], [8, 5, 3, 2]]
+    ids = [found["id"] for record in dataset.records for found in record.annotations]
+    assert ids == list(range(1, len(ids) + 1))
+    whole = read_with_defects(*folders, ReadOptions(binary_maps="whole"))
+    assert whole.defects == () and [len(record.annotations) for record in whole.records] == [1] * len(whole.records)
+
+
+def test_an_id_in_several_parts_stays_one_object(tmp_path: Path) -> None:
+    several, one = blobs(1), np.zeros((8, 12), dtype=np.uint8)
+    one[2:5, 2:5] = 1
+    several[7, 11] = 2
+    dataset = read(binary_set(tmp_path / "a", [blobs(1), several]))  # one map numbers two objects
+    assert dataset.defects == () and [len(record.annotations) for record in dataset.records] == [1, 2]
+    dataset = read(binary_set(tmp_path / "b", [one, one, blobs(1)]))  # most have one part: one is hidden in its middle
+    assert dataset.defects == () and [len(record.annotations) for record in dataset.records] == [1, 1, 1]
+    assert [remark.kind for remark in dataset.remarks] == ["one-value"]
+
+
+def test_maps_of_white_that_are_in_one_part_need_no_decision(tmp_path: Path) -> None:
+    picture = np.zeros((8, 12), dtype=np.uint8)
+    picture[2:5, 2:5] = 255
+    dataset = read(binary_set(tmp_path, [picture, picture]))
+    assert dataset.defects == () and dataset.remarks == ()
+
+
+def test_pictures_of_classes_are_no_maps_of_objects(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
+    save(tmp_path / "SegmentationClass" / "a.png")
+    with pytest.raises(DataError, match="show classes and do not tell objects apart; give those of SegmentationObject"):
+        read(tmp_path, "SegmentationClass")

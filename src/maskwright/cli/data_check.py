@@ -12,6 +12,7 @@ import typer
 
 from maskwright.cli.options import (
     AnnotationsHelp,
+    BinaryMapsOption,
     BoxesAsMasksOption,
     ClassAttributeOption,
     ExifOption,
@@ -57,6 +58,7 @@ def check(
     class_attribute: ClassAttributeOption = None,
     boxes_as_masks: BoxesAsMasksOption = False,
     only_present: OnlyPresentOption = False,
+    binary_maps: BinaryMapsOption = None,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -90,6 +92,7 @@ def check(
             class_attribute=class_attribute,
             boxes_as_masks=boxes_as_masks,
             only_present=only_present,
+            binary_maps=binary_maps,
         )
         is_clean = look.check(Path(images), file, format, options, recipe, as_flag)
     if not is_clean:

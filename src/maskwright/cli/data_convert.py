@@ -9,6 +9,7 @@ import typer
 
 from maskwright.cli.options import (
     AnnotationsHelp,
+    BinaryMapsOption,
     BoxesAsMasksOption,
     ClassAttributeOption,
     ExifOption,
@@ -45,6 +46,7 @@ def convert_dataset(
     class_attribute: ClassAttributeOption = None,
     boxes_as_masks: BoxesAsMasksOption = False,
     only_present: OnlyPresentOption = False,
+    binary_maps: BinaryMapsOption = None,
     keep_damaged_images: KeepDamagedImagesOption = False,
     boxes_only: Annotated[bool, typer.Option("--boxes-only", help="Objects need no masks.")] = False,
 ) -> None:
@@ -72,6 +74,7 @@ def convert_dataset(
             class_attribute=class_attribute,
             boxes_as_masks=boxes_as_masks,
             only_present=only_present,
+            binary_maps=binary_maps,
         ),
     )
     if placing != "none":

@@ -9,6 +9,7 @@ import typer
 
 from maskwright.cli.options import (
     AnnotationsHelp,
+    BinaryMapsOption,
     BoxesAsMasksOption,
     ClassAttributeOption,
     ExifOption,
@@ -35,6 +36,7 @@ def show(
     class_attribute: ClassAttributeOption = None,
     boxes_as_masks: BoxesAsMasksOption = False,
     only_present: OnlyPresentOption = False,
+    binary_maps: BinaryMapsOption = None,
     boxes_only: Annotated[
         bool, typer.Option("--boxes-only", help="Objects need no masks (Faster and Keypoint R-CNN).")
     ] = False,
@@ -61,6 +63,7 @@ def show(
                 class_attribute=class_attribute,
                 boxes_as_masks=boxes_as_masks,
                 only_present=only_present,
+                binary_maps=binary_maps,
             ),
         )
         if dataset.defects:

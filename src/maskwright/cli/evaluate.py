@@ -13,6 +13,7 @@ from maskwright.cli.measured_data import MeasuredData
 from maskwright.cli.options import (
     AnnotationsHelp,
     AugmentedOption,
+    BinaryMapsOption,
     BoxesAsMasksOption,
     ClassAttributeOption,
     CrowdsOption,
@@ -69,6 +70,7 @@ def evaluate(
     class_attribute: ClassAttributeOption = None,
     boxes_as_masks: BoxesAsMasksOption = False,
     only_present: OnlyPresentOption = False,
+    binary_maps: BinaryMapsOption = None,
     crowds: CrowdsOption = "ignored",
     keep_damaged_images: KeepDamagedImagesOption = False,
     tta: AugmentedOption = False,
@@ -95,6 +97,7 @@ def evaluate(
         "class_attribute": class_attribute,
         "boxes_as_masks": boxes_as_masks,
         "only_present": only_present,
+        "binary_maps": binary_maps,
         "has_crowds": crowds == "ignored",
     }
     data = MeasuredData(images, annotations, format, choices, skip_bad, keep_damaged_images)

@@ -20,6 +20,7 @@ _USUAL = {
     "class_attribute": None,
     "boxes_as_masks": False,
     "only_present": False,
+    "binary_maps": None,
     "has_crowds": True,
 }
 

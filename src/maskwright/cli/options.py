@@ -65,8 +65,8 @@ FormatOption = Annotated[
         "--format",
         metavar="F",
         help="How the annotations are written: coco, coco_panoptic, lvis, voc, sbd, cityscapes, cityscapes_polygons, "
-        "yolo, labelme, via, cvat, label_studio, labelbox, supervisely, sa1b, darwin, datumaro, qupath, imagej, "
-        "kaggle, pycococreator, masks or id_maps.",
+        "yolo, labelme, via, cvat, cvat_masks, label_studio, labelbox, supervisely, sa1b, darwin, datumaro, qupath, "
+        "imagej, kaggle, pycococreator, masks or id_maps.",
     ),
 ]
 ExifOption = Annotated[
@@ -103,6 +103,13 @@ CrowdsOption = Annotated[
     Literal["ignored", "objects"],
     typer.Option(
         "--crowds", help="What annotations marked as crowds are: many objects that do not count, or one object each."
+    ),
+]
+BinaryMapsOption = Annotated[
+    Literal["split", "whole"] | None,
+    typer.Option(
+        "--binary-maps",
+        help="In id maps of black and white, an object is each part that touches no other, or all of an image.",
     ),
 ]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]

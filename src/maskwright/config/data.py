@@ -22,6 +22,7 @@ AnnotationFormat = Literal[
     "labelme",
     "via",
     "cvat",
+    "cvat_masks",
     "label_studio",
     "labelbox",
     "supervisely",
@@ -37,6 +38,7 @@ AnnotationFormat = Literal[
 ]
 
 LabelFrame = Literal["upright", "stored"]
+BinaryMaps = Literal["split", "whole"]
 
 
 class DatasetConfig(StrictModel):
@@ -69,6 +71,11 @@ class DatasetConfig(StrictModel):
         description="whether the labels of photographs that are stored on their side (EXIF orientation) are drawn on "
         "the upright image or on the stored one; none: as the image sizes in the annotations say, and upright where "
         "they say nothing. The network sees upright images either way",
+    )
+    binary_maps: BinaryMaps | None = Field(
+        None,
+        description="what an object is in id maps of black and white: each part that touches no other, or all of an "
+        "image together; none: maps with several parts are refused",
     )
     crowds: Literal["ignored", "objects"] = Field(
         "ignored",

@@ -80,6 +80,8 @@ def read_ids(path: str | os.PathLike[str], coding: Coding = "values") -> Ids:
     values = load_npy(path) if path.suffix.lower() == ".npy" else _values_of(path, coding)
     if values.ndim == 3 and values.shape[2] in (1, 2):  # grey, maybe with alpha
         values = values[..., 0]
+    if coding == "either" and values.dtype == bool:
+        values = values * np.uint8(255)  # white, as in any other picture of black and white
     if coding != "values" and values.ndim == 3 and values.shape[2] in (3, 4) and values.dtype == np.uint8:
         red, green, blue = np.moveaxis(values[..., :3].astype(np.int32), -1, 0)
         return np.asarray(red + 256 * green + 65536 * blue)

@@ -21,6 +21,7 @@ from maskwright.data.readers.cityscapes_polygons import read_cityscapes_polygons
 from maskwright.data.readers.coco import read_coco
 from maskwright.data.readers.coco_panoptic import read_coco_panoptic
 from maskwright.data.readers.cvat import read_cvat
+from maskwright.data.readers.cvat_masks import read_cvat_masks
 from maskwright.data.readers.darwin import read_darwin
 from maskwright.data.readers.datumaro import read_datumaro
 from maskwright.data.readers.id_maps import read_id_maps
@@ -60,6 +61,7 @@ READERS: dict[str, Callable[[Path, Path, ReadOptions], Dataset]] = {
     "labelme": read_labelme,
     "via": read_via,
     "cvat": read_cvat,
+    "cvat_masks": read_cvat_masks,
     "label_studio": read_label_studio,
     "labelbox": read_labelbox,
     "supervisely": read_supervisely,

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.data.binary_maps import with_binary_maps
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of
+from maskwright.data.readers.cvat_masks import CLASSES, LABELS, OBJECTS, export_of
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
@@ -23,6 +25,8 @@ from maskwright.data.readers.per_image import (
     refuse_file,
 )
 from maskwright.data.record import Dataset, Defect
+from maskwright.errors import DataError
+from maskwright.images.formats import SESSION_ENDING
 from maskwright.images.ids import read_ids
 
 # what tools put behind the name of an image
@@ -31,9 +35,6 @@ SUFFIXES = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg")
 # objects that would be smaller than this on average, background included, and more than so many, are an image's colours
 _FEW_PX = 16
 _MANY = 1000
-
-# Cellpose writes its session beside its masks: a pickle, which could run code
-_SESSION = "_seg.npy"
 
 
 def read_id_maps(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
@@ -46,25 +47,36 @@ def read_id_maps(images: Path, annotations: Path, options: ReadOptions = DEFAULT
     Args:
         images: folder of the images, which may have folders in it.
         annotations: folder of the pictures, with the same folders in it.
-        options: `needs_masks` makes no difference, every object has one.
+        options: with `binary_maps` for maps of black and white; `needs_masks` makes no difference.
 
     Raises:
-        DataError: `annotations` is a file.
+        DataError: `annotations` is a file, or a folder of Pascal VOC's or CVAT's whose pictures go with others.
     """
     refuse_file(annotations, "the folder that has a picture of numbers for each image")
+    _refuse_classes(annotations)
     is_shared = images.resolve() == annotations.resolve()
     groups = by_name(find_images(images), images)
     names = {name for name in groups if not (is_shared and _owner(name, groups, is_shared))}
     maps, strays = _assign(find_pictures(annotations), annotations, names, is_shared)
     found, defects = images_of({name: str(images / name) for name in groups if name in names}, groups, images)
-    return read_per_image(
+    only_values: dict[Path, int] = {}
+    dataset = read_per_image(
         list(found),
-        partial(_objects, {path: maps.get(name, ()) for path, name in found.items()}, annotations),
+        partial(_objects, {path: maps.get(name, ()) for path, name in found.items()}, annotations, only_values),
         str(annotations),
         categories=None,
         options=options,
         defects=[*defects, *strays],
     )
+    return with_binary_maps(dataset, only_values, options.binary_maps)
+
+
+def _refuse_classes(folder: Path) -> None:
+    """Go on only where the classes of objects are not in pictures and files beside."""
+    if folder.name in (CLASSES, OBJECTS) and export_of(folder) is not None:
+        raise DataError(f"{folder} is a part of an export whose {LABELS} has the classes; as id_maps they are lost")
+    if folder.name == CLASSES:
+        raise DataError(f"the pictures in {folder} show classes and do not tell objects apart; give those of {OBJECTS}")
 
 
 def _owner(name: str, images: Collection[str], is_shared: bool) -> str | None:
@@ -92,12 +104,16 @@ def _assign(
 
 
 def _objects(
-    maps: Mapping[Path, Sequence[Path]], folder: Path, image: Path, size: tuple[int, int]
+    maps: Mapping[Path, Sequence[Path]],
+    folder: Path,
+    only_values: dict[Path, int],
+    image: Path,
+    size: tuple[int, int],
 ) -> Iterator[FoundObject | Flaw]:
     """The objects of an image, by their number."""
     found = maps[image]
     if len(found) > 1:
-        found = [path for path in found if not path.name.endswith(_SESSION)]
+        found = [path for path in found if not path.name.endswith(SESSION_ENDING)]
     if len(found) != 1:
         yield Flaw(f"image {image.name!r}", _not_one(image, found, folder), spoils_image=True)
         return
@@ -111,7 +127,10 @@ def _objects(
         message = f"{path} has so many values that it looks like an image; give the pictures that number its objects"
         yield Flaw(path.name, Problem("bad-map", message), spoils_image=True)
         return
-    for id_, rle in objects_of(ids).items():
+    objects = objects_of(ids)
+    if len(objects) == 1:
+        only_values[image] = next(iter(objects))
+    for id_, rle in objects.items():
         yield FoundObject(f"{path.name}, value {id_}", "object", rle)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maskwright.config.data import DatasetConfig, LabelFrame
+from maskwright.config.data import BinaryMaps, DatasetConfig, LabelFrame
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class ReadOptions:
         has_crowds: annotations marked as crowds stand for many objects; otherwise each is one object after all.
         boxes_as_masks: an object without a mask has its box for one.
         only_present: images that are listed, but not in the folder, are left out without being defects.
+        binary_maps: what an object is in id maps of black and white; None: those with several parts are refused.
     """
 
     needs_masks: bool = True
@@ -28,6 +29,7 @@ class ReadOptions:
     has_crowds: bool = True
     boxes_as_masks: bool = False
     only_present: bool = False
+    binary_maps: BinaryMaps | None = None
 
     @staticmethod
     def of(config: DatasetConfig, *, needs_masks: bool) -> ReadOptions:
@@ -39,6 +41,7 @@ class ReadOptions:
             has_crowds=config.crowds == "ignored",
             boxes_as_masks=config.boxes_as_masks,
             only_present=config.only_present,
+            binary_maps=config.binary_maps,
         )
 
 

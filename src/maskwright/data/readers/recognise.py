@@ -22,6 +22,7 @@ from maskwright.data.readers import (
     supervisely,
     via,
 )
+from maskwright.data.readers.cvat_masks import export_of
 from maskwright.data.readers.id_maps import SUFFIXES
 from maskwright.images.formats import is_image
 
@@ -70,7 +71,7 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
         empty where they look like nothing that is known, or like `format` itself.
     """
     try:
-        found = _of_file(annotations) if annotations.is_file() else _of_folder(images, annotations)
+        found = _of_anything(images, annotations)
         if found is None and annotations.is_file() and _start_of(annotations).startswith(_ZIP):
             return "; it is a ZIP archive: unpack it and give the annotations that are in it"
     except OSError:
@@ -81,6 +82,14 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
     if place == annotations:
         return f"; it looks like {name}: choose that format (--format {name}, or format: {name} in a recipe)"
     return f"; {place} looks like {name}: give that, and its format (--format {name}, or format: {name} in a recipe)"
+
+
+def _of_anything(images: Path, annotations: Path) -> tuple[str, Path] | None:
+    """Name of a format, and what should be given as its annotations."""
+    export = export_of(annotations)
+    if export is not None:
+        return "cvat_masks", export
+    return _of_file(annotations) if annotations.is_file() else _of_folder(images, annotations)
 
 
 def _of_file(path: Path) -> tuple[str, Path] | None:
@@ -161,7 +170,8 @@ def _of_pictures(images: Path, folder: Path, pictures: Sequence[Path]) -> tuple[
         return "masks", folder
     if any(pycococreator.belongs_to_one(path, stems) for path in pictures):
         return "pycococreator", folder
-    return ("id_maps", folder) if any(path.stem in stems for path in pictures) else None
+    named = stems.union(f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES)
+    return ("id_maps", folder) if any(path.stem in named for path in pictures) else None
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
