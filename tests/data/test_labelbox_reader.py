@@ -133,3 +133,9 @@ def test_what_is_not_labelboxs_is_refused(images, text):
 def test_it_is_recognised(images, wrong):
     with pytest.raises(DataError, match="--format labelbox"):
         read_dataset(images, write(images, row(label(POLYGON))), wrong)
+
+
+def test_labels_of_a_video_are_no_empty_image(images):
+    one = label()
+    one["annotations"] = {"frames": {"1": {"objects": {}}}}
+    assert kinds(read(images, row(one))) == ["video"]

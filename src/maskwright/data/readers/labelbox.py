@@ -105,6 +105,10 @@ def _things(entry: ListedImage, size: tuple[int, int]) -> Iterator[Thing]:
     yield from remarks
     if label["annotations"].get("classifications"):
         yield Remark("unused-answer", entry.where, "classifications of the whole image are not used", None)
+    if label["annotations"].get("frames"):
+        message = "its label is of a video, frame by frame, which is not read; export the frames as images"
+        yield Flaw(entry.where, Problem("video", message), spoils_image=True)
+        return
     objects = label["annotations"].get("objects", [])
     if not isinstance(objects, list):
         yield Flaw(entry.where, Problem("bad-shape", f"its 'objects' {show(objects)} is no list"), spoils_image=True)
