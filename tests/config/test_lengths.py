@@ -38,6 +38,12 @@ def test_both_at_once_are_refused_in_one_line(tmp_path: Path) -> None:
         load_recipe("mask_rcnn", {"train.iterations": None})
 
 
+@pytest.mark.parametrize("epochs", [0, -1, float("inf"), float("nan"), 1e300, "many"])
+def test_epochs_are_a_number_that_a_run_can_have(epochs: object) -> None:
+    with pytest.raises(ConfigError, match=r"train\.epochs: "):
+        load_recipe("mask_rcnn", {"train.epochs": epochs})
+
+
 def test_no_epochs_are_no_length(tmp_path: Path) -> None:
     assert load_recipe("mask_rcnn", {"train.epochs": "none"}).train.iterations == 20_000
     assert load_recipe("mask_rcnn", {"train.epochs": None}).train.iterations == 20_000

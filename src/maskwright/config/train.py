@@ -25,6 +25,8 @@ class TrainConfig(StrictModel):
     epochs: float | None = Field(
         None,
         gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
         description="passes over the training images, in place of iterations; none: as train.iterations says",
     )
     class_rows: Literal["name", "position"] = Field(
