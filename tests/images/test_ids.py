@@ -127,7 +127,7 @@ def test_a_lossy_file_a_stack_and_a_missing_file_are_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match="has 2 pages"):
         read_ids(tmp_path / "a.tif")
     for name in ("b.png", "b.npy"):
-        with pytest.raises(DataError, match=f"b.{name[2:]} .*(exist|No such)"):
+        with pytest.raises(DataError, match=f"b.{name[2:]} .*exist"):
             read_ids(tmp_path / name)
 
 

@@ -29,9 +29,12 @@ import results
 import torch
 from trial import Case, Finding, run_all
 
+import images
+
 KINDS: dict[str, tuple[Callable[[Path, int, int], Iterator[Case]], int]] = {
     "coco": (annotations.coco_cases, 2000),
     "formats": (annotations.format_cases, 1000),
+    "images": (images.cases, 1000),
     "recipes": (recipes.cases, 500),
     "results": (results.cases, 300),
 }

@@ -130,16 +130,17 @@ def load_npy(path: Path) -> npt.NDArray[Any]:
     Raises:
         DataError: the file is missing, cut off, or no array of numbers.
     """
-    try:
+    with blaming(f"picture {path}"):
         data = path.read_bytes()
-        if data.startswith(_ARCHIVE_START):
-            raise DataError(f"{path} is an archive of arrays; save one array in a .npy file")
+    if data.startswith(_ARCHIVE_START):
+        raise DataError(f"{path} is an archive of arrays; save one array in a .npy file")
+    try:
         has_objects = npy_header(BytesIO(data)).dtype.hasobject
         array = read_session(data, str(path)) if has_objects else npy_array(data, str(path))
-    except (OSError, EOFError, ValueError, SyntaxError) as error:
+    except (EOFError, ValueError, SyntaxError) as error:
         raise DataError(
-            f"{path} cannot be read as an array of numbers ({error}); export it as PNG or TIFF, or save the array alone"
-        ) from None
+            f"{path} cannot be read as an array of numbers; export it as PNG or TIFF, or save the array alone"
+        ) from error
     if array.dtype.kind not in "buif":
         raise DataError(f"{path} holds {array.dtype}; expected numbers")
     return np.asarray(array.squeeze() if array.ndim > 2 else array)

@@ -42,7 +42,7 @@ def read_session(data: bytes, name: str) -> npt.NDArray[Any]:
         content = _Machine().run(data[npy_header(BytesIO(data)).length :])
     except Exception as error:  # a made-up file can lead a step to anything
         raise DataError(
-            f"{name} cannot be read as a session of Cellpose ({error}); export the masks as PNG or TIFF"
+            f"{name} is damaged and cannot be read as a session of Cellpose; export the masks as PNG or TIFF"
         ) from error
     masks = content.get("masks") if isinstance(content, dict) else None
     if not isinstance(masks, _Array) or not isinstance(masks.values, np.ndarray):
