@@ -129,6 +129,17 @@ def test_validation_categories_that_training_lacks_are_refused(
         prepared(training(tmp_path / "run", {"data.val.annotations": path}, validates=True))
 
 
+def test_validation_categories_of_another_spelling_are_told_with_the_rename_that_mends_it(
+    training: Training, dataset: Path, tmp_path: Path
+) -> None:
+    path = rewritten(dataset, tmp_path, lambda document: document["categories"][0].update(name="Brick "))
+    with pytest.raises(ConfigError) as caught:
+        prepared(training(tmp_path / "run", {"data.val.annotations": path}, validates=True))
+    assert "data.val.rename={'Brick ': 'brick'}" in str(caught.value)
+    mended = {"data.val.annotations": path, "data.val.rename": {"Brick ": "brick"}}
+    assert prepared(training(tmp_path / "run", mended, validates=True)).validation is not None
+
+
 def test_a_class_that_a_dataset_lacks_gets_an_id_that_none_has() -> None:
     own, dataset = Categories(("a", "b", "c"), (1, 2, 3)), Categories(("b",), (1,))
     found = ids_of_dataset(own, dataset, "train")

@@ -47,6 +47,7 @@ def tidy(document: Mapping[str, list[Any]], source: str) -> TidyDocument:
             "classes only where they are a dropdown or radio attribute",
         )
         categories = [dict(ONLY_CLASS)]
+        notes.keep_quiet("no-category-id")
     category_ids = Ids.of(categories, "name")
     notes.add_ids("category", category_ids)
     annotations = [_tidy_annotation(entry, image_ids, category_ids, notes) for entry in document["annotations"]]
@@ -68,11 +69,17 @@ class _Notes:
         self._source = source
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+        self._quiet: set[str] = set()
 
     def add(self, kind: str, message: str) -> None:
         """One more entry of a kind; the message of the first stands for all."""
-        self._counts[kind] += 1
-        self._first.setdefault(kind, message)
+        if kind not in self._quiet:
+            self._counts[kind] += 1
+            self._first.setdefault(kind, message)
+
+    def keep_quiet(self, kind: str) -> None:
+        """Add nothing of a kind, since another remark says it."""
+        self._quiet.add(kind)
 
     def add_ids(self, what: str, ids: Ids) -> None:
         """What is to be said of the ids that entries have."""
