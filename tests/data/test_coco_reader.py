@@ -312,6 +312,10 @@ def test_broken_json_is_refused_with_line_and_column(tmp_path: Path) -> None:
         ('{"images": [], "annotations": 5, "categories": []}', "'annotations' is not a list"),
         ('{"images": [], "annotations": [], "categories": []}', "'categories' is empty"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "set.json: categories: entry"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, "b"]}',
+            r"categories\[1\] is 'b'; every entry is a table",
+        ),
         ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "the dataset is empty"),
     ],
 )

@@ -75,7 +75,10 @@ def test_a_bad_result_is_named_by_place_and_key(entry, message):
         ({"images": DATASET["images"] * 2}, "images: id 1 occurs twice"),
         ({"categories": DATASET["categories"] * 2}, "categories: id 7 occurs twice"),
         ({"categories": [{"id": 7}]}, "'categories', entry 0, 'name': is missing"),
-        ({"annotations": [without(ANNOTATION, "bbox")]}, "'annotations', entry 0, 'bbox': is missing"),
+        (
+            {"annotations": [without(ANNOTATION, "bbox", "segmentation")]},
+            "annotations: entry 0: has neither 'bbox' nor 'segmentation'",
+        ),
         ({"annotations": [{**ANNOTATION, "image_id": 3}]}, "entry 0: unknown image_id 3"),
         ({"annotations": [{**ANNOTATION, "category_id": 3}]}, "entry 0: unknown category_id 3"),
         (
@@ -133,8 +136,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_an_annotation_file_is_named(tmp_path):
     path = tmp_path / "annotations.json"
-    path.write_text(json.dumps({**DATASET, "annotations": [without(ANNOTATION, "bbox")]}))
-    with pytest.raises(DataError, match=r"annotations\.json: 'annotations', entry 0, 'bbox': is missing"):
+    path.write_text(json.dumps({**DATASET, "annotations": [without(ANNOTATION, "image_id")]}))
+    with pytest.raises(DataError, match=r"annotations\.json: 'annotations', entry 0, 'image_id': is missing"):
         evaluate_results([RESULT], path)
 
 
@@ -177,6 +180,15 @@ def test_details_without_a_meaning_count_as_missing(key: str, value: Any) -> Non
     dataset = plain_dataset()
     dataset["annotations"][0][key] = value
     assert read_dataset(dataset)["annotations"][0]["area"] == 50
+
+
+def test_an_object_without_a_box_has_that_of_its_mask() -> None:
+    read = read_dataset({**DATASET, "annotations": [without(ANNOTATION, "bbox")]})
+    assert list(read["annotations"][0]["bbox"] or ()) == [0, 0, 4, 3]
+
+
+def test_a_class_may_be_called_by_a_number() -> None:
+    assert read_dataset({**DATASET, "categories": [{"id": 7, "name": 5}]})["categories"][0]["name"] == "5"
 
 
 def test_a_flag_of_crowds_may_be_none() -> None:

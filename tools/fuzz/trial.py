@@ -88,8 +88,8 @@ def _forked(batch: list[Case]) -> Iterator[Finding | None]:
             yield Finding(batch[done][0], text) if text else None
             done += 1
     _, status = os.waitpid(child, 0)
-    if done < len(batch):
-        number = os.waitstatus_to_exitcode(status)
+    number = os.waitstatus_to_exitcode(status)
+    if done < len(batch) and (number or not done):  # after much memory the others get a new process
         hangs = number == -signal.SIGALRM
         what = f"hangs for over {SECONDS} s" if hangs else f"the process dies with {number}"
         yield Finding(batch[done][0], what)

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from maskwright.errors import DataError
 
 T = TypeVar("T")
+
+# in pixels; nothing is as large
+_MOST_AREA = 1e12
+
+# what only details depend on: where it is no number of its kind, it counts as missing
+Area = Annotated[float | None, BeforeValidator(lambda value: value if _is_number(value) else None)]
+Count = Annotated[
+    int | None, BeforeValidator(lambda value: value if _is_number(value) and value in range(2**20) else None)
+]
+# a class may be called 5
+Name = Annotated[str, BeforeValidator(str)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_AREA
 
 
 def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) -> T:

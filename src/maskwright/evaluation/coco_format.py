@@ -5,6 +5,7 @@ The types are the format: what they do not name is dropped, what they name and t
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,31 +14,19 @@ from operator import index as as_int
 from typing import Annotated, Any
 
 import hotcoco.mask
-from pydantic import BeforeValidator, Discriminator, FailFast, Field, Tag, TypeAdapter
+from pydantic import Discriminator, FailFast, Field, Tag, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation.checked_json import checked
+from maskwright.evaluation.checked_json import Area, Count, Name, checked
 from maskwright.evaluation.coco_masks import refuse_bad_masks
 from maskwright.structures.rle import any_to_rle
-
-# in pixels; nothing is as large
-_MOST_AREA = 1e12
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(gt=0, lt=2**20)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 BoxXywh = tuple[Finite, Finite, Finite, Finite]
-# what only details depend on: where it is no number of its kind, it counts as missing
-Area = Annotated[float | None, BeforeValidator(lambda value: value if _is_number(value) else None)]
-Count = Annotated[
-    int | None, BeforeValidator(lambda value: value if _is_number(value) and value in range(2**20) else None)
-]
 Polygon = Annotated[list[Finite], Field(min_length=6)]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_AREA
 
 
 class RunLengths(TypedDict):
@@ -74,7 +63,7 @@ class Category(TypedDict):
     """A class of the dataset; LVIS says whether it is rare (r), common (c) or frequent (f) among training images."""
 
     id: Id
-    name: str
+    name: Name
     frequency: NotRequired[Any]
 
 
@@ -86,7 +75,7 @@ class Annotation(TypedDict):
 
     image_id: Id
     category_id: Id
-    bbox: BoxXywh
+    bbox: NotRequired[BoxXywh | None]
     area: NotRequired[Area]
     iscrowd: NotRequired[int | None]
     difficult: NotRequired[int]
@@ -135,7 +124,7 @@ def read_dataset(source: str | os.PathLike[str] | Mapping[str, Any]) -> Dataset:
     _refuse_repeated([image["id"] for image in dataset["images"]], f"{where}: images")
     _refuse_repeated([category["id"] for category in dataset["categories"]], f"{where}: categories")
     _check_entries(dataset["annotations"], dataset, f"{where}: annotations")
-    return {**dataset, "annotations": _completed(dataset)}
+    return {**dataset, "annotations": _completed(dataset, f"{where}: annotations")}
 
 
 def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], dataset: Dataset) -> list[Result]:
@@ -261,12 +250,15 @@ def _refuse_repeated(ids: Sequence[int], where: str) -> None:
         raise DataError(f"{where}: id {repeated[0]} occurs twice; every entry needs an id of its own")
 
 
-def _completed(dataset: Dataset) -> list[Annotation]:
+def _completed(dataset: Dataset, where: str) -> list[Annotation]:
     sizes = sizes_of(dataset)
     completed = []
     length = 3 * num_keypoints(dataset)
     for number, annotation in enumerate(dataset["annotations"], start=1):
         height, width = sizes[annotation["image_id"]]
+        if annotation.get("bbox") is None:
+            around = _box_around(annotation, (height or 0, width or 0), f"{where}: entry {number - 1}")
+            annotation = {**annotation, "bbox": around}
         area = annotation.get("area")
         if area is None:
             area = _area(annotation, (height or 0, width or 0))
@@ -285,7 +277,20 @@ def _area(annotation: Annotation, size: tuple[int, int]) -> float:
     segmentation = annotation.get("segmentation")
     if segmentation:
         return float(hotcoco.mask.area(any_to_rle(segmentation, size)))
-    return annotation["bbox"][2] * annotation["bbox"][3]
+    return math.prod((annotation.get("bbox") or ())[2:])
+
+
+def _box_around(annotation: Annotation, size: tuple[int, int], where: str) -> tuple[float, float, float, float]:
+    """x y width height of the object's mask.
+
+    Raises:
+        DataError: it has none.
+    """
+    segmentation = annotation.get("segmentation")
+    if not segmentation:
+        raise DataError(f"{where}: has neither 'bbox' nor 'segmentation'; every object needs one")
+    left, top, width, height = hotcoco.mask.to_bbox(any_to_rle(segmentation, size))
+    return float(left), float(top), float(width), float(height)
 
 
 def sizes_of(dataset: Dataset) -> dict[int, tuple[int | None, int | None]]:

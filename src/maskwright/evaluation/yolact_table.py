@@ -115,7 +115,8 @@ def _grouped_objects(dataset: Dataset, dataset_name: str) -> dict[Group, list[An
             raise DataError(
                 f"{dataset_name}: image {image_id} has no height and width, by which small objects are told"
             )
-        share = min(annotation["bbox"][2] / width, annotation["bbox"][3] / height)
+        box_xywh = annotation.get("bbox") or (0.0, 0.0, 0.0, 0.0)
+        share = min(box_xywh[2] / width, box_xywh[3] / height)
         if share > _SMALLEST_SIDE and not annotation.get("iscrowd"):
             segmentation = annotation.get("segmentation")
             rle: Any = any_to_rle(segmentation, (height, width)) if segmentation else None

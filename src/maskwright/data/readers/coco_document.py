@@ -98,6 +98,10 @@ def categories_of(entries: list[Any], path: Path) -> Categories:
     """
     if not entries:
         raise DataError(f"{path}: 'categories' is empty; list the classes, each with 'id' and 'name'")
+    strange = next((place for place, entry in enumerate(entries) if not isinstance(entry, dict)), None)
+    if strange is not None:
+        found = show(entries[strange])
+        raise DataError(f"{path}: categories[{strange}] is {found}; every entry is a table with 'id' and 'name'")
     try:
         return Categories.of(entries)
     except DataError as error:
