@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from maskwright.errors import OutputError
-from maskwright.files import FolderLock, GrowingFile, replace_file, uninterrupted
+from maskwright.files import FolderLock, GrowingFile, Stopping, obey_signals, replace_file, uninterrupted
 
 
 def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +54,20 @@ def test_a_signal_waits_for_the_end_of_the_block(number: signal.Signals) -> None
     finally:
         signal.signal(number, before)
     assert done == ["inner", "outer"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_signal_that_a_library_swallows_is_obeyed_at_the_next_step() -> None:
+    before = signal.signal(signal.SIGINT, Stopping(KeyboardInterrupt))
+    try:
+        obey_signals()
+        with suppress(BaseException):  # as pydantic's serialiser does
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            obey_signals()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    obey_signals()
 
 
 def test_other_threads_write_without_holding_signals_back(tmp_path: Path) -> None:

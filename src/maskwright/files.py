@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from typing_extensions import Self
 
@@ -187,6 +187,28 @@ def blaming(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"output {path} cannot be written ({reason}); make room or choose another folder") from error
+
+
+class Stopping:
+    """A handler of a signal that raises an error and remembers it: some libraries swallow what comes in a callback."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+        self.has_come = False
+
+    def __call__(self, *_: object) -> NoReturn:
+        """The signal came, or came before and was swallowed."""
+        self.has_come = True
+        raise self._error
+
+
+def obey_signals() -> None:
+    """Raise the error of a signal that came and was swallowed; for loops that would go on for long."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            handler = signal.getsignal(number)
+            if isinstance(handler, Stopping) and handler.has_come:
+                handler(number, None)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 _LESS_MEMORY = "take fewer or smaller images at once, stop other programs, or work on a machine with more memory"
@@ -23,10 +25,10 @@ def main() -> None:
 
     _print_anywhere()
     try:
-        _close_on_sigterm()
-        from maskwright.cli.app import app
+        with _closing_on_signals():
+            from maskwright.cli.app import app
 
-        app(prog_name="maskwright")  # also as python -m maskwright
+            app(prog_name="maskwright")  # also as python -m maskwright
     except MaskwrightError as error:
         _leave("" if error.is_told_elsewhere else f"error: {error}", error.exit_status)
     except Interrupted as interruption:
@@ -52,19 +54,26 @@ def _print_anywhere() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _close_on_sigterm() -> None:
+@contextmanager
+def _closing_on_signals() -> Iterator[None]:
     """Let SIGTERM end the command as Ctrl-C does: files are completed, workers ended.
 
-    Under torchrun a process ends at once, as it may wait for others that have ended already.
+    Under torchrun SIGTERM ends a process at once, as it may wait for others that have ended already.
     """
     from maskwright.cli.terminal import Terminated
+    from maskwright.files import Stopping
 
-    def stop(_number: int, _frame: object) -> NoReturn:
-        raise Terminated
-
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    if is_main_thread and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        signal.signal(signal.SIGTERM, stop)
+    handlers = {signal.SIGINT: Stopping(KeyboardInterrupt)}
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        handlers[signal.SIGTERM] = Stopping(Terminated)
+    is_main = threading.current_thread() is threading.main_thread()  # others may handle no signals
+    heard = [number for number in handlers if is_main and signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handlers[number]) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -15,6 +15,7 @@ from maskwright.data.augment import augment, build_augmentation
 from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
 from maskwright.errors import DataError, MaskwrightError
+from maskwright.files import uninterrupted
 from maskwright.images.preprocess import Preprocess
 from maskwright.ops.randomness import random_key
 from maskwright.structures import Categories, Targets
@@ -136,7 +137,9 @@ def load_samples(
         persistent_workers=False,
         prefetch_factor=2 if workers else None,
     )
-    for answer in loader:
+    with uninterrupted():  # an interrupt would leave torch's iterator, and perhaps its workers, half made
+        answers = iter(loader)
+    for answer in answers:
         if isinstance(answer, MaskwrightError):
             raise answer
         yield answer

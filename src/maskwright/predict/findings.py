@@ -12,6 +12,7 @@ from maskwright.config.run import Recipe
 from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.errors import DataError
 from maskwright.evaluation import collect_results
+from maskwright.files import obey_signals
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.segment_tallies import SegmentTallies
 from maskwright.structures import Instances
@@ -63,6 +64,7 @@ def find_in(
     stream = _stream(predictor, dataset.records, max_detections, broken)
 
     def look(found: Sequence[tuple[ImageRecord, Instances]]) -> list[Instances]:
+        obey_signals()
         for record, instances in found:
             if tallies is not None:
                 tallies.add(record, instances)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from maskwright.errors import DataError, OutOfMemory, OutputError
-from maskwright.files import FolderLock, blaming, claim_folder, replace_file, unfinished
+from maskwright.files import FolderLock, blaming, claim_folder, obey_signals, replace_file, unfinished, uninterrupted
 from maskwright.images.draw import draw_instances
 from maskwright.images.read import read_ahead
 from maskwright.images.video import read_frames
@@ -83,11 +83,11 @@ def predict_files(
     def detect(pixels: Tensor) -> Instances:
         return predictor(pixels, score_threshold, max_detections)
 
-    overlays = _fresh_overlays(folder, unique_names(sources)) if has_overlays else {}
-    with (
-        PredictionsFile(folder / PREDICTIONS, predictor.categories) as predictions,
-        PanopticFiles(folder / PANOPTIC) as panoptic,
-    ):
+    with ExitStack() as files:
+        with uninterrupted():  # from here on whatever ends this leaves whole files
+            predictions = files.enter_context(PredictionsFile(folder / PREDICTIONS, predictor.categories))
+            panoptic = files.enter_context(PanopticFiles(folder / PANOPTIC))
+        overlays = _fresh_overlays(folder, unique_names(sources)) if has_overlays else {}
         results = _Results(predictions, panoptic, _names_in_dataset(sources), unique_names(sources))
         for are_videos, run in groupby(sources, is_video):
             if not are_videos:
@@ -132,6 +132,7 @@ def _predict_images(
     results: _Results,
 ) -> Generator[Outcome, None, None]:
     for path, pixels in images:
+        obey_signals()
         if isinstance(pixels, DataError):
             yield Outcome(path, 0, pixels)
             continue
@@ -155,6 +156,7 @@ def _predict_video(
     ):
         try:
             for frame, found in frames_found:
+                obey_signals()
                 results.add_frame(source, frame.index, frame.seconds, found)
                 yield Outcome(source, len(found), None)
         except (DataError, OutOfMemory) as error:

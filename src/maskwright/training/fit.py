@@ -7,6 +7,7 @@ import math
 from maskwright.errors import telling_memory
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.table import AUGMENTED, MEASURED
+from maskwright.files import obey_signals
 from maskwright.training.lines import Lines
 from maskwright.training.optim import learning_rate, set_learning_rate
 from maskwright.training.setup import Report, Run
@@ -33,6 +34,7 @@ def fit(run: Run, report: Report) -> Metrics | None:
         lines.stop()
         return None if run.validation is None else with_augmented(run, run.validation.metrics(run.predictor()), report)
     for samples in run.samples(state.progress.step):
+        obey_signals()
         step = state.progress.step
         rate = learning_rate(step, config)
         set_learning_rate(state.optimiser, rate)
