@@ -94,7 +94,8 @@ def is_checkpoint(model: str) -> bool:
     """
     if is_recipe_file(model) or model in recipe_names():
         return False
-    return is_address(model) or os.path.exists(model) or _FILE_NAME.search(model) is not None  # noqa: PTH110 - bears names of any length
+    is_there = os.path.exists(model)  # noqa: PTH110 - which bears names of any length
+    return is_address(model) or is_there or _FILE_NAME.search(model) is not None
 
 
 def recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) -> Recipe:
