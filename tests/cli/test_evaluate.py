@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import Metrics, yolact_table
 from maskwright.predict.evaluate import evaluate
 from maskwright.predict.loading import load
@@ -122,3 +122,14 @@ def test_a_broken_image_is_left_out_where_that_is_allowed(here, tiny, words, tmp
     assert allowed.status == 0, allowed.err
     assert "warning: left out: unreadable-image: image 2 ('2.png')" in allowed.err
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 2
+
+
+def test_choices_in_messages_are_those_of_the_function(tiny, tmp_path):
+    content = json.loads(tiny.annotations.read_text())
+    content["images"][1]["file_name"] = "gone.png"
+    path = tmp_path / "gone.json"
+    path.write_text(json.dumps(content))
+    predictor = load(str(tiny.recipe), "random", "cpu")
+    with pytest.raises(DataError, match="skip_bad=True; only_present=True uses the images that are there"):
+        evaluate(predictor, tiny.images, path)
+    assert evaluate(predictor, tiny.images, path, only_present=True)["images"] == 2

@@ -52,7 +52,10 @@ def evaluate(
     format: str = "coco",  # noqa: A002 - the word of the contract
     max_detections: int | None = None,
     skip_bad: bool = False,
+    keeps_damaged_images: bool = False,
     exif: LabelFrame | None = None,
+    boxes_as_masks: bool = False,
+    only_present: bool = False,
     tables: Sequence[str] = (),
 ) -> Metrics:
     """Metrics of a predictor on annotated images: COCO's, or LVIS's where the annotations cover some classes only.
@@ -64,18 +67,25 @@ def evaluate(
         format: how the annotations are written, a key of `data.readers.READERS`.
         max_detections: per image; by default the recipe's `detect.max_detections`, of a tiled predictor all.
         skip_bad: leave out what cannot be used of the dataset, instead of refusing it.
+        keeps_damaged_images: with `skip_bad`, keep images without those of their objects that cannot be used.
         exif: whether the labels of photographs stored on their side are drawn on the upright or the stored image;
             by default as the image sizes in the annotations say.
+        boxes_as_masks: objects without a mask have their box for one.
+        only_present: use the images that are in the folder, of annotations that list others too.
         tables: further measures by name, each a group of the result; see `predict.tables`.
 
     Raises:
         ConfigError: there is no such table, or nothing that the model finds is in the dataset.
         DataError: the dataset cannot be used, or shares no category with the model.
     """
-    dataset = read_dataset(
-        images, annotations, format, ReadOptions(needs_masks="mask" in predictor.recipe.measured, exif=exif)
+    options = ReadOptions(
+        needs_masks="mask" in predictor.recipe.measured,
+        exif=exif,
+        boxes_as_masks=boxes_as_masks,
+        only_present=only_present,
     )
-    dataset = settle_defects(dataset, skip_bad=skip_bad)
+    dataset = read_dataset(images, annotations, format, options)
+    dataset = settle_defects(dataset, skip_bad=skip_bad, keeps_damaged_images=keeps_damaged_images)
     return evaluate_dataset(predictor, dataset, max_detections, tables=tables).metrics
 
 
