@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 import maskwright as mw
-from gpu_parts.setting import REPOSITORY, Setting, arithmetic, furthest, relative
+from gpu_parts.agreement import check_losses, predictor_of, share_without_twin, twins
+from gpu_parts.parity_yolact import yolact_case
+from gpu_parts.setting import REPOSITORY, Setting, arithmetic, furthest
 from maskwright.predict.losses import loss_sums
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "parity"))
@@ -22,8 +24,6 @@ from recorded import LOSS_NAMES, MASK_RCNN_RECIPES, SHIPPED, YOLACT_RECIPES, Cas
 from tracing import trace_of
 
 _SHARED = REPOSITORY.parent / "shared" / "parity"
-# of recorded detections, how much ours must overlap one to be the same
-_SAME_IOU = 0.9
 
 
 def case_names() -> list[str]:
@@ -37,19 +37,10 @@ def parity(setting: Setting, name: str) -> None:
     """Compare a case, step by step."""
     with arithmetic("fp32"):
         if name.startswith("yolact/"):
-            from gpu_parts.parity_yolact import yolact_case
-
             yolact_case(setting, DottedCase(_SHARED / name))
         else:
             root = SHIPPED if (SHIPPED / name).is_dir() else _SHARED
             _two_stage_case(setting, Case(root / name, root / "images"))
-
-
-def predictor_of(setting: Setting, case: Any, overrides: dict[str, Any]) -> mw.Predictor:
-    """The case's model on the device, from a file as the reference would write it."""
-    path = setting.folder / "reference.pth"
-    torch.save(case.weights(), path)
-    return mw.load(case.recipe, path, device=str(setting.device), overrides=overrides)
 
 
 def _two_stage_case(setting: Setting, case: Case) -> None:
@@ -96,29 +87,6 @@ def _check_proposal_maps(setting: Setting, case: Case, trace: Any, levels: list[
         setting.check("region proposal network", name, value)
 
 
-def share_without_twin(wanted: Tensor, found: Tensor) -> float:
-    """Of the wanted boxes, the share that no found one overlaps almost wholly."""
-    from torchvision.ops import box_iou
-
-    if not len(wanted):
-        return float(len(found) > 0)
-    best = box_iou(wanted, found).amax(dim=1) if len(found) else torch.zeros(len(wanted))
-    return float((best < _SAME_IOU).double().mean())
-
-
-def twins(wanted: Tensor, labels: Tensor, found: mw.Instances) -> tuple[Tensor, Tensor]:
-    """Indices of wanted detections and of those of ours that are the same: class and place."""
-    from torchvision.ops import box_iou
-
-    if not len(wanted) or not len(found):
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return nothing, nothing
-    overlaps = box_iou(wanted, found.boxes) * (labels[:, None] == found.labels[None])
-    best, places = overlaps.max(dim=1)
-    has_twin = best >= _SAME_IOU
-    return torch.nonzero(has_twin).flatten(), places[has_twin]
-
-
 def _check_detections(setting: Setting, found: mw.Instances, wanted: Tensor, labels: Tensor, scores: Tensor) -> None:
     of_wanted, of_found = twins(wanted, labels, found)
     more = max(len(found) - len(wanted), 0)
@@ -157,12 +125,6 @@ def _check_training(setting: Setting, case: Case, predictor: mw.Predictor) -> No
     }
     worst = max(apart, key=apart.__getitem__)
     setting.check(f"gradients, worst {worst}", "gradient norms (relative)", apart[worst])
-
-
-def check_losses(setting: Setting, ours: dict[str, Any], wanted: dict[str, float]) -> None:
-    """Every loss beside its recorded value."""
-    for name, value in wanted.items():
-        setting.check(f"loss {name}", "losses (relative)", relative(float(ours[name]), value))
 
 
 def weights_file(setting: Setting, name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import maskwright as mw
-from gpu_parts.parity import check_losses, predictor_of, twins
+from gpu_parts.agreement import check_losses, predictor_of, twins
 from gpu_parts.scenes import photographs
 from gpu_parts.setting import Setting, arithmetic, furthest
 from maskwright.checkpoints.yolact import from_yolact

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 import maskwright as mw
+from gpu_parts.agreement import share_without_twin, twins
 from gpu_parts.clock import timed
-from gpu_parts.parity import share_without_twin, twins, weights_file
+from gpu_parts.parity import weights_file
 from gpu_parts.scenes import batch_of, objects_in
 from gpu_parts.setting import ARITHMETICS, Arithmetic, Setting, arithmetic, furthest
 from maskwright.predict.losses import loss_sums

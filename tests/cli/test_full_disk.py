@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow  # real processes, each of which imports torch
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
