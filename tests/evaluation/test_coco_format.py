@@ -187,6 +187,14 @@ def test_an_object_without_a_box_has_that_of_its_mask() -> None:
     assert list(read["annotations"][0]["bbox"] or ()) == [0, 0, 4, 3]
 
 
+@pytest.mark.parametrize("key", ["segmentation", "keypoints"])
+@pytest.mark.parametrize("value", ["", 0, {}, [], False])
+def test_what_is_empty_is_missing(key: str, value: Any) -> None:
+    dataset = plain_dataset()
+    dataset["annotations"][0][key] = value
+    assert not read_dataset(dataset)["annotations"][0].get(key)
+
+
 def test_a_class_may_be_called_by_a_number() -> None:
     assert read_dataset({**DATASET, "categories": [{"id": 7, "name": 5}]})["categories"][0]["name"] == "5"
 

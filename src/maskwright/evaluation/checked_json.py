@@ -21,6 +21,8 @@ Area = Annotated[float | None, BeforeValidator(lambda value: value if _is_number
 Count = Annotated[
     int | None, BeforeValidator(lambda value: value if _is_number(value) and value in range(2**20) else None)
 ]
+# tools write "", 0 or {} where there is nothing
+EMPTY_IS_NONE = BeforeValidator(lambda value: value or None)
 # a class may be called 5
 Name = Annotated[str, BeforeValidator(str)]
 

@@ -18,7 +18,7 @@ from pydantic import Discriminator, FailFast, Field, Tag, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation.checked_json import Area, Count, Name, checked
+from maskwright.evaluation.checked_json import EMPTY_IS_NONE, Area, Count, Name, checked
 from maskwright.evaluation.coco_masks import refuse_bad_masks
 from maskwright.structures.rle import any_to_rle
 
@@ -80,8 +80,8 @@ class Annotation(TypedDict):
     iscrowd: NotRequired[int | None]
     difficult: NotRequired[int]
     ignore: NotRequired[int]
-    segmentation: NotRequired[Segmentation | None]
-    keypoints: NotRequired[list[Finite] | None]
+    segmentation: NotRequired[Annotated[Segmentation | None, EMPTY_IS_NONE]]
+    keypoints: NotRequired[Annotated[list[Finite] | None, EMPTY_IS_NONE]]
     num_keypoints: NotRequired[Count]
 
 
