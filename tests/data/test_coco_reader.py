@@ -365,3 +365,14 @@ def test_real_datasets_are_clean(shared: Path, images: str, annotations: str, nu
     dataset = read_dataset(shared / "data" / images, shared / "data" / annotations)
     assert dataset.defects == ()
     assert sum(len(record.annotations) for record in dataset.records) == num_annotations
+
+
+@pytest.mark.parametrize(
+    "images",
+    ["[]," * 400_000 + "[]", "{}," * 400_000 + "{}", '{"id":1},' * 130_000 + "{}", '"' + "[" * 1_200_000 + '"'],
+    ids=["lists", "tables", "short entries", "brackets"],
+)
+def test_a_large_file_of_next_to_nothing_is_refused_at_once(images: str, tmp_path: Path) -> None:
+    document = f'{{"images": [{images}], "annotations": [], "categories": [{{"id": 1, "name": "a"}}]}}'
+    with pytest.raises(DataError, match=r"hardly more than brackets|too short to say anything"):
+        read(tmp_path, document)

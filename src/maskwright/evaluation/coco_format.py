@@ -26,14 +26,15 @@ Id = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(gt=0, lt=2**20)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 BoxXywh = tuple[Finite, Finite, Finite, Finite]
-Polygon = Annotated[list[Finite], Field(min_length=6)]
+Polygon = Annotated[list[Finite], Field(min_length=6, fail_fast=True)]
+Polygons = Annotated[list[Polygon], Field(fail_fast=True)]
 
 
 class RunLengths(TypedDict):
     """A mask of (height, width) as lengths of runs, compressed (text) or not (numbers)."""
 
     size: tuple[int, int]
-    counts: str | list[int]
+    counts: str | Annotated[list[int], Field(fail_fast=True)]
 
 
 def _form_of(segmentation: object) -> str:
@@ -41,7 +42,8 @@ def _form_of(segmentation: object) -> str:
 
 
 Segmentation = Annotated[
-    Annotated[RunLengths, Tag("run lengths")] | Annotated[list[Polygon], Tag("polygons")], Discriminator(_form_of)
+    Annotated[RunLengths, Tag("run lengths")] | Annotated[Polygons, Tag("polygons")],
+    Discriminator(_form_of),
 ]
 
 
@@ -88,9 +90,9 @@ class Annotation(TypedDict):
 class Dataset(TypedDict):
     """What an annotation file holds."""
 
-    images: list[Image]
+    images: Annotated[list[Image], FailFast()]
     annotations: Annotated[list[Annotation], FailFast()]
-    categories: list[Category]
+    categories: Annotated[list[Category], FailFast()]
 
 
 class Result(TypedDict):

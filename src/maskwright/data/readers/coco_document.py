@@ -19,6 +19,12 @@ from maskwright.errors import DataError
 from maskwright.images.orientation import UPRIGHT
 from maskwright.structures import Categories
 
+# what a list or table takes in a file at the least, on average, and what an image or annotation does: a file's size
+# bounds how many there may be
+_LEAST_BYTES = 5
+_LEAST_ENTRY_BYTES = 20
+_ALWAYS_READ_BYTES = 2**20
+
 # entry of `images` → paths in the image folder where its file may be, the likeliest first; none: it names no file
 FileNames = Callable[[Mapping[str, Any]], Sequence[str]]
 
@@ -58,7 +64,10 @@ def load_json(path: Path) -> Any:
         DataError: it cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        data = path.read_bytes()
+        if len(data) > _ALWAYS_READ_BYTES and len(data) < _LEAST_BYTES * (data.count(b"[") + data.count(b"{")):
+            raise DataError(f"{path}: is hardly more than brackets; no annotations look like that")
+        return json.loads(data)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:
@@ -87,6 +96,10 @@ def load_document(path: Path) -> dict[str, list[Any]]:
         if not isinstance(document.get(key), list):
             problem = "is not a list" if key in document else "is missing"
             raise DataError(f"{path}: {key!r} {problem}; a COCO dataset has lists images, annotations and categories")
+    num_entries = sum(len(document[key]) for key in ("images", "annotations", "categories"))
+    num_bytes = path.stat().st_size
+    if num_bytes > _ALWAYS_READ_BYTES and num_bytes < _LEAST_ENTRY_BYTES * num_entries:
+        raise DataError(f"{path}: {num_entries} entries in {num_bytes} bytes; they are too short to say anything")
     return document
 
 

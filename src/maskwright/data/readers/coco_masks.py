@@ -91,8 +91,12 @@ def as_polygons(parts: list[Any]) -> list[list[Any]]:
     if kinds == {"point"}:
         return [[as_number(number) for part in parts for number in numbers_in(part)]] if len(parts) >= 3 else []
     if kinds == {"list"}:
-        polygons = [as_polygons(part) for part in parts]
-        return [polygon for found in polygons for polygon in found] if all(polygons) else []
+        polygons: list[list[Any]] = []
+        for part in parts:
+            if not (found := as_polygons(part)):
+                return []
+            polygons += found
+        return polygons
     return []
 
 
