@@ -199,6 +199,12 @@ def test_a_class_may_be_called_by_a_number() -> None:
     assert read_dataset({**DATASET, "categories": [{"id": 7, "name": 5}]})["categories"][0]["name"] == "5"
 
 
+def test_half_a_surrogate_in_a_name_is_read_as_a_question_mark(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps({**DATASET, "categories": [{"id": 7, "name": "a\ud800"}]}))
+    assert read_dataset(path)["categories"][0]["name"] == "a?"
+
+
 def test_a_flag_of_crowds_may_be_none() -> None:
     dataset = plain_dataset()
     dataset["annotations"][0]["iscrowd"] = None

@@ -27,8 +27,8 @@ Count = Annotated[
 ]
 # tools write "", 0 or {} where there is nothing
 EMPTY_IS_NONE = BeforeValidator(lambda value: value or None)
-# a class may be called 5
-Name = Annotated[str, BeforeValidator(str)]
+# a class may be called 5, or have half a surrogate in its name
+Name = Annotated[str, BeforeValidator(lambda value: str(value).encode(errors="replace").decode())]
 
 
 def _is_number(value: object) -> bool:
@@ -48,7 +48,7 @@ def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) 
         try:
             return adapter.validate_json(data)
         except ValidationError as error:
-            if b"\0" not in data[:4] and not data.startswith(_MARKS):
+            if b"\0" not in data[:4] and not data.startswith(_MARKS) and b"\\ud" not in data.lower():
                 raise
             return adapter.validate_python(_json_of_another_kind(data, error))
     except OSError as error:
@@ -61,7 +61,7 @@ def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) 
 
 
 def _json_of_another_kind(data: bytes, error: ValidationError) -> Any:
-    """JSON in UTF-16 or with a byte order mark, which pydantic does not read; the error where it is none."""
+    """JSON in UTF-16, with a byte order mark or half a surrogate, which pydantic does not read; else the error."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
