@@ -166,3 +166,23 @@ def test_a_single_label_file_is_refused(root):
     (root / "labels" / "train" / "a.txt").write_text("")
     with pytest.raises(DataError, match="neither a folder of labels nor"):
         read_yolo(root / "images" / "train", root / "labels" / "train" / "a.txt")
+
+
+def expanding(levels: int) -> str:
+    """A text that stands for a table of 3 to the power of `levels` values."""
+    lines = ["a0: &a0 [x, x, x]"]
+    lines += [f"a{level}: &a{level} [*a{level - 1}, *a{level - 1}, *a{level - 1}]" for level in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text", [expanding(30), "names: " + "[" * 500, "names: !!python/object:os.system {}", f"names: {{0: {'9' * 5000}}}"]
+)
+def test_a_hostile_data_yaml_is_refused_in_words(tmp_path, text) -> None:
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "train" / "a.png")
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5")
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"data\.yaml"):
+        read_yolo(tmp_path / "images" / "train", tmp_path / "labels" / "train")

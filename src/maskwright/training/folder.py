@@ -11,6 +11,7 @@ import yaml
 
 from maskwright.config import recipe_from_table
 from maskwright.config.run import Recipe
+from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.errors import ConfigError, OutputError
 from maskwright.evaluation import Metrics
 from maskwright.files import FolderLock, claim_folder, replace_file
@@ -57,8 +58,8 @@ class RunFolder:
     def begun_with(self) -> dict[str, Any] | None:
         """The table of the recipe that the run began with; None where there is none that can be read."""
         try:
-            table = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
+            table = read_yaml(self.recipe.read_text(encoding="utf-8"))
+        except (OSError, BadYaml, UnicodeDecodeError):
             return None
         return table if isinstance(table, dict) else None
 
@@ -136,11 +137,11 @@ def _begun(folder: RunFolder) -> dict[str, Any]:
         OutputError: it cannot be read, or is none.
     """
     try:
-        table = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+        table = read_yaml(folder.recipe.read_text(encoding="utf-8"))
         if not isinstance(table, dict):
             raise ConfigError("it holds no table")
         return recipe_from_table(table, str(folder.recipe)).model_dump(mode="json")
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError, ConfigError) as error:
+    except (OSError, BadYaml, UnicodeDecodeError, ConfigError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{folder.recipe}: ")
         raise OutputError(
             f"{folder.recipe} is not the recipe of a run ({reason}); put it back, or train into a new folder from the "

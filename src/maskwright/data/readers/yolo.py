@@ -13,8 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.data.checks import BORDER_TOLERANCE_PX, Problem, show
 from maskwright.data.readers.annotated import find_with_ending
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
@@ -111,8 +110,8 @@ def _names_in(path: Path) -> dict[int, str]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = yaml.safe_load(text) if path.suffix.lower() in _YAML_SUFFIXES else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = read_yaml(text) if path.suffix.lower() in _YAML_SUFFIXES else None
+    except (OSError, UnicodeDecodeError, BadYaml) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if path.suffix.lower() in _YAML_SUFFIXES:
         names = _numbered(found.get("names") if isinstance(found, dict) else None, path)
