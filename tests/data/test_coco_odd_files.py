@@ -240,6 +240,13 @@ MASKS: dict[str, tuple[Any, str]] = {
     "zlib in base64": (
         {**ROWS, "counts": base64.b64encode(zlib.compress(packed(the_square()).encode())).decode()}, "odd-run-lengths",
     ),
+    "a table as Python shows it": (str({**ROWS, "counts": packed(the_square()).encode()}), "odd-run-lengths"),
+    "numbers in a text": ({**ROWS, "counts": " ".join(map(str, COUNTS))}, "odd-run-lengths"),
+    "a list in a text": ({**ROWS, "counts": str(COUNTS)}, "odd-run-lengths"),
+    "numbers of letters": ({**ROWS, "counts": list(packed(the_square()).encode())}, "odd-run-lengths"),
+    "in a list": ([ROWS], "odd-run-lengths"),
+    "a size as text alone": ({**ROWS, "size": ["20", "30"]}, "odd-run-lengths"),
+    "a value for every pixel": (the_square().astype(int).tolist(), "bitmap-as-lists"),
     "bytes as Python shows them": ({**ROWS, "counts": repr(packed(the_square()).encode())}, "odd-run-lengths"),
 }  # fmt: skip
 
@@ -252,6 +259,7 @@ def test_a_mask_written_in_another_way_is_read_and_told(tmp_path: Path, segmenta
     dataset = read(tmp_path, document)
     assert dataset.defects == ()
     assert kinds(dataset) == [kind]
+    assert all(remark.message for remark in dataset.remarks)
     assert np.array_equal(bitmap_of(dataset), the_square())
     assert dataset.records[0].annotations[0]["bbox"] == BOX
 
@@ -262,6 +270,43 @@ def test_bytes_with_a_backslash_are_read_as_python_shows_them(tmp_path: Path) ->
     document = a_document()
     document["annotations"][0].update(segmentation={**ROWS, "counts": repr(packed(bitmap).encode())}, bbox=None)
     assert np.array_equal(bitmap_of(read(tmp_path, document)), bitmap)
+
+
+@pytest.mark.parametrize("counts", [counts_of(the_square().T), packed(the_square().T)], ids=["plain", "packed"])
+def test_runs_along_the_rows_are_read_so_where_the_box_shows_it(tmp_path: Path, counts: Any) -> None:
+    document = a_document()
+    document["annotations"][0]["segmentation"] = {"size": [HEIGHT, WIDTH], "counts": counts}
+    dataset = read(tmp_path, document)
+    assert kinds(dataset) == ["odd-run-lengths"]
+    assert "along the rows" in dataset.remarks[0].message
+    assert np.array_equal(bitmap_of(dataset), the_square())
+
+
+def test_a_box_of_two_corners_is_known_by_its_mask(tmp_path: Path) -> None:
+    document = a_document()
+    document["annotations"][0]["bbox"] = [5, 6, 15, 12]
+    document["annotations"].append(
+        an_object(2, segmentation=[[15, 8, 28, 8, 28, 18, 15, 18]], bbox=[15, 8, 28, 18])  # reaches outside as x y w h
+    )
+    dataset = read(tmp_path, document)
+    assert dataset.defects == ()
+    assert kinds(dataset) == ["box-as-corners"] * 2
+    assert [one["bbox"] for one in dataset.records[0].annotations] == [BOX, [15, 8, 13, 10]]
+
+
+def test_a_box_that_is_not_around_its_mask_is_told(tmp_path: Path) -> None:
+    document = a_document()
+    document["annotations"][0]["bbox"] = [20, 10, 8, 8]
+    dataset = read(tmp_path, document)
+    assert dataset.defects == ()
+    assert kinds(dataset) == ["box-beside-mask"]
+    assert dataset.records[0].annotations[0]["bbox"] == [20, 10, 8, 8]
+
+
+def test_boxes_drawn_roughly_around_their_masks_are_in_order(tmp_path: Path) -> None:
+    document = a_document()
+    document["annotations"][0]["bbox"] = [3, 4, 13, 9]
+    assert kinds(read(tmp_path, document)) == []
 
 
 def test_runs_along_the_rows_are_not_taken_for_columns(tmp_path: Path) -> None:
@@ -332,7 +377,7 @@ def test_boxes_that_are_no_shares_are_checked_as_pixels(tmp_path: Path) -> None:
         document["annotations"][0].update(bbox=box)
         dataset = read(tmp_path, document)
         assert [one.kind for one in dataset.defects] == (["box-without-area"] if box[2] == 0 else [])
-        assert dataset.remarks == ()
+        assert kinds(dataset) == ([] if box[2] == 0 else ["box-beside-mask"])
 
 
 def test_shares_beside_pixels_are_refused_by_their_cause(tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ import numpy.typing as npt
 
 from maskwright.data.checks import mask_problem
 from maskwright.data.readers.coco_ids import as_number
-from maskwright.structures.rle import Rle, rle_counts
+from maskwright.structures.rle import Rle, as_text, rle_counts
 
 # lists in lists: polygons of points are three deep, and a level too many is tolerated
 _MOST_LEVELS = 4
 # a letter of run lengths stands for 5 bits, and base64 has 4 letters for 3
 _BYTES_PER_PIXEL = 2
+_MOST_DIGITS = 12
 # how far a box may be from its mask, in pixels a side; tools round
-_BOX_TOLERANCE_PX = 2.0
+BOX_TOLERANCE_PX = 2.0
 
 
 class ReadMask(NamedTuple):
@@ -43,22 +44,47 @@ def read_mask(segmentation: Any, size: tuple[int, int], box_xywh: Any) -> ReadMa
         box_xywh: of the annotation, where it has one; decides between readings.
     """
     found = _from_text(segmentation)
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Mapping) and "counts" in found[0]:
+        read = _read_run_lengths(found[0], size, box_xywh)
+        return read and read._replace(message=read.message or "run lengths stand in a list")
     if isinstance(found, Mapping):
         return _read_run_lengths(found, size, box_xywh)
     if isinstance(found, str):
         return _read_run_lengths({"counts": found}, size, box_xywh)
     if isinstance(found, list):
-        return _read_polygons(found, size)
+        return _read_bitmap(found) if is_bitmap(found, size) else _read_polygons(found, size)
     return None
 
 
+def is_bitmap(segmentation: Any, size: tuple[int, int]) -> bool:
+    """Whether lists have a value for every pixel of an image of (height, width), all of them 0 or one other value."""
+    if not isinstance(segmentation, list) or len(segmentation) != size[0]:
+        return False
+    if not all(isinstance(row, list) and len(row) == size[1] for row in segmentation):
+        return False
+    values = [value for row in segmentation for value in row]
+    return all(map(_is_whole, values)) and len({0, *values}) == 2
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def _read_bitmap(rows: list[list[int]]) -> ReadMask:
+    pixels = np.asfortranarray(np.array(rows) != 0, dtype=np.uint8)
+    rle = as_text(hotcoco.mask.encode(pixels))
+    return ReadMask(rle, "bitmap-as-lists", "segmentation has a value for every pixel; read as the mask")
+
+
 def _from_text(segmentation: Any) -> Any:
-    """What a JSON text holds; other values as they are."""
-    if isinstance(segmentation, str) and segmentation[:1] in ("[", "{"):
+    """What a text holds, in JSON or as Python shows it; other values as they are."""
+    if not isinstance(segmentation, str) or segmentation[:1] not in ("[", "{"):
+        return segmentation
+    for parse in (json.loads, ast.literal_eval):
         try:
-            return json.loads(segmentation)
-        except (ValueError, RecursionError):
-            return segmentation
+            return parse(segmentation)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
     return segmentation
 
 
@@ -122,6 +148,8 @@ def _read_run_lengths(rle: Mapping[str, Any], size: tuple[int, int], box_xywh: A
     sides = [as_number(side) for side in given] if isinstance(given, list | tuple) else given
     if sides is None:
         told = "run lengths have no size; they fit the image"
+    elif sides == list(size) and not all(map(_is_whole, given or ())):
+        told = told or "the size of run lengths is not written as whole numbers"
     elif sides == [size[1], size[0]] and size[0] != size[1]:
         told = "run lengths have their size as width, height; read as height, width"
         if mask_problem(read, size) is not None or not _goes_down_columns(read, size, box_xywh):
@@ -144,15 +172,28 @@ def _plain_counts(counts: Any, size: tuple[int, int]) -> _Counts | None:
     """Counts that add up to an image of (height, width); None where there is no way to read them so."""
     num_pixels = size[0] * size[1]
     if isinstance(counts, list):
-        numbers = [as_number(count) for count in counts]
-        if not all(isinstance(number, int | float) and number in range(num_pixels + 1) for number in numbers):
-            return None
-        return _Counts([int(number) for number in numbers], "run lengths are not written as whole numbers")
-    if isinstance(counts, str):
-        for text, message in _texts_of(counts, num_pixels):
-            if _num_pixels(text) == num_pixels:
-                return _Counts(text, message)
-    return None
+        return _counts_in_list(counts, num_pixels)
+    if isinstance(counts, bytes):
+        texts = iter([(counts.decode("latin-1"), "run lengths are written as Python shows bytes, b'…'")])
+    elif not isinstance(counts, str):
+        return None
+    elif sum(numbers := _numbers_in_text(counts)) == num_pixels:
+        return _Counts(numbers, "run lengths are numbers in a text")
+    else:
+        texts = _texts_of(counts, num_pixels)
+    return next((_Counts(text, message) for text, message in texts if _num_pixels(text) == num_pixels), None)
+
+
+def _counts_in_list(counts: list[Any], num_pixels: int) -> _Counts | None:
+    if (text := _letters(counts)) and _num_pixels(text) == num_pixels:
+        return _Counts(text, "run lengths are written as the numbers of their letters")
+    numbers = [as_number(count) for count in counts]
+    if not all(isinstance(number, int | float) and number in range(num_pixels + 1) for number in numbers):
+        return None
+    is_odd = not all(map(_is_whole, counts))
+    return _Counts(
+        [int(number) for number in numbers], "run lengths are not written as whole numbers" if is_odd else ""
+    )
 
 
 def _texts_of(counts: str, num_pixels: int) -> Iterator[tuple[str, str]]:
@@ -176,6 +217,19 @@ def _texts_of(counts: str, num_pixels: int) -> Iterator[tuple[str, str]]:
         yield unpacked.decode("latin-1"), "run lengths are packed by zlib, in base64"
     except zlib.error:
         return
+
+
+def _numbers_in_text(counts: str) -> list[int]:
+    """The whole numbers of `[12, 3]` or `12 3`; none where there is anything else."""
+    words = counts.strip("[] ").replace(",", " ").split()
+    is_list = len(words) > 1 and all(word.isdecimal() and len(word) < _MOST_DIGITS for word in words)
+    return list(map(int, words)) if is_list else []
+
+
+def _letters(counts: list[Any]) -> str:
+    """The text whose letters have these numbers in ASCII, as a list of bytes; empty where they have none."""
+    are_letters = all(_is_whole(count) and 48 <= count < 112 for count in counts)
+    return bytes(counts).decode("ascii") if are_letters else ""
 
 
 def _num_pixels(counts: str) -> int:
@@ -207,7 +261,7 @@ def _fits(bitmap: npt.NDArray[np.uint8], box_xywh: list[Any]) -> bool:
     except (TypeError, ValueError):
         return False
     given = (left, top, left + width, top + height)
-    return all(abs(edge - other) <= _BOX_TOLERANCE_PX for edge, other in zip(edges, given, strict=True))
+    return all(abs(edge - other) <= BOX_TOLERANCE_PX for edge, other in zip(edges, given, strict=True))
 
 
 def _num_borders(bitmap: npt.NDArray[np.uint8]) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from maskwright.data.checks import Problem, box_around, box_problem, keypoints_problem, mask_problem, split_strays
+from maskwright.data.readers.coco_agreement import compare
 from maskwright.data.readers.coco_ids import as_number
-from maskwright.data.readers.coco_masks import as_polygons, numbers_in, read_mask
+from maskwright.data.readers.coco_masks import as_polygons, is_bitmap, numbers_in, read_mask
 
 # tools round, so that a share of the image may be this much beyond 0 and 1
 _SHARE_TOLERANCE = 0.01
@@ -72,8 +73,8 @@ def read_shape(annotation: dict[str, Any], size: tuple[int, int], rules: ShapeRu
         _change(shape, "bbox", numbers, "box-as-text", "the numbers of bbox are written as text")
     box, has_mask = shape.annotation.get("bbox"), bool(shape.annotation.get("segmentation")) or rules.needs_masks
     problem = None if box is None and has_mask else box_problem(box, size)
-    if problem is None and has_mask:
-        problem = _mask_problem(shape, size, rules)
+    if has_mask and (problem is None or problem.kind == "box-outside-image"):
+        problem = _mask_problem(shape, size, rules) or _settle_apart(shape, size, problem)
     problem = problem or keypoints_problem(annotation.get("keypoints"), rules.keypoint_names)
     if problem is not None:
         shape.problems.append(problem)
@@ -86,7 +87,7 @@ def _mask_problem(shape: Shape, size: tuple[int, int], rules: ShapeRules) -> Pro
     """What is wrong with the mask, after it was read in the only way that fits, where there is one."""
     given, box = shape.annotation.get("segmentation"), shape.annotation.get("bbox")
     problem = mask_problem(given, size)
-    if problem is None or not given:
+    if not given or (problem is None and not is_bitmap(given, size)):
         return problem
     if _is_box_again(given, box):
         return _left_with_box(shape, rules)
@@ -97,6 +98,17 @@ def _mask_problem(shape: Shape, size: tuple[int, int], rules: ShapeRules) -> Pro
         shape.annotation, shape.stray = {**shape.annotation, "segmentation": parts.rest}, parts.stray
     else:
         return problem
+    return None
+
+
+def _settle_apart(shape: Shape, size: tuple[int, int], problem: Problem | None) -> Problem | None:
+    """Compare a sound mask with its box, of which a problem may be known; it is solved where the mask explains it."""
+    box, mask = shape.annotation.get("bbox"), shape.annotation.get("segmentation")
+    found = compare(box, mask, size) if box is not None and mask else None
+    if found is None or (problem is not None and "bbox" not in found.changed):
+        return problem
+    shape.annotation = {**shape.annotation, **found.changed}
+    shape.remarks.append(found.remark)
     return None
 
 
@@ -113,6 +125,8 @@ def _scale(shape: Shape, size: tuple[int, int], rules: ShapeRules) -> None:
     height, width = size
     box = shape.annotation.get("bbox")
     outline = shape.annotation.get("segmentation")
+    if is_bitmap(outline, size):
+        return
     polygons = as_polygons(outline) if _is_list(outline) else []
     if polygons and rules.has_polygon_shares:
         scaled = [[number * (height if place % 2 else width) for place, number in enumerate(one)] for one in polygons]
