@@ -30,8 +30,9 @@ def varied(pixels: torch.Tensor, key: int, *, bits: int = 8, **fields: Any) -> t
     config = AugmentConfig.model_validate(fields)
     channels = len(pixels)
     statistics = {"mean": (0.4,) * channels, "std": (0.2,) * channels}
-    chain = build_augmentation(config, Preprocess(PixelsConfig(channels=channels, bits=bits, **statistics), RESIZE))
-    return augment(pixels, targets, chain, config, key)[0]
+    preprocess = Preprocess(PixelsConfig(channels=channels, bits=bits, **statistics), RESIZE)
+    ready, _ = augment(pixels, targets, build_augmentation(config, preprocess), config, key)
+    return preprocess.unready(ready)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

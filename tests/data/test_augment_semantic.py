@@ -15,6 +15,9 @@ from maskwright.structures import CropMasks, Targets
 from maskwright.structures.label_map import LabelMap
 from maskwright.structures.rle import Crop
 
+# the network sees the values of the image
+AS_READ = PixelsConfig(divisor=1, mean=(0, 0, 0), std=(1, 1, 1))
+
 KEYS = st.integers(0, 2**62)
 SIZE = (40, 60)
 # the size stays, so that pixels can be compared one by one
@@ -32,7 +35,12 @@ def shown(size: tuple[int, int] = SIZE) -> tuple[torch.Tensor, Targets]:
 
 def varied(key: int, resize: ShortSideResize = STAY, **settings: object) -> tuple[torch.Tensor, Targets]:
     config = AugmentConfig(**{"horizontal_flip": 0.5, "vertical_flip": 0.5, **settings})
-    return augment(*shown(), build_augmentation(config, Preprocess(PixelsConfig(), resize)), config, key)
+    return augment(
+        *shown(),
+        build_augmentation(config, Preprocess(AS_READ, resize)),
+        config,
+        key,
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"transpose": 0.5}, {"crop_px": (25, 31)}])
@@ -64,7 +72,11 @@ def test_a_resize_is_that_of_the_map_itself() -> None:
     config = AugmentConfig(horizontal_flip=0.0)
     image, start = shown()
     _, targets = augment(
-        image, start, build_augmentation(config, Preprocess(PixelsConfig(), ShortSideResize(short_side=27))), config, 5
+        image,
+        start,
+        build_augmentation(config, Preprocess(AS_READ, ShortSideResize(short_side=27))),
+        config,
+        5,
     )
     assert targets.semantic is not None and start.semantic is not None
     assert torch.equal(targets.semantic, LabelMap(start.semantic).resized((27, 40)).labels)
@@ -74,7 +86,7 @@ def test_a_resize_is_that_of_the_map_itself() -> None:
 @given(KEYS)
 def test_a_map_changes_no_other_draw(key: int) -> None:
     config = AugmentConfig(expand=0.5, iou_crop=True, colour=0.5, transpose=0.5)
-    chain = build_augmentation(config, Preprocess(PixelsConfig(), STAY))
+    chain = build_augmentation(config, Preprocess(AS_READ, STAY))
     image, targets = shown()
     with_map, _ = augment(image, targets, chain, config, key)
     without, _ = augment(image, targets.with_semantic(None), chain, config, key)

@@ -26,6 +26,9 @@ from maskwright.errors import DataError
 from maskwright.images.preprocess import Preprocess
 from maskwright.structures import Targets
 
+# the network sees the values of the image
+AS_READ = PixelsConfig(divisor=1, mean=(0, 0, 0), std=(1, 1, 1))
+
 SIZE = (40, 60)
 NAMES = ("nose", "left_hand", "right_hand")
 # columns and rows of pixels that are painted in colours of their own
@@ -62,7 +65,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def samples(dataset: Dataset, keypoints: KeypointHeadConfig | None, **settings: Any) -> TrainingSet:
     config = AugmentConfig(**{"horizontal_flip": 0.0, **settings})
     resize = ShortSideResize(short_side=SIZE[0], long_side=SIZE[1])  # as it is
-    preprocess = Preprocess(PixelsConfig(), resize, keypoints is not None and keypoints.adds_half_pixel)
+    preprocess = Preprocess(
+        AS_READ,
+        resize,
+        keypoints is not None and keypoints.adds_half_pixel,
+    )
     return TrainingSet(dataset.records, dataset.categories, config, preprocess, keypoints=keypoints)
 
 
@@ -127,7 +134,10 @@ def test_an_odd_number_of_mirrors_exchanges_the_sides(dataset: Dataset) -> None:
 def test_keypoints_follow_the_canvas_the_crop_and_the_scale(dataset: Dataset) -> None:
     targets = dataset.records[0].targets(dataset.categories)
     config = AugmentConfig(expand=1.0, scale_jitter=(0.5, 2.0), horizontal_flip=0.0)
-    chain = build_augmentation(config, Preprocess(PixelsConfig(), ShortSideResize(short_side=80, long_side=160)))
+    chain = build_augmentation(
+        config,
+        Preprocess(AS_READ, ShortSideResize(short_side=80, long_side=160)),
+    )
     for key in range(5):
         _, moved = augment(torch.zeros(3, *SIZE, dtype=torch.uint8), targets, chain, config, key, NAMES)
         assert torch.allclose(shares_of_box(moved), shares_of_box(targets), atol=1e-3)

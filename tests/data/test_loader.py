@@ -19,6 +19,9 @@ from maskwright.errors import DataError
 from maskwright.images.preprocess import Preprocess
 from maskwright.structures import Categories
 
+# the network sees the values of the image
+AS_READ = PixelsConfig(divisor=1, mean=(0, 0, 0), std=(1, 1, 1))
+
 SQUARE = [[4, 5, 14, 5, 14, 20, 4, 20]]
 CATEGORIES = Categories(("cell", "dust"), (3, 7))
 VARIED = AugmentConfig(scale_jitter=(0.5, 2.0), crop_px=(16, 16), vertical_flip=0.5, transpose=0.5, colour=1.0)
@@ -47,7 +50,7 @@ def samples(tmp_path: Path) -> TrainingSet:
         Image.fromarray(generator.integers(0, 255, size=(24, 32, 3), dtype=np.uint8)).save(path)
         annotation = {"category_id": 7, "bbox": [4, 5, 10, 15], "segmentation": SQUARE, "iscrowd": 0}
         records.append(ImageRecord(number, path, (24, 32), (annotation,) if number < 2 else ()))
-    return TrainingSet(records, CATEGORIES, VARIED, Preprocess(PixelsConfig(), Scaled()))
+    return TrainingSet(records, CATEGORIES, VARIED, Preprocess(AS_READ, Scaled()))
 
 
 def are_same(some: TrainingSample, other: TrainingSample) -> bool:

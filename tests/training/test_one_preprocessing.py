@@ -58,7 +58,7 @@ def test_training_and_prediction_see_the_same(name: str, photograph: Path) -> No
     sample = TrainingSet([one], CATEGORIES, still, preprocess, keypoints=keypoints)[SampleRequest(0, 7)]
 
     seen = preprocess.batch([preprocess.read(photograph)])
-    trained = preprocess.batch([sample.image], [sample.targets.size])
+    trained = preprocess.padded([sample.image])
     assert torch.equal(trained.pixels, seen.pixels)
     assert trained.sizes == seen.sizes
 

@@ -18,7 +18,8 @@ from maskwright.data.transforms import (
     Extents,
     Load,
     NetworkResize,
-    OnUnitScale,
+    OnNetworkInput,
+    OnValues,
     RandomWindow,
     SsdCrop,
     Transpose,
@@ -39,14 +40,13 @@ _ROUNDING_PX = 1e-3
 
 
 def build_augmentation(config: AugmentConfig, preprocess: Preprocess) -> v2.Transform:
-    """The chain of a recipe: canvas and crop at the image's own size, resize with jitter, window, flips.
+    """The chain of a recipe: canvas and crop at the image's own size, network input with jitter, window, flips.
 
     Colours change last, where the window has left the fewest pixels; but before the canvas, whose fill stays as it is.
     Other than three channels have brightness and contrast in place of colours.
     """
     pixels = preprocess.pixels
     distortion = v2.RandomPhotometricDistort() if pixels.channels == _RGB else BrightnessAndContrast()
-    colours = [v2.RandomApply([OnUnitScale(distortion)], config.colour)] if config.colour else []
     chain = [*_ssd_geometry(config, pixels), NetworkResize(_ways(config, preprocess), config.scale_jitter)]
     if config.crop_px is not None:
         chain.append(RandomWindow(config.crop_px))
@@ -56,9 +56,12 @@ def build_augmentation(config: AugmentConfig, preprocess: Preprocess) -> v2.Tran
         chain.append(v2.RandomVerticalFlip(config.vertical_flip))
     if config.transpose:
         chain.append(v2.RandomApply([Transpose()], config.transpose))
-    chain = [*colours, *chain] if config.expand else [*chain, *colours]
+    if config.colour and config.expand:
+        chain.insert(0, v2.RandomApply([OnValues(distortion)], config.colour))
+    elif config.colour:
+        chain.append(v2.RandomApply([OnNetworkInput(distortion, preprocess)], config.colour))
     if config.invert:
-        chain.append(OnUnitScale(v2.RandomInvert(config.invert)))
+        chain.append(v2.RandomApply([OnNetworkInput(v2.RandomInvert(1.0), preprocess)], config.invert))
     return v2.Compose(chain)
 
 
@@ -110,7 +113,7 @@ def augment(
             the keypoints are left behind.
 
     Returns:
-        The image, uint8 or float32 from 0 to 255, and the objects that are left, in pixels of the new image.
+        The network input of the image, (C, h, w) float32, and the objects that are left, in pixels of it.
     """
     boxes = tv_tensors.BoundingBoxes(targets.boxes, format="XYXY", canvas_size=targets.size)
     loads: dict[str, Load] = {"masks": targets.masks, "extents": Extents(targets.size, _sides(targets.boxes))}

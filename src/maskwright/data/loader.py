@@ -26,10 +26,10 @@ _MOST_STAND_INS = 20
 
 @dataclass(frozen=True, eq=False)
 class TrainingSample:
-    """One varied image at network size, not yet normalised.
+    """The network input of one varied image.
 
     Attributes:
-        image: (C, h, w) uint8, or float32 from 0 to 255.
+        image: (C, h, w) float32, normalised, padding apart.
         targets: its objects in pixels of `image`.
         key: of every further random draw for this image.
         path: where it came from, for messages.

@@ -107,7 +107,7 @@ class SsdCrop(v2.RandomIoUCrop):
 
 
 class NetworkResize(v2.Transform):
-    """Resize to the network's size at a random factor on its scale, as one of several ways of preprocessing does."""
+    """From an image as it is read to network input, at a random factor on its scale, by one of several ways."""
 
     def __init__(self, ways: Sequence[Preprocess], jitter: tuple[float, float]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class NetworkResize(v2.Transform):
         if isinstance(inpt, tv_tensors.BoundingBoxes):
             boxes = scale_boxes(inpt.as_subclass(Tensor), inpt.canvas_size, size)
             return tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)
-        return tv_tensors.Image(way.resized(inpt.as_subclass(Tensor), size))
+        return tv_tensors.Image(way.ready(inpt.as_subclass(Tensor), size))
 
     def _resized(self, load: Load, way: Preprocess, size: tuple[int, int]) -> Load:
         if isinstance(load, CropMasks):
@@ -192,8 +192,8 @@ class Transpose(v2.Transform):
         return inpt
 
 
-class OnUnitScale(v2.Transform):
-    """A change of colours that takes floats to be from 0 to 1, as torchvision's do, on images from 0 to 255."""
+class OnValues(v2.Transform):
+    """A change of colours on images as they are read: their floats are from 0 to 255, torchvision's from 0 to 1."""
 
     def __init__(self, change: v2.Transform) -> None:
         super().__init__()
@@ -204,3 +204,17 @@ class OnUnitScale(v2.Transform):
         if image.is_floating_point():
             return (tv_tensors.Image(self.change(tv_tensors.Image(image / _WHITE)) * _WHITE), *others)
         return (self.change(image), *others)
+
+
+class OnNetworkInput(v2.Transform):
+    """A change of colours on network input, whose values are those of the image again while it is made."""
+
+    def __init__(self, change: v2.Transform, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.change, self.preprocess = change, preprocess
+
+    def forward(self, *inputs: Any) -> Any:
+        image, *others = inputs
+        values = tv_tensors.Image(self.preprocess.unready(image.as_subclass(Tensor)) / _WHITE)
+        changed = self.change(values).as_subclass(Tensor) * _WHITE
+        return (tv_tensors.Image(self.preprocess.ready(changed, (changed.shape[-2], changed.shape[-1]))), *others)

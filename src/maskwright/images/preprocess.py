@@ -67,38 +67,57 @@ class Preprocess:
         """Bring images to their network size and pixel values, and pad them to one size.
 
         Args:
-            images: (C, h, w) each, as `read` or `resized` gives them, all on one device.
-            sizes: network size of each image; by default that of the resize policy. An image that has it already is
-                not resized.
-            keys: random key of each image, for the samplers of the losses.
-            at_least: smallest (H, W) of the padded batch.
+            images: (C, h, w) each, as `read` gives them, all on one device.
+            sizes: network size of each image; by default that of the resize policy.
+            keys: see `padded`.
+            at_least: see `padded`.
         """
         sizes = [self.resize.scaled_size(_size(image)) for image in images] if sizes is None else sizes
-        canvas = 1 if self.resize.canvas_px is None else max(self.resize.canvas_px, *(max(size) for size in sizes))
-        ready = [self._ready(image, size, canvas) for image, size in zip(images, sizes, strict=True)]
-        height, width = (max(at_least[axis], *(_size(image)[axis] for image in ready)) for axis in (0, 1))
-        padded = torch.stack([_padded(image, self._round_up((height, width))) for image in ready])
-        keys = (0,) * len(images) if keys is None else tuple(keys)
-        if self.resize.canvas_px is not None:
-            return ImageBatch(padded, tuple(sizes), keys, tuple(_corner(size, canvas) for size in sizes))
-        if self.resize.counts_padding:
-            sizes = [self._round_up(size) for size in sizes]
-        return ImageBatch(padded, tuple(sizes), keys)
+        ready = [self.ready(image, size) for image, size in zip(images, sizes, strict=True)]
+        return self.padded(ready, keys, at_least)
 
-    def resized(self, image: Tensor, size: Size) -> Tensor:
-        """An image at its network size, its values as they were read.
+    def ready(self, image: Tensor, size: Size) -> Tensor:
+        """The network input of one image, padding apart.
 
         Args:
-            image: (C, h, w) from 0 to 255.
-            size: (height, width).
+            image: (C, h, w) as `read` gives it.
+            size: (height, width) in the network input.
 
         Returns:
-            (C, height, width): the image itself where it has that size; else float32 from 0 to 255, or uint8 of a uint8
-            image by Pillow's filter.
+            (C, height, width) float32, normalised.
         """
-        if _size(image) == size:
-            return image
-        return _resized_by_pillow(image, size) if self.resize.filter == "pillow" else _interpolated(image, size)
+        if self.resize.filter == "pillow":
+            return self._normalised(_resized_by_pillow(image, size))
+        return _interpolated(self._normalised(image), size)  # torchvision's order
+
+    def unready(self, image: Tensor) -> Tensor:
+        """The values, from 0 to 255 and as `read` orders them, of a network input (C, h, w) that is not padded."""
+        mean, std = (image.new_tensor(values)[:, None, None] for values in (self.pixels.mean, self.pixels.std))
+        values = (image * std + mean) * self.pixels.divisor
+        return values.flip(0) if self.pixels.is_bgr else values
+
+    def padded(self, ready: Sequence[Tensor], keys: Sequence[int] | None = None, at_least: Size = (1, 1)) -> ImageBatch:
+        """A batch of network inputs.
+
+        Args:
+            ready: (C, h, w) each, as `ready` gives them, all on one device.
+            keys: random key of each image, for the samplers of the losses.
+            at_least: smallest (H, W) of the batch.
+        """
+        sizes = [_size(image) for image in ready]
+        keys = (0,) * len(ready) if keys is None else tuple(keys)
+        corners = None
+        if self.resize.canvas_px is not None:
+            canvas = max(self.resize.canvas_px, *(max(size) for size in sizes))
+            ready = [self._on_canvas(image, canvas) for image in ready]
+            corners = tuple(_corner(size, canvas) for size in sizes)
+        height, width = (max(at_least[axis], *(_size(image)[axis] for image in ready)) for axis in (0, 1))
+        pixels = torch.stack([_padded(image, self._round_up((height, width))) for image in ready])
+        if corners is not None:
+            return ImageBatch(pixels, tuple(sizes), keys, corners)
+        if self.resize.counts_padding:
+            sizes = [self._round_up(size) for size in sizes]
+        return ImageBatch(pixels, tuple(sizes), keys)
 
     def targets(self, targets: Targets, size: Size) -> Targets:
         """Ground truth of an image at its network size, (height, width)."""
@@ -126,11 +145,6 @@ class Preprocess:
             boxes = scale_boxes(boxes, from_size, to_size)
         boxes = clip_boxes(boxes, to_size)
         return boxes.floor() if self.resize.cuts_boxes else boxes
-
-    def _ready(self, image: Tensor, size: Size, canvas: int) -> Tensor:
-        """(C, h, w) float network input of one image, padding apart, but for the canvas."""
-        resized = self._normalised(self.resized(image, size))
-        return resized if self.resize.canvas_px is None else self._on_canvas(resized, canvas)
 
     def _on_canvas(self, image: Tensor, canvas: int) -> Tensor:
         """The image in the middle of a square that was black before it was normalised."""
@@ -166,11 +180,15 @@ def _padded(image: Tensor, size: Size) -> Tensor:
 
 def _interpolated(image: Tensor, size: Size) -> Tensor:
     """Bilinear, without antialiasing, in float (torchvision)."""
-    return F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+    if _size(image) == size:
+        return image
+    return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def _resized_by_pillow(image: Tensor, size: Size) -> Tensor:
     """uint8 → uint8, float → float; torch's own antialiasing differs by one level in every few thousand values."""
+    if _size(image) == size:
+        return image
     pixels = image.cpu().numpy()
     if len(pixels) == 3 and image.dtype == torch.uint8:
         resized = _by_pillow(pixels.transpose(1, 2, 0), size).transpose(2, 0, 1)

@@ -86,7 +86,7 @@ class Stepper:
         sizes = [sample.targets.size for sample in samples]
         # all processes pad alike, so that a share of a step is computed as it would be in the whole
         largest = self.world.largest((max(height for height, _ in sizes), max(width for _, width in sizes)))
-        batch = self.preprocess.batch(images, sizes, [sample.key for sample in samples], at_least=largest)
+        batch = self.preprocess.padded(images, [sample.key for sample in samples], at_least=largest)
         return batch, [sample.targets.to(self.device) for sample in samples]
 
     def _weighted_sum(self, losses: dict[str, Tensor]) -> Tensor:
