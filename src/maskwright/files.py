@@ -215,7 +215,7 @@ def obey_signals() -> None:
 def uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C and SIGTERM until the end of a block that must not be left halfway.
 
-    Signals reach the main thread alone, so that in others there is nothing to do.
+    Signals reach only the main thread, so that in others there is nothing to do.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -224,7 +224,7 @@ def uninterrupted() -> Iterator[None]:
     handlers: dict[int, Any] = {}
     try:
         for number in _STOPPING:
-            if signal.getsignal(number) is not None:  # else it is not Python's to put back
+            if signal.getsignal(number) is not None:  # None: not set by Python, which cannot restore it
                 handlers[number] = signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:

@@ -75,7 +75,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "whole.pth": (saved(torch.nn.Sequential(torch.nn.Linear(2, 2))), r"holds a whole pickled model \(torch\.nn\..*"),
     "whole_in_table.pth": (
         saved({"model": torch.nn.Linear(2, 2), "epoch": 3}),
-        r"whole pickled model .* save the state dict alone, with torch\.save\(model\.state_dict\(\)",
+        r"whole pickled model .* save only the state dict, with torch\.save\(model\.state_dict\(\)",
     ),
     "model.onnx": (
         lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x80\x01" + bytes(50)),

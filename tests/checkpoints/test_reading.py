@@ -115,7 +115,7 @@ def test_a_bare_pickle_that_would_run_a_command_does_not_run(tmp_path) -> None:
 
 def test_a_pickled_module_is_refused(tmp_path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pth")
-    with pytest.raises(CheckpointError, match=r"save the state dict alone, with torch\.save"):
+    with pytest.raises(CheckpointError, match=r"save only the state dict, with torch\.save"):
         read_weights(tmp_path / "model.pth")
 
 

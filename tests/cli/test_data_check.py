@@ -96,7 +96,7 @@ def test_the_data_of_a_recipe_are_checked_both_parts(here, tiny, defective):
 
 
 def test_words_that_are_neither_are_refused(here, tiny):
-    assert "IMAGES is followed by ANNOTATIONS alone, but 0 arguments" in here("data", "check", tiny.images).err
+    assert "IMAGES is followed by one argument, ANNOTATIONS, but 0" in here("data", "check", tiny.images).err
     assert "--set changes a recipe" in here("data", "check", tiny.images, tiny.annotations, "--set", "a=1").err
 
 

@@ -228,5 +228,5 @@ def test_maps_of_white_that_are_in_one_part_need_no_decision(tmp_path: Path) -> 
 def test_pictures_of_classes_are_no_maps_of_objects(tmp_path: Path) -> None:
     save(tmp_path / "images" / "a.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
     save(tmp_path / "SegmentationClass" / "a.png")
-    with pytest.raises(DataError, match="show classes and do not tell objects apart; give those of SegmentationObject"):
+    with pytest.raises(DataError, match="show classes, not single objects; give those of SegmentationObject"):
         read(tmp_path, "SegmentationClass")

@@ -140,5 +140,5 @@ def test_where_all_images_are_broken_none_stands_in(samples: TrainingSet) -> Non
         record.path.write_bytes(record.path.read_bytes()[:300])
     records = [replace(record, is_skippable=True) for record in samples.records]
     skipping = TrainingSet(records, CATEGORIES, VARIED, samples.preprocess)
-    with pytest.raises(DataError, match="others in its place are broken too"):
+    with pytest.raises(DataError, match="others that were tried instead are broken too"):
         next(load_samples(skipping, [[SampleRequest(0, 1)]], workers=0))

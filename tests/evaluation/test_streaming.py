@@ -80,7 +80,7 @@ def test_a_part_has_few_pairs_or_one_image() -> None:
     read: Any = read_dataset(dataset)
     parts = list(streaming.parts_of(read, results, most_pairs=150))  # type: ignore[arg-type]  # plain dicts
     assert sum(len(part.images) for part in parts) == len(IDS)
-    assert sorted(place for part in parts for place in part.detection_places) == list(range(160))
+    assert sorted(index for part in parts for index in part.detection_indices) == list(range(160))
     for part in parts:
         counts = [
             sum(one["image_id"] == image["id"] for one in part.objects)

@@ -39,7 +39,7 @@ class RowMatch:
         moved: name → (index in the checkpoint, index in the recipe).
         fresh: names that the checkpoint has not; their rows stay random.
         unused: names of the checkpoint that the recipe has not.
-        near: fresh name → the checkpoint's name that differs from it in case or spacing alone.
+        near: fresh name → the checkpoint's name that differs from it only in case or spacing.
     """
 
     kept: tuple[str, ...]
@@ -55,7 +55,7 @@ class MatchedRows(NamedTuple):
     Attributes:
         weights: name → tensor.
         matches: kind of rows → how they were matched, of the kinds that the weights have.
-        dropped: name of a weight whose rows cannot be told apart → why; it is not in `weights`.
+        dropped: name of a weight with rows that cannot be assigned → why; it is not in `weights`.
     """
 
     weights: dict[str, Tensor]
@@ -66,7 +66,7 @@ class MatchedRows(NamedTuple):
 def match_names(old: Sequence[str], new: Sequence[str]) -> RowMatch:
     """Match a recipe's names with a checkpoint's.
 
-    A name that either list has more than once, and the N/A of holes, match at the same index alone.
+    A name that either list has more than once, and the N/A of holes, match only at the same index.
 
     >>> match = match_names(["person", "dog", "cat"], ["person", "cat", "Dog"])
     >>> match.kept, match.moved, match.fresh, match.unused, match.near
@@ -134,10 +134,10 @@ def _moved(value: Tensor, own: Tensor, before: _Layout, after: _Layout, axis: in
     if theirs is None or ours is None or theirs.shape[2:] != ours.shape[2:]:
         return None
     sources = _sources(before.labels, after.labels)
-    places = torch.tensor(list(sources), dtype=torch.int64, device=own.device)
+    targets = torch.tensor(list(sources), dtype=torch.int64, device=own.device)
     chosen = torch.tensor(list(sources.values()), dtype=torch.int64)
     taken = theirs[:, chosen].to(ours)
-    rows = ours.index_copy(1, places, taken).flatten(0, 2)
+    rows = ours.index_copy(1, targets, taken).flatten(0, 2)
     return rows.movedim(0, axis).contiguous()
 
 

@@ -192,8 +192,8 @@ def refuse_non_finite(weights: Mapping[str, Tensor], source: str) -> None:
     Raises:
         CheckpointError: some are not.
     """
-    if told := explain_non_finite(weights):
-        raise CheckpointError(f"{source}: {told}")
+    if reason := explain_non_finite(weights):
+        raise CheckpointError(f"{source}: {reason}")
 
 
 def explain_non_finite(weights: Mapping[str, Tensor]) -> str | None:

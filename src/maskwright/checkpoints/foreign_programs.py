@@ -14,7 +14,7 @@ from maskwright.checkpoints.pickle_machine import ForeignObject
 
 _TRAIN = "train one of the networks here on your labels, with maskwright train"
 _ASK = "give the .pth or .safetensors file of the weights that it was made from"
-_SAVE = "save the state dict alone, with torch.save(model.state_dict(), …)"
+_SAVE = "save only the state dict, with torch.save(model.state_dict(), …)"
 
 # the first bytes of a file → what it is and the way out
 _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -56,15 +56,15 @@ _FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 def describe_folder(folder: Path) -> str:
     """What a folder given as a checkpoint is, and which file to give instead."""
-    for names, told in _FOLDERS:
+    for names, description in _FOLDERS:
         if any((folder / name).exists() for name in names):
-            return told
+            return description
     return "is a folder; give the checkpoint file in it"
 
 
 def describe_start(start: bytes) -> str | None:
-    """What a file with these first bytes is, and the way out; None where they do not tell."""
-    return next((told for pattern, told in _STARTS if pattern.match(start)), None)
+    """What a file with these first bytes is, and the way out; None where they are unknown."""
+    return next((description for pattern, description in _STARTS if pattern.match(start)), None)
 
 
 def describe_zip(path: Path) -> str | None:
@@ -81,7 +81,7 @@ def describe_zip(path: Path) -> str | None:
             'torch.save(torch.jit.load(FILE).state_dict(), "weights.pth") leaves its weights'
         )
     if "model.weights.h5" in lasts:
-        return "is a Keras 3 archive; save the weights alone there, with model.save_weights, as .h5"
+        return "is a Keras 3 archive; save only the weights there, with model.save_weights, as .h5"
     if "data.pkl" in lasts:
         return None
     if any("archive_format" in name or name.endswith("serialized_exported_program.json") for name in names):
@@ -107,47 +107,47 @@ class _Program:
 
     classes: str
     names: str
-    told: str
+    description: str
 
 
 _PROGRAMS = (
     _Program(
         classes=r"^ultralytics\.|^models\.(yolo|common)\.",
         names=r"(^|\.)model\.\d+\.(conv|cv\d|m|bn)\.",
-        told="is a YOLO model of Ultralytics, whose networks are not here; predict with ultralytics, or train yolact "
-        "on the same labels: maskwright train yolact data.train.format=yolo",
+        description="is a YOLO model of Ultralytics, whose networks are not here; predict with ultralytics, or "
+        "train yolact on the same labels: maskwright train yolact data.train.format=yolo",
     ),
     _Program(
         classes=r"^rfdetr\.",
         names=r"(^|\.)refpoint_embed\.weight$|(^|\.)enc_out_class_embed\.",
-        told=f"is a model of RF-DETR, whose network is not here; predict with rfdetr, or {_TRAIN}",
+        description=f"is a model of RF-DETR, whose network is not here; predict with rfdetr, or {_TRAIN}",
     ),
     _Program(
         classes=r"^mmdet\.",
         names=r"(^|\.)(roi_head\.(\w*bbox|\w*mask)_head|bbox_head|rpn_head\.rpn_(cls|reg|conv))\.",
-        told=f"is a model of mmdetection, whose names are not read here; predict with mmdetection, or {_TRAIN}",
+        description=f"is a model of mmdetection, whose names are not read here; predict with mmdetection, or {_TRAIN}",
     ),
     _Program(
         classes=r"^segment_anything\.|^sam2\.",
         names=r"(^|\.)(image_encoder|sam_mask_decoder|mask_decoder)\.",
-        told=f"is a Segment Anything model, whose network is not here; predict with its program, or {_TRAIN}",
+        description=f"is a Segment Anything model, whose network is not here; predict with its program, or {_TRAIN}",
     ),
     _Program(
         classes=r"^(transformers|mask2former)\.",
         names=r"(^|\.)(pixel_level_module|pixel_decoder|transformer\.decoder|transformer_module|query_embed\w*)\.",
-        told="is a model of the DETR kind (DETR, MaskFormer, Mask2Former), whose networks are not here; predict with "
-        f"its program, or {_TRAIN}",
+        description="is a model of the DETR kind (DETR, MaskFormer, Mask2Former), whose networks are not here; "
+        f"predict with its program, or {_TRAIN}",
     ),
     _Program(
         classes=r"^(cellpose|stardist|csbdeep)\.",
         names=r"(^|\.)downsample\.down\.res_down_\d",
-        told=f"is a model of Cellpose, whose network is not here; predict with cellpose, or {_TRAIN}",
+        description=f"is a model of Cellpose, whose network is not here; predict with cellpose, or {_TRAIN}",
     ),
     _Program(
         classes=r"^detectron\.",
         names=r"(^|\.)(conv_rpn|rpn_cls_logits|fpn_inner)\w*_w$",
-        told="is a whole model of Detectron on Caffe2, whose names are not read here; the model zoo of detectron2 has "
-        "the same models as .pkl files that are",
+        description="is a whole model of Detectron on Caffe2, whose names are not read here; the model zoo of "
+        "detectron2 has the same models as .pkl files that are",
     ),
 )
 
@@ -161,7 +161,7 @@ def describe_program(classes: Iterable[str], names: Iterable[str], content: Any 
     classes, names = tuple(classes), tuple(names)
     for program in _PROGRAMS:
         if _any_match(program.classes, classes) or _any_match(program.names, names):
-            return program.told
+            return program.description
     module = _module_in(content)
     if module is None:
         return None
@@ -173,7 +173,7 @@ def _any_match(pattern: str, texts: Iterable[str]) -> bool:
 
 
 def _module_in(content: Any) -> str | None:
-    """The class of a pickled torch module, alone or in a table."""
+    """The class of a pickled torch module, by itself or in a table."""
     values = [content, *(content.values() if isinstance(content, dict) else ())]
     for value in values:
         if isinstance(value, ForeignObject) and isinstance(value.state, dict) and "_modules" in value.state:

@@ -125,7 +125,7 @@ class Machine:
 
 
 def _acts(name: str) -> bool:
-    """Whether a function does something to the machine, as far as its name tells."""
+    """Whether a function does something to the machine, as far as its name shows."""
     module, _, last = name.replace("__builtin__.", "builtins.").partition(".")
     if module == "builtins":
         is_function = isinstance(vars(builtins).get(last), BuiltinFunctionType)

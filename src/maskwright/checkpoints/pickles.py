@@ -28,7 +28,7 @@ _MOST_AXES, _MOST_SIZE = 32, 1 << 48
 
 
 class _Type:
-    """Stands for numpy's dtype: a kind and a size, and a byte order that its state tells."""
+    """Stands for numpy's dtype: a kind and a size, and the byte order in its state."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         text = code if isinstance(code, str) else "unknown"

@@ -133,9 +133,9 @@ def read_weights(path: Path) -> ForeignWeights:
         return _read_safetensors(path)
     if is_hdf5(start) or path.suffix in (".h5", ".hdf5"):
         return _recognised(read_keras(path), (), path)
-    told = describe_zip(path) if start.startswith(_ZIP) else describe_start(start)
-    if told is not None:
-        raise CheckpointError(f"checkpoint {path} {told}")
+    description = describe_zip(path) if start.startswith(_ZIP) else describe_start(start)
+    if description is not None:
+        raise CheckpointError(f"checkpoint {path} {description}")
     with _blaming(path):
         found = _read_pickles(path, start)
         return _recognised(found.content, found.classes, path, _MOST_SHARED * path.stat().st_size)
@@ -171,7 +171,7 @@ def _blaming(path: Path) -> Iterator[None]:
     except Refusal as refusal:
         raise CheckpointError(
             f"checkpoint {path} is refused: it asks for {str(refusal)[:_SHOWN]}, which could run code, and nothing of "
-            "it was run; save the weights alone, with torch.save(model.state_dict(), …)"
+            "it was run; save only the weights, with torch.save(model.state_dict(), …)"
         ) from refusal
     except _BROKEN as error:
         reason = str(error).splitlines()[0][:_LONGEST] if str(error) else type(error).__name__
@@ -209,8 +209,8 @@ def _lineage_of(keys: set[str]) -> _Lineage | None:
 
 def _refuse_foreign(content: Any, classes: Iterable[str], tables: Sequence[WeightTable], path: Path) -> None:
     names = dict.fromkeys(table.prefix + name for table in tables if table.is_whole for name in table.weights)
-    if (told := describe_program(classes, islice(names, _MOST_NAMES), content)) is not None:
-        raise CheckpointError(f"checkpoint {path} {told}")
+    if (description := describe_program(classes, islice(names, _MOST_NAMES), content)) is not None:
+        raise CheckpointError(f"checkpoint {path} {description}")
 
 
 def _unknown(tables: Sequence[WeightTable], path: Path) -> str:

@@ -21,7 +21,7 @@ from maskwright.checkpoints.torch_files import UnusableTensor
 
 Weight = Tensor | UnusableTensor
 
-# put around a module by torch's own wrappers (data parallel, compiled, sharded), at any place in it
+# put around a module by torch's own wrappers (data parallel, compiled, sharded), at any depth
 _AROUND_MODULES = frozenset(
     ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 )
@@ -53,7 +53,7 @@ class WeightTable:
 
     @property
     def is_averaged(self) -> bool:
-        """Whether its place says that these are averages of the weights of training."""
+        """Whether the prefix says that these are averages of the weights of training."""
         return _AVERAGED.search(self.prefix) is not None
 
 

@@ -16,8 +16,8 @@ _LESS_MEMORY = "take fewer or smaller images at once, stop other programs, or wo
 def main() -> None:
     """Run the command that the process was started with.
 
-    Exit status 0 done, 2 wrong use or bad input, 1 failed, 130 interrupted, 143 ended by SIGTERM. What a user can put
-    right is told in one line on stderr; a traceback is a bug of ours.
+    Exit status 0 done, 2 wrong use or bad input, 1 failed, 130 interrupted, 143 ended by SIGTERM. What a user can
+    correct is one line on stderr; a traceback is a bug of ours.
     """
     from maskwright.cli.terminal import STATUS_OF_STOP, Interrupted, Terminated
     from maskwright.errors import MaskwrightError, is_out_of_memory
@@ -79,7 +79,7 @@ def _closing_on_signals() -> Iterator[None]:
 def _leave(message: str, status: int) -> NoReturn:
     try:
         sys.stdout.flush()
-    except OSError:  # nobody reads it, or its disk is full; Python must find nothing to flush
+    except OSError:  # its reader is gone, or its disk is full; Python must find nothing to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
         print(message, file=sys.stderr)

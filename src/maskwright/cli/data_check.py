@@ -42,7 +42,7 @@ _RecipeName = Annotated[
     str | None, typer.Option("--recipe", metavar="R", help="Count the objects that this recipe would lose.")
 ]
 
-# of findings that are told one by one
+# findings of a kind that are listed one by one
 _MOST_PER_KIND = 10
 
 
@@ -52,7 +52,11 @@ def check(
     format: FormatOption = "coco",  # noqa: A002 - the word of the command line
     pixels: Annotated[
         bool,
-        typer.Option(" /--no-pixels", show_default=False, help="Do not open the image files; quick, but finds less."),
+        typer.Option(
+            " /--no-pixels",
+            show_default=False,
+            help="Read only the headers of images, not their pixels; quick, but finds less.",
+        ),
     ] = True,
     exif: ExifOption = None,
     class_attribute: ClassAttributeOption = None,
@@ -72,8 +76,9 @@ def check(
 
     ANNOTATIONS is one file, as COCO and LVIS have it, or the folder with a file for every image.
 
-    With a recipe in place of IMAGES its own data are checked: maskwright data check mask_rcnn data.train.images=photos
-    data.train.annotations=photos.json. The objects that the recipe would lose are counted then, or with --recipe.
+    With a recipe instead of IMAGES, the data of the recipe are checked: maskwright data check mask_rcnn
+    data.train.images=photos data.train.annotations=photos.json. The objects that the recipe would lose are counted
+    then, or with --recipe.
     """
     from maskwright.config import load_recipe
     from maskwright.data.readers.options import ReadOptions
@@ -108,7 +113,7 @@ def _is_recipe(name: str) -> bool:
 def _single(words: Sequence[str]) -> Path:
     if len(words) != 1:
         raise ConfigError(
-            f"IMAGES is followed by ANNOTATIONS alone, but {len(words)} arguments are given"
+            f"IMAGES is followed by one argument, ANNOTATIONS, but {len(words)} are given"
             + (f" ({' '.join(words)})" if words else "")
             + "; check a recipe's own data with `maskwright data check RECIPE KEY=VALUE…`"
         )
@@ -117,7 +122,7 @@ def _single(words: Sequence[str]) -> Path:
 
 @dataclass(frozen=True)
 class _Look:
-    """How closely datasets are looked at, and how many findings of a kind are told one by one (None: all)."""
+    """How closely datasets are looked at, and how many findings of a kind are listed one by one (None: all)."""
 
     pixels: bool
     most_per_kind: int | None

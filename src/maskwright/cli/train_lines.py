@@ -165,6 +165,6 @@ def _millions(count: int) -> str:
 
 def _validation_numbers(numbers: Mapping[str, float]) -> str:
     losses = [value for name, value in numbers.items() if name.startswith("loss_")]
-    told = [f"loss {sum(losses):.4f}"] if losses else []
+    parts = [f"loss {sum(losses):.4f}"] if losses else []
     scores = [f"{name.replace('.', ' ')} {numbers[name]:.3f}" for name in _TOLD if name in numbers]
-    return "  ".join([*told, *(scores or ["no objects to measure"])])
+    return "  ".join([*parts, *(scores or ["no objects to measure"])])

@@ -104,7 +104,7 @@ def read_categories(value: Any) -> Any:
     if isinstance(value, str):
         return named_categories(value)
     if isinstance(value, list | tuple) and len(value) > MOST_CATEGORIES:
-        raise ValueError(f"{len(value):,} categories; at most {MOST_CATEGORIES:,} can be told apart")
+        raise ValueError(f"{len(value):,} categories; at most {MOST_CATEGORIES:,} are possible")
     if isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
         return tuple(CategoryConfig(id=index, name=name) for index, name in enumerate(value, start=1))
     return value

@@ -98,8 +98,8 @@ class DatasetConfig(StrictModel):
         None,
         gt=0,
         lt=1,
-        description="data.val alone: validate on this share of data.train, chosen by a hash of the file names, and "
-        "train on the rest; everything else is said by data.train",
+        description="only for data.val: validate on this share of data.train, chosen by a hash of the file names, and "
+        "train on the rest; all other settings are those of data.train",
     )
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ class PixelsConfig(StrictModel):
 
     @property
     def given_float_range(self) -> tuple[float, float] | None:
-        """The range of floats where one was chosen; None: each image tells its own, see `images.values`."""
+        """The range of floats where one was chosen; None: each image has its own, see `images.values`."""
         return None if self.float_range == (0.0, 1.0) else self.float_range
 
     @property

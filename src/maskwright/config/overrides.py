@@ -27,7 +27,7 @@ _LONGEST_NAME = 200
 # of a table `pixels` that does not say how many channels there are
 _RGB = 3
 
-# keys of a table `train`, of which the one that is given takes the other's place
+# keys of a table `train`, where the given one replaces the other
 _ALTERNATIVES = (("epochs", "iterations"), ("iterations", "epochs"))
 _NOTHING = (None, "none")
 

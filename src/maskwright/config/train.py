@@ -27,7 +27,7 @@ class TrainConfig(StrictModel):
         gt=0,
         le=1_000_000,
         allow_inf_nan=False,
-        description="passes over the training images, in place of iterations; none: as train.iterations says",
+        description="passes over the training images, instead of iterations; none: as train.iterations says",
     )
     class_rows: Literal["name", "position"] = Field(
         "name",

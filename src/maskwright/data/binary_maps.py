@@ -31,7 +31,7 @@ def with_binary_maps(dataset: Dataset, values: Mapping[Path, int], chosen: Binar
 
     Args:
         dataset: one object for each value of each map.
-        values: image → the one value that its map has above 0, where it has one alone.
+        values: image → the one value that its map has above 0, where it has only one.
         chosen: what the owner says; None: images whose map shows several parts are defects.
     """
     have_one = _have_one_value(dataset, values)

@@ -65,7 +65,7 @@ class Report:
         """The report as plain text: what was found, and last what the dataset consists of and the counts.
 
         Args:
-            most_per_kind: how many findings of a kind are told one by one; None tells all.
+            most_per_kind: how many findings of a kind are listed one by one; None lists all.
         """
         found = [*finding_lines(self.remarks, most_per_kind), *finding_lines(self.defects, most_per_kind)]
         return [*found, *self._summary_lines(), *self._count_lines()]

@@ -1,7 +1,7 @@
 """Labels of photographs that are stored on their side: the frame in which they are drawn, and how they become upright.
 
-Some tools show such a photograph upright, others as its pixels are stored. Image sizes in the annotations tell which;
-where they cannot, labels are taken for upright, unless the owner of the dataset says otherwise (`exif`).
+Some tools show such a photograph upright, others as its pixels are stored. Image sizes in the annotations show which;
+where they do not, labels are taken for upright, unless the owner of the dataset says otherwise (`exif`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Frame:
 
     Attributes:
         header: of the image file.
-        name: upright or stored; None where nothing tells which, and upright is taken.
+        name: upright or stored; None where it is unknown, and upright is taken.
     """
 
     header: Header
@@ -54,9 +54,9 @@ class Frame:
         if self.header.orientation == UPRIGHT:
             return []
         kind = "labels-stored" if self.name == "stored" else "labels-upright"
-        told = "nothing says whether its labels are drawn so, upright is taken (exif: stored if they are not)"
+        unknown = "it is unknown whether its labels are drawn so; upright is taken (exif: stored if they are not)"
         known = f"its labels are drawn on the {self.name} image"
-        message = f"is turned by its orientation tag {self.header.orientation}; {known if self.name else told}"
+        message = f"is turned by its orientation tag {self.header.orientation}; {known if self.name else unknown}"
         return [Remark(kind, where, message, image_id)]
 
 
@@ -90,10 +90,10 @@ def size_mismatch(header: Header, said: Size) -> Problem:
 
 
 def settled(frames: Sequence[Frame], hints: Sequence[LabelFrame | None] = ()) -> list[Frame]:
-    """The frames of a dataset's images, of which one tool drew the labels: each is told by the others.
+    """The frames of a dataset's images, with labels drawn by one tool: the frame of one image decides for the others.
 
     Args:
-        frames: as the sizes of each image tell.
+        frames: as the sizes of each image show.
         hints: the only frame in which the labels of each image lie inside it; None where both or neither do. These
             outweigh sizes: some tools write the stored size beside labels drawn on the upright image.
     """

@@ -20,7 +20,7 @@ from maskwright.images.preprocess import Preprocess
 from maskwright.ops.randomness import random_key
 from maskwright.structures import Categories, Targets
 
-# images that are tried in the place of a broken one; where so many are broken, something else is wrong
+# images that are tried instead of a broken one; where so many are broken, something else is wrong
 _MOST_STAND_INS = 20
 
 
@@ -97,8 +97,8 @@ class TrainingSet(Dataset[TrainingSample]):
 class _Answers(Dataset[TrainingSample | MaskwrightError]):
     """A training set whose errors are values: raised in a worker, torch would bury their message in a traceback.
 
-    In the place of an image that turns out broken, and that its owner allows to go on without, another one is given: a
-    function of the request alone, so that a run that is taken up again sees the same.
+    Where an image is broken and `skip_bad` is set, another image replaces it. The choice depends only on the request,
+    so that a resumed run sees the same image.
     """
 
     def __init__(self, samples: TrainingSet) -> None:
@@ -117,7 +117,9 @@ class _Answers(Dataset[TrainingSample | MaskwrightError]):
                 return error
             else:
                 return replace(sample, stands_in_for=first)
-        return DataError(f"{first}; and {_MOST_STAND_INS} others in its place are broken too: check the image folder")
+        return DataError(
+            f"{first}; and {_MOST_STAND_INS} others that were tried instead are broken too: check the image folder"
+        )
 
 
 def load_samples(

@@ -30,8 +30,8 @@ _WAYS_OUT = {
 def ways_out(defects: Iterable[Defect], option: Option) -> list[str]:
     """What choices would make some of the defects none, as their owner types them."""
     kinds = {defect.kind for defect in defects}
-    ways = {option(name): told for kind, (name, told) in _WAYS_OUT.items() if kind in kinds}
-    return [f"{typed} {told}" for typed, told in ways.items()]
+    ways = {option(name): effect for kind, (name, effect) in _WAYS_OUT.items() if kind in kinds}
+    return [f"{typed} {effect}" for typed, effect in ways.items()]
 
 
 def plain_option(name: str) -> str:
@@ -147,7 +147,7 @@ class Defect(Finding):
     """What cannot be used and is left out.
 
     Attributes:
-        keeps_objects: all objects of its image stay: a stray part of a mask, say, is left out alone.
+        keeps_objects: all objects of its image stay: only a part of one, as a stray part of a mask, is left out.
     """
 
     keeps_objects: bool = False

@@ -62,7 +62,7 @@ def with_name_remarks(dataset: Dataset) -> Dataset:
     for name in dict.fromkeys(dataset.categories.names):
         known = first.setdefault(plain_class_name(name), name)
         if known != name:
-            message = f"classes {known!r} and {name!r} differ in case or spacing alone; if they are one, set "
+            message = f"classes {known!r} and {name!r} differ only in case or spacing; if they are one class, set "
             near.append(Remark(_NEAR_NAMES, dataset.source, f"{message}rename={{{name!r}: {known!r}}}", None))
     return replace(dataset, remarks=(*others, *near)) if near or len(others) < len(dataset.remarks) else dataset
 

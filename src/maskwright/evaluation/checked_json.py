@@ -1,4 +1,4 @@
-"""JSON files of a form that a type states: read and checked in one go, refused with the place of the defect."""
+"""JSON files of a form that a type states: read and checked in one go, refused with the key of the defect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) 
     """A JSON file, or its contents, as the type that the adapter stands for.
 
     Raises:
-        DataError: it cannot be read or is of another form; the message names `where`, the place in it and `expected`.
+        DataError: it cannot be read or is of another form; the message names `where`, the key in it and `expected`.
     """
     try:
         if not isinstance(source, str | os.PathLike):
@@ -56,8 +56,8 @@ def checked(adapter: TypeAdapter[T], source: object, where: str, expected: str) 
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         problem = "is missing" if first["type"] == "missing" else first["msg"]
-        place = ", ".join(f"entry {key}" if isinstance(key, int) else repr(key) for key in first["loc"])
-        raise DataError(f"{where}: {place + ': ' if place else ''}{problem}; expected {expected}") from None
+        keys = ", ".join(f"entry {key}" if isinstance(key, int) else repr(key) for key in first["loc"])
+        raise DataError(f"{where}: {keys + ': ' if keys else ''}{problem}; expected {expected}") from None
 
 
 def _json_of_another_kind(data: bytes, error: ValidationError) -> Any:

@@ -159,7 +159,7 @@ def _match(
             params.max_dets = [min(max_detections, KEYPOINT_DETECTIONS)]
             params.kpt_oks_sigmas = sigmas
         elif federated:
-            found = [found[place] for place in capped(found, max_detections)]
+            found = [found[index] for index in capped(found, max_detections)]
         arrays = evaluated(truth, found, IOU_TYPES[kind], params, federated and kind != "keypoints").eval
         assert arrays is not None  # it is None only before accumulate
         curves[kind] = Curves(arrays["precision"][..., 0], arrays["recall"][..., 0])

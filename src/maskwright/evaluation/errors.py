@@ -27,7 +27,7 @@ from maskwright.evaluation.coco_format import (
     read_results,
     scores_of,
 )
-from maskwright.evaluation.streaming import Part, capped, parts_of, places_by_image
+from maskwright.evaluation.streaming import Part, capped, indices_by_image, parts_of
 from maskwright.evaluation.tide import ErrorBreakdown, Found, Sought, breakdown_of, kinds_in_image
 
 IOU = 0.5
@@ -215,7 +215,7 @@ class _Sheet:
     def _add_matches(self, part: Part, groups: Sequence[dict[str, Any] | None]) -> None:
         """Fates from hotcoco's groups of one image and class; ids count from 1, those of objects over all parts."""
         for group in filter(None, groups):
-            own = np.array([part.detection_places[number - 1] for number in group["dtIds"]], dtype=np.int64)
+            own = np.array([part.detection_indices[number - 1] for number in group["dtIds"]], dtype=np.int64)
             matched, ignored = np.array(group["dtMatched"][0], bool), np.array(group["dtIgnore"][0], bool)
             self.fates[own] = np.where(ignored, Fate.IGNORED, matched)
             columns = (group["gtIds"], group["gtMatched"][0], group["gtMatches"][0], group["gtIgnore"])
@@ -223,16 +223,16 @@ class _Sheet:
                 self.is_found[number - 1] = bool(is_matched)
                 self.object_fates[number - 1] = Fate.IGNORED if is_ignored else int(is_matched)
                 if is_matched and not is_ignored:
-                    self.found_at[number - 1] = self.scores[part.detection_places[finder - 1]]
+                    self.found_at[number - 1] = self.scores[part.detection_indices[finder - 1]]
 
     def _add_kinds(self, part: Part) -> None:
-        objects, found = places_by_image(part.objects), places_by_image(part.detections)
+        objects, found = indices_by_image(part.objects), indices_by_image(part.detections)
         for image in part.images:
-            theirs = np.array([part.object_places[place] for place in objects[image["id"]]], dtype=np.int64)
-            own = np.array([part.detection_places[place] for place in found[image["id"]]], dtype=np.int64)
+            theirs = np.array([part.object_indices[index] for index in objects[image["id"]]], dtype=np.int64)
+            own = np.array([part.detection_indices[index] for index in found[image["id"]]], dtype=np.int64)
             own = own[self.fates[own] == Fate.WRONG]
-            false = [self.detections[place] for place in own]
-            annotations = [self.dataset["annotations"][place] for place in theirs]
+            false = [self.detections[index] for index in own]
+            annotations = [self.dataset["annotations"][index] for index in theirs]
             size = (image.get("height", 0), image.get("width", 0)) if self.kind == "mask" else None
             kinds, targets = kinds_in_image(false, annotations, self.is_found[theirs], IOU, size)
             self.kinds[own] = kinds

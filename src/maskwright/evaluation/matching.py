@@ -81,11 +81,11 @@ def match(detections: Detections, objects: Objects, pairs: Pairs, num_classes: i
         # what matched nothing is forgiven where it is of another range itself
         is_forgiven = np.where(taken < 0, is_outside, np.append(is_ignored, False)[taken])
         nums_objects = np.bincount(objects.classes[~is_ignored], minlength=num_classes)
-        for place in np.flatnonzero(nums_objects):
-            own = members[place]
-            precision, recall = curve(taken[:, own] >= 0, is_forgiven[:, own], int(nums_objects[place]))
-            curves.precision[:, :, place, area] = precision
-            curves.recall[:, place, area] = recall
+        for index in np.flatnonzero(nums_objects):
+            own = members[index]
+            precision, recall = curve(taken[:, own] >= 0, is_forgiven[:, own], int(nums_objects[index]))
+            curves.precision[:, :, index, area] = precision
+            curves.recall[:, index, area] = recall
     return curves
 
 

@@ -24,14 +24,14 @@ class Part(NamedTuple):
     Attributes:
         images: entries of the dataset.
         objects, detections: in the order of the dataset and the results.
-        object_places, detection_places: where these stand in the whole lists.
+        object_indices, detection_indices: where these stand in the whole lists.
     """
 
     images: list[Image]
     objects: list[Annotation]
     detections: list[Result]
-    object_places: list[int]
-    detection_places: list[int]
+    object_indices: list[int]
+    detection_indices: list[int]
 
 
 def parts_of(
@@ -42,11 +42,11 @@ def parts_of(
     Args:
         dataset: whose images are wanted.
         results: detections in them.
-        kept: places of those results that count; None: all.
+        kept: indices of those results that count; None: all.
         most_pairs: in a part, unless a single image has more.
     """
-    objects = places_by_image(dataset["annotations"])
-    detections = places_by_image(results, kept)
+    objects = indices_by_image(dataset["annotations"])
+    detections = indices_by_image(results, kept)
     group: list[Image] = []
     num_pairs = 0
     for image in dataset["images"]:
@@ -80,24 +80,24 @@ def evaluated(
 
 
 def capped(results: Sequence[Result], limit: int) -> list[int]:
-    """Places of the results that score highest in each image, of all classes together, ascending; of equals the first.
+    """Indices of the results that score highest in each image, of all classes together, ascending; of equals the first.
 
     LVIS counts no others, before it looks at anything else.
     """
     kept: list[int] = []
-    for places in places_by_image(results).values():
-        kept += sorted(places, key=lambda place: -results[place]["score"])[:limit]
+    for indices in indices_by_image(results).values():
+        kept += sorted(indices, key=lambda index: -results[index]["score"])[:limit]
     return sorted(kept)
 
 
-def places_by_image(
+def indices_by_image(
     entries: Sequence[Mapping[str, Any]], kept: Iterable[int] | None = None
 ) -> defaultdict[int, list[int]]:
     """Image id → where its entries, or those of them that are kept, stand in the list."""
-    places: defaultdict[int, list[int]] = defaultdict(list)
-    for place in range(len(entries)) if kept is None else kept:
-        places[entries[place]["image_id"]].append(place)
-    return places
+    indices: defaultdict[int, list[int]] = defaultdict(list)
+    for index in range(len(entries)) if kept is None else kept:
+        indices[entries[index]["image_id"]].append(index)
+    return indices
 
 
 def _part(
@@ -108,12 +108,12 @@ def _part(
     detections: Mapping[int, list[int]],
 ) -> Part:
     of_objects, of_detections = (
-        [place for image in images for place in side[image["id"]]] for side in (objects, detections)
+        [index for image in images for index in side[image["id"]]] for side in (objects, detections)
     )
     return Part(
         images,
-        [dataset["annotations"][place] for place in of_objects],
-        [results[place] for place in of_detections],
+        [dataset["annotations"][index] for index in of_objects],
+        [results[index] for index in of_detections],
         of_objects,
         of_detections,
     )

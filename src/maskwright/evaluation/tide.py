@@ -52,7 +52,7 @@ class ErrorBreakdown:
         counts: number of errors by kind: `class` (well placed, wrong name), `location` (right name, IoU between 0.1 and
             0.5), `both`, `duplicate` (of an object that a better detection found), `background` (on nothing), and
             `missed` (objects near which no detection is).
-        lost_ap: how much higher `ap50` were if all errors of that kind alone were put right.
+        lost_ap: how much higher `ap50` were if all errors of only that kind were corrected.
     """
 
     ap50: float
@@ -130,7 +130,7 @@ def kinds_in_image(
     classes = np.array([entry["category_id"] for entry in objects], dtype=np.int64)
     is_crowd = np.array([bool(entry.get("iscrowd")) for entry in objects], dtype=bool)
     order = np.lexsort((is_crowd, classes))  # of equal IoUs the first counts, as in hotcoco
-    ious = _ious(false, [objects[place] for place in order], is_crowd[order], size)
+    ious = _ious(false, [objects[index] for index in order], is_crowd[order], size)
     is_same = np.array([entry["category_id"] for entry in false], dtype=np.int64)[:, None] == classes[order]
     same, own = _best(np.where(is_same, ious, 0.0))
     cross, others = _best(np.where(is_same | is_crowd[order], 0.0, ious))
@@ -174,7 +174,7 @@ def breakdown_of(found: Found, sought: Sought) -> ErrorBreakdown:
 
 
 def _gains(found: Found, is_winner: Bools, renamed: Floats, num_objects: int, num_lost: int) -> Floats:
-    """AP of a class, then what it gains if each kind alone is put right, the missed objects last.
+    """AP of a class, then what it gains if only one kind is corrected, the missed objects last.
 
     `renamed` are the scores of detections of other classes that would be right ones of this class.
     """
@@ -185,8 +185,8 @@ def _gains(found: Found, is_winner: Bools, renamed: Floats, num_objects: int, nu
         is_right = found.is_right | (is_mended & is_winner & (kind == Kind.LOCATION))
         is_ignored = found.is_ignored | (is_mended & ~is_right)
         if kind == Kind.CLASS:
-            places = np.searchsorted(-found.scores, -renamed, side="right")  # of equals, those of the class come first
-            is_right, is_ignored = np.insert(is_right, places, True), np.insert(is_ignored, places, False)
+            indices = np.searchsorted(-found.scores, -renamed, side="right")  # of equals, those of the class come first
+            is_right, is_ignored = np.insert(is_right, indices, True), np.insert(is_ignored, indices, False)
         gains.append(_ap(is_right, is_ignored, num_objects) - base)
     without_lost = _ap(found.is_right, found.is_ignored, num_objects - num_lost)
     return np.array([base, *gains, without_lost - base])

@@ -121,7 +121,7 @@ def channels_first(array: npt.NDArray[Any], channels: int | None) -> Stored:
 
 
 def read_header(path: Path) -> Header:
-    """The size of an image file and how it is turned, from its header alone: the pixels may still turn out broken.
+    """The size of an image file and how it is turned, from its header only: the pixels may still turn out broken.
 
     Raises:
         DataError: the file is missing or no image.

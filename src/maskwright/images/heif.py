@@ -8,7 +8,7 @@ from PIL import Image
 
 from maskwright.errors import MissingDecoder
 
-# how many bytes of a file tell what it is
+# how many bytes of a file show its kind
 START_LENGTH = 64
 # kinds of pictures that its first box names; AVIF, which is Pillow's own, shares the container
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

@@ -4,7 +4,7 @@ How a pixel codes its id is for the caller to say, as the format of the annotati
 
 - `values`: one whole number a pixel. Grey of any depth, the indices of a palette, floats that are whole numbers.
 - `colours`: red + 256 × green + 65536 × blue, as in COCO's panoptic pictures. A palette stands for its colours.
-- `either`: grey and palettes are `values`, colours are `colours`; for pictures whose ids only tell objects apart.
+- `either`: grey and palettes are `values`, colours are `colours`; for pictures with ids of objects only.
 
 A picture with one number a pixel has no colours and is read as that number in every coding. What does not keep values
 exactly is refused: JPEG and whatever else loses some, also inside a TIFF.
@@ -139,7 +139,7 @@ def load_npy(path: Path) -> npt.NDArray[Any]:
         array = read_session(data, str(path)) if has_objects else npy_array(data, str(path))
     except (EOFError, ValueError, SyntaxError) as error:
         raise DataError(
-            f"{path} cannot be read as an array of numbers; export it as PNG or TIFF, or save the array alone"
+            f"{path} cannot be read as an array of numbers; export it as PNG or TIFF, or save only the array"
         ) from error
     if array.dtype.kind not in "buif":
         raise DataError(f"{path} holds {array.dtype}; expected numbers")
@@ -237,7 +237,7 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 def _lossy_format(image: ImageFile.ImageFile, path: Path) -> str | None:
     """What a picture is, where it is a kind that loses values."""
     if image.format == "TIFF":
-        return _lossy_tiff(image.tag_v2.get(_COMPRESSION, 1))  # type: ignore[attr-defined]  # of TIFF's images alone
+        return _lossy_tiff(image.tag_v2.get(_COMPRESSION, 1))  # type: ignore[attr-defined]  # only TIFF images have it
     if image.format in _EXACT or (image.format == "WEBP" and _is_lossless_webp(path.read_bytes())):
         return None
     return f"a {_FORMAT_NAMES.get(str(image.format), image.format)} file"

@@ -55,7 +55,7 @@ def npy_array(data: bytes, name: str) -> npt.NDArray[Any]:
     header = npy_header(BytesIO(data))
     if header.dtype.hasobject:
         raise DataError(
-            f"{name} holds Python objects, which are a pickle and could run code; save the array of numbers alone"
+            f"{name} holds Python objects, which are a pickle and could run code; save only the array of numbers"
         )
     count = math.prod(header.shape)
     if not 0 < count * header.dtype.itemsize <= len(data) - header.length:

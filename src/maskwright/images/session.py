@@ -1,8 +1,8 @@
 """The masks in a session file of Cellpose (`_seg.npy`), which is a pickle: read without running anything of it.
 
 A pickle is a program for a small stack machine. The one here knows the steps that tables, texts, numbers and arrays of
-numbers are written in, makes an array of its bytes by itself, and puts an empty thing in place of everything else: no
-function that the file names is looked up, let alone called.
+numbers are written in, makes an array of its bytes by itself, and replaces everything else by an empty object: it looks
+up and calls no function that the file names.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_session(data: bytes, name: str) -> npt.NDArray[Any]:
     masks = content.get("masks") if isinstance(content, dict) else None
     if not isinstance(masks, _Array) or not isinstance(masks.values, np.ndarray):
         raise DataError(
-            f"{name} holds Python objects, but no 'masks' as Cellpose's sessions have; save the array of numbers alone"
+            f"{name} holds Python objects, but no 'masks' as Cellpose's sessions have; save only the array of numbers"
         )
     return masks.values
 
@@ -188,7 +188,7 @@ class _Mark:
 
 
 class _Nothing:
-    """In place of what is not of interest."""
+    """Stands for everything else."""
 
 
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {

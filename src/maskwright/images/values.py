@@ -2,7 +2,7 @@
 
 Integers span the smallest depth of cameras that holds the largest of them: 8, 10, 12, 14 or 16 bits. Floats span 0 to 1
 where they lie there, else the smallest of the same depths, so that the images of one camera have one scale as far as
-they can have it without being told. What fits none of these spans (negative values, or above 65535) is stretched from
+the values show it. What fits none of these spans (negative values, or above 65535) is stretched from
 its own least value to its greatest; then each image has a scale of its own. A range that is given
 (`pixels.float_range`) holds instead.
 """
@@ -98,7 +98,7 @@ def refuse_unusable(values: npt.NDArray[Any], name: str) -> None:
     low, high = values.min(), values.max()
     found = f"{name} has {values.dtype} values from {low} to {high}"
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{found}; expected numbers alone: replace what is not finite")
+        raise DataError(f"{found}; expected finite numbers: replace what is not finite")
     if values.dtype.kind != "f" and (low < 0 or high > _MOST):
         raise DataError(f"{found}; expected integers from 0 to {_MOST}, so convert it to 8 or 16 bits first")
 

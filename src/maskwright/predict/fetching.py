@@ -35,7 +35,7 @@ _BY_HAND = "or download it with a browser and give the file (--weights FILE, or 
 _PIECE = 1 << 20
 # without a word from the server
 _PATIENCE_S = 60.0
-# of a file whose size nobody says; the largest published checkpoints have 3 GB
+# of a file of unknown size; the largest published checkpoints have 3 GB
 _MOST_BYTES = 20 << 30
 _SHOWN = 200  # letters of an address in a message
 
@@ -189,9 +189,9 @@ class _SecureRedirects(HTTPRedirectHandler):
 
     def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
         """The standard one has a message of its own for what is no page."""
-        place = urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")
-        if urlsplit(place).scheme != "https":
-            raise URLError(f"it leads to {place[:_SHOWN]}, which is not secure")
+        target = urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")
+        if urlsplit(target).scheme != "https":
+            raise URLError(f"it leads to {target[:_SHOWN]}, which is not secure")
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302

@@ -36,7 +36,7 @@ def load(
 
     Args:
         model: a recipe name, a recipe file (`.yaml`), or a checkpoint in any supported format, also by its https or
-            `hf://` address. From a foreign checkpoint alone the recipe is recognised by its keys and shapes.
+            `hf://` address. From only a foreign checkpoint the recipe is recognised by its keys and shapes.
         weights: None for the recipe's own default, `"random"`, a name the recipe lists, a path, an https address, or
             `hf://owner/repo/file`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, …

@@ -165,7 +165,7 @@ def _predict_video(
 
 @contextmanager
 def claimed_output(folder: Path, marker: str) -> Iterator[None]:
-    """An output folder for this command alone, until it ends; otherwise as `claim_output`.
+    """An output folder for only this command, until it ends; otherwise as `claim_output`.
 
     Raises:
         OutputError: another command writes into it just now.

@@ -95,7 +95,7 @@ def on_other_pixels(weights: Mapping[str, Tensor], old: PixelsConfig, new: Pixel
     Args:
         weights: under our names.
         old: pixels of three channels that they were trained on.
-        new: that they will see, of any number of channels; of other than three the order alone is followed.
+        new: that they will see, of any number of channels; of other than three only the order is followed.
     """
     if _STEM not in weights or weights[_STEM].shape[1] != old.channels:
         return dict(weights)

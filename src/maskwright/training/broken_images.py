@@ -26,6 +26,6 @@ def keeping_the_state(run: Run) -> Iterator[None]:
         key = run.recipe.data.keys("train")[0]
         ways = f"mend or remove the image, or set {key}.skip_bad=true"
         kept = f"; step {done} is kept in {run.folder.last}: {ways}, and go on with --resume" if done else f"; {ways}"
-        told = DataError(f"{error}{kept}")
-        told.is_told_elsewhere = error.is_told_elsewhere
-        raise told from error
+        explained = DataError(f"{error}{kept}")
+        explained.is_told_elsewhere = error.is_told_elsewhere
+        raise explained from error

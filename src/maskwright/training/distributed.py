@@ -115,7 +115,7 @@ def _device_for_messages() -> torch.device:
 
 @contextmanager
 def joined_world(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE, LOCAL_RANK); alone without it.
+    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE, LOCAL_RANK); one process without it.
 
     Raises:
         ConfigError: the processes of this machine cannot have a card each.

@@ -1,4 +1,4 @@
-"""What tells the data of a run from others: a resumed run must go on with the same."""
+"""A fingerprint of the data of a run: a resumed run must go on with the same data."""
 
 from __future__ import annotations
 

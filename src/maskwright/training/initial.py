@@ -30,7 +30,7 @@ class InitialWeights:
         channels: of the images that will be trained on.
         is_bgr: the recipe's order of three channels is blue, green, red.
         recipe: whose classes get the rows of their names; None takes the rows in the order of the file.
-        name: what the weights are called in place of their file's path.
+        name: a name of the weights for the log; None: the path of their file.
     """
 
     path: Path

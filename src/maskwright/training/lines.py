@@ -15,10 +15,10 @@ _MOST_SILENCE_S = 60.0
 
 
 class Lines:
-    """The lines of a run: those of its log, which depend on the step alone, and others that are shown in between.
+    """The lines of a run: those of its log, which depend only on the step, and others that are shown in between.
 
     Args:
-        run: whose state they tell.
+        run: the run that they describe.
         report: hears all of them.
     """
 
@@ -30,8 +30,8 @@ class Lines:
     def start(self) -> None:
         """What the run starts from; in the log only where the run itself begins."""
         run = self._run
-        tell = run.show if run.is_resumed else run.log
-        tell(self._begun_at, run.start, "start", self._report)
+        write = run.show if run.is_resumed else run.log
+        write(self._begun_at, run.start, "start", self._report)
         self.restart()
         self._first = self._shown
 
@@ -47,15 +47,15 @@ class Lines:
         if done == 1 or done % config.log_every == 0 or done == config.num_steps:
             run.log(done, {**numbers, "seconds": now - self._logged}, "train", self._report)
             self._logged = self._shown = now
-            self._tell_skipped()
+            self._report_skipped()
         elif is_first or now - self._shown > _MOST_SILENCE_S:
             run.show(done, {**numbers, "seconds": now - self._shown}, "train", self._report)
             self._shown = now
         if is_first:
             self._foretell(now - self._first)
 
-    def _tell_skipped(self) -> None:
-        """Images that turned out broken in any process since the last time, each told once."""
+    def _report_skipped(self) -> None:
+        """Images that turned out broken in any process since the last time, each reported once."""
         run = self._run
         if not run.may_skip:
             return
@@ -78,8 +78,8 @@ class Lines:
             "best": progress.best,
             "best_step": progress.best_step,
         }
-        tell = run.log if progress.step > self._begun_at else run.show
-        tell(progress.step, numbers, "stop", self._report)
+        write = run.log if progress.step > self._begun_at else run.show
+        write(progress.step, numbers, "stop", self._report)
 
     def _foretell(self, seconds: float) -> None:
         """The time that all steps will take if they are as slow as the first, and the memory that it took."""

@@ -14,7 +14,7 @@ from maskwright.training.folder import RunFolder
 
 
 def with_length(recipe: Recipe, num_images: int) -> Recipe:
-    """The recipe with `train.iterations`, where it has `train.epochs` in their place.
+    """The recipe with `train.iterations`, where it has `train.epochs` instead.
 
     Args:
         recipe: any.
@@ -45,8 +45,8 @@ def with_precision(
     if stored is not None:
         return _changed(recipe, {"precision": stored}), {"precision": stored, "precision_reason": "as the run began"}
     chosen = world.from_main(choose_precision(name, device))
-    told = {"precision_reason": chosen.reason} if chosen.reason else {}
-    return _changed(recipe, {"precision": chosen.precision}), {"precision": chosen.precision, **told}
+    reason = {"precision_reason": chosen.reason} if chosen.reason else {}
+    return _changed(recipe, {"precision": chosen.precision}), {"precision": chosen.precision, **reason}
 
 
 def _stored_precision(begun: RunFolder | None) -> str | None:

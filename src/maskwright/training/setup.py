@@ -57,7 +57,7 @@ Report = Callable[[int, Mapping[str, Any], str], None]
 class Run:
     """One training run of this process: fixed parts, and the state that steps change.
 
-    `skipped` tells of the images that turned out broken in this process.
+    `skipped` has the broken images that this process met.
     """
 
     recipe: Recipe
@@ -117,7 +117,7 @@ class Run:
         self.show(step, numbers, part, report)
 
     def show(self, step: int, numbers: Mapping[str, Any], part: str, report: Report) -> None:
-        """To whoever watches alone; the main process only."""
+        """Report only, without the log; the main process only."""
         if self.world.is_main:
             report(step, numbers, part)
 

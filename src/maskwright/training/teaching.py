@@ -8,16 +8,16 @@ from maskwright.config.run import Recipe
 from maskwright.data.record import Dataset, ImageRecord, count_objects
 from maskwright.errors import DataError
 
-# from this share on, what is missing is told
+# from this share on, what is missing is reported
 _MUCH = 0.5
 _AS_OBJECTS = "if each of them is one object after all, as in files of tools that mark every mask so (CVAT's brush)"
 
 
 def refuse_nothing_to_learn(recipe: Recipe, dataset: Dataset, records: Sequence[ImageRecord]) -> None:
-    """Go on only if there is an object that a loss sees; without one a training would learn the background alone.
+    """Go on only if there is an object that a loss sees; without one a training would learn only the background.
 
     Raises:
-        DataError: there is none; the message says what there is in its place, and the way out.
+        DataError: there is none; the message says what there is instead, and the way out.
     """
     num_objects, num_crowds = count_objects(records)
     if num_objects or not recipe.finds_objects:

@@ -71,7 +71,7 @@ class Validation:
         except DataError:
             if not record.is_skippable:
                 raise
-            return ImageLosses(str(record.path), {})  # it is told where the metrics are made
+            return ImageLosses(str(record.path), {})  # it is reported where the metrics are made
         return ImageLosses(
             str(record.path), {name: (loss.total.item(), loss.count.item()) for name, loss in losses.items()}
         )

@@ -100,10 +100,10 @@ def _hand_out_annotations(
     findings: list[Finding],
 ) -> None:
     """Give each annotation to its image; complaints and remarks about it go to `findings`."""
-    for place, annotation in enumerate(entries):
+    for index, annotation in enumerate(entries):
         if not isinstance(annotation, dict):
             message = f"{show(annotation)} is no object"
-            findings.append(Defect("bad-annotation", f"annotations[{place}]", message, None))
+            findings.append(Defect("bad-annotation", f"annotations[{index}]", message, None))
             continue
         image_id = annotation.get("image_id")
         image = images.get(image_id) if is_id(image_id) else None
@@ -114,7 +114,7 @@ def _hand_out_annotations(
             shape = read_shape(annotation, image.size, rules)
         problems += shape.problems
         if problems or shape.stray or shape.remarks:
-            where = _where(place, annotation, image)
+            where = _where(index, annotation, image)
             findings += [Defect(kind, where, message, known_id) for kind, message in problems]
         if problems or image is None or image.size is None or not image.is_usable:
             continue
@@ -139,6 +139,6 @@ def _reference_problems(
         yield Problem("bad-iscrowd", f"iscrowd {show(annotation['iscrowd'])} is neither 0 nor 1")
 
 
-def _where(place: int, annotation: Mapping[str, Any], image: CocoImage | None) -> str:
-    name = f"annotation {show(annotation['id'])}" if "id" in annotation else f"annotations[{place}]"
+def _where(index: int, annotation: Mapping[str, Any], image: CocoImage | None) -> str:
+    name = f"annotation {show(annotation['id'])}" if "id" in annotation else f"annotations[{index}]"
     return name if image is None else f"{name} of {image.path.name!r}"

@@ -111,7 +111,7 @@ def categories_of(entries: list[Any], path: Path) -> Categories:
     """
     if not entries:
         raise DataError(f"{path}: 'categories' is empty; list the classes, each with 'id' and 'name'")
-    strange = next((place for place, entry in enumerate(entries) if not isinstance(entry, dict)), None)
+    strange = next((index for index, entry in enumerate(entries) if not isinstance(entry, dict)), None)
     if strange is not None:
         found = show(entries[strange])
         raise DataError(f"{path}: categories[{strange}] is {found}; every entry is a table with 'id' and 'name'")
@@ -199,9 +199,9 @@ def settle_frames(images: Mapping[int, CocoImage], annotations: Sequence[Any], e
     """Decide in which frame the labels of images that are stored on their side are drawn.
 
     Args:
-        images: by id, with the frames that their sizes tell.
+        images: by id, with the frames that their sizes show.
         annotations: COCO annotations of all images, not checked yet: labels that reach outside their image in one
-            frame only tell the other.
+            frame only show that it is the other.
         exif: what the owner of the dataset says; then nothing is decided.
 
     Returns:

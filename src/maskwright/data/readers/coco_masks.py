@@ -143,22 +143,22 @@ def _read_run_lengths(rle: Mapping[str, Any], size: tuple[int, int], box_xywh: A
     if counts is None:
         return None
     read: Rle = {"size": list(size), "counts": counts.value}
-    told = counts.message
+    message = counts.message
     given = rle.get("size")
     sides = [as_number(side) for side in given] if isinstance(given, list | tuple) else given
     if sides is None:
-        told = "run lengths have no size; they fit the image"
+        message = "run lengths have no size; they fit the image"
     elif sides == list(size) and not all(map(_is_whole, given or ())):
-        told = told or "the size of run lengths is not written as whole numbers"
+        message = message or "the size of run lengths is not written as whole numbers"
     elif sides == [size[1], size[0]] and size[0] != size[1]:
-        told = "run lengths have their size as width, height; read as height, width"
+        message = "run lengths have their size as width, height; read as height, width"
         if mask_problem(read, size) is not None or not _goes_down_columns(read, size, box_xywh):
             return None
     elif sides != list(size):
         return None
     if mask_problem(read, size) is not None:
         return None
-    return ReadMask(read, "odd-run-lengths", told)
+    return ReadMask(read, "odd-run-lengths", message)
 
 
 class _Counts(NamedTuple):

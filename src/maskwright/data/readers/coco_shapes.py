@@ -63,7 +63,7 @@ class Shape:
 def read_shape(annotation: dict[str, Any], size: tuple[int, int], rules: ShapeRules) -> Shape:
     """Check the shape of an annotation in an image of (height, width), and read what is written in another way.
 
-    One slip often spoils box, mask and keypoints; it is told once.
+    One slip often spoils box, mask and keypoints; it is reported once.
     """
     shape = Shape(annotation)
     if rules.has_polygon_shares or rules.has_box_shares:
@@ -116,7 +116,7 @@ def _left_with_box(shape: Shape, rules: ShapeRules) -> Problem | None:
     """Take the segmentation away, which is the box again, where boxes are enough."""
     if rules.needs_masks:
         return Problem("box-as-mask", "segmentation is the box again, four numbers, and no outline; draw the outline")
-    _change(shape, "segmentation", None, "box-as-mask", "segmentation is the box again; the object has a box alone")
+    _change(shape, "segmentation", None, "box-as-mask", "segmentation is the box again; the object has only a box")
     return None
 
 
@@ -129,7 +129,7 @@ def _scale(shape: Shape, size: tuple[int, int], rules: ShapeRules) -> None:
         return
     polygons = as_polygons(outline) if _is_list(outline) else []
     if polygons and rules.has_polygon_shares:
-        scaled = [[number * (height if place % 2 else width) for place, number in enumerate(one)] for one in polygons]
+        scaled = [[number * (height if index % 2 else width) for index, number in enumerate(one)] for one in polygons]
         message = "points lie between 0 and 1, as all of the file do: read as shares of the image's sides"
         _change(shape, "segmentation", scaled, "polygon-in-shares", message)
     if not _is_box_of_shares(box):
@@ -138,7 +138,7 @@ def _scale(shape: Shape, size: tuple[int, int], rules: ShapeRules) -> None:
     if shape.annotation.get("segmentation"):
         _change(shape, "bbox", None, "box-in-shares", message)
     elif rules.has_box_shares and _is_list(box):
-        pixels = [number * (height if place % 2 else width) for place, number in enumerate(box)]
+        pixels = [number * (height if index % 2 else width) for index, number in enumerate(box)]
         _change(shape, "bbox", pixels, "box-in-shares", message)
 
 

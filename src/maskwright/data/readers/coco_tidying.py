@@ -92,8 +92,8 @@ class _Notes:
 
     def remarks(self) -> list[Remark]:
         """One for each kind."""
-        told = {kind: f", and so {count - 1} more" if count > 1 else "" for kind, count in self._counts.items()}
-        return [Remark(kind, self._source, f"{self._first[kind]}{more}", None) for kind, more in told.items()]
+        more_of = {kind: f", and so {count - 1} more" if count > 1 else "" for kind, count in self._counts.items()}
+        return [Remark(kind, self._source, f"{self._first[kind]}{more}", None) for kind, more in more_of.items()]
 
 
 def _tidy_images(entries: list[Any], notes: _Notes) -> tuple[list[Any], Ids]:

@@ -1,6 +1,6 @@
 """CVAT's export "Segmentation mask": a picture of objects and one of classes for each image, and the labels' colours.
 
-It has Pascal VOC's folders without the XML files: the colours in `SegmentationObject` tell objects apart, those in
+It has Pascal VOC's folders without the XML files: the colours in `SegmentationObject` are objects, those in
 `SegmentationClass` are labels by `labelmap.txt`.
 """
 

@@ -76,7 +76,7 @@ def _refuse_classes(folder: Path) -> None:
     if folder.name in (CLASSES, OBJECTS) and export_of(folder) is not None:
         raise DataError(f"{folder} is a part of an export whose {LABELS} has the classes; as id_maps they are lost")
     if folder.name == CLASSES:
-        raise DataError(f"the pictures in {folder} show classes and do not tell objects apart; give those of {OBJECTS}")
+        raise DataError(f"the pictures in {folder} show classes, not single objects; give those of {OBJECTS}")
 
 
 def _owner(name: str, images: Collection[str], is_shared: bool) -> str | None:

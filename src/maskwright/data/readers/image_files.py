@@ -65,7 +65,7 @@ class FoundFiles:
 def find_files(entries: list[Any], folder: Path, file_names: FileNames, source: str) -> FoundFiles:
     """Look for the file of each entry of `images`.
 
-    One that is not where its entry says is looked for by its name alone, and taken where one file, and one entry, fits.
+    A file that is not where its entry says is looked for by its name only, and taken where one file and one entry fit.
 
     Args:
         entries: those that name no file stay as they are.

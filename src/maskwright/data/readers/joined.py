@@ -35,14 +35,14 @@ class Part:
 
     @property
     def is_sound(self) -> bool:
-        """Whether it covers something, as far as the shape alone tells."""
+        """Whether it covers something, as far as the shape shows."""
         return not isinstance(self.region, Problem)
 
 
 def objects_of(parts: Iterable[Part], size: tuple[int, int]) -> Iterator[Thing]:
     """The objects of an image of (height, width), in the order of their first shapes, and what is wrong with shapes.
 
-    A shape without an area is left out alone where its object has others.
+    Only the shape without an area is left out where its object has others.
     """
     groups: dict[Hashable, list[tuple[Part, Region]]] = {}
     flaws: list[tuple[Hashable, Flaw]] = []

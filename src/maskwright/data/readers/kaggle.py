@@ -1,7 +1,7 @@
 """Run lengths in a CSV file, as competitions on Kaggle give them: for each object starts and lengths, counted from 1.
 
 Most competitions count down the columns of an image (Data Science Bowl, Airbus, Severstal, iMaterialist, HuBMAP), some
-along its rows (Sartorius, UW-Madison). The objects tell which: read the wrong way, they fall apart into stripes.
+along its rows (Sartorius, UW-Madison). The objects show which: read the wrong way, they fall apart into stripes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ONLY_CLASS = "object"
 _IMAGE_COLUMNS = ("imageid", "image_id", "imageid_classid", "image", "id", "filename", "file_name", "img_id")
 _RUN_COLUMNS = ("encodedpixels", "encoded_pixels", "rle", "annotation", "segmentation", "mask_rle", "rle_mask")
 _CLASS_COLUMNS = ("classid", "class_id", "class", "cell_type", "category", "label", "class_name")
-# columns of runs that are counted along the rows, where objects do not tell
+# columns of runs that are counted along the rows, where objects do not show it
 _ALONG_ROWS = ("annotation", "segmentation")
 # images whose objects are asked
 _ASKED_IMAGES = 20

@@ -39,8 +39,8 @@ def read_label_studio(images: Path, annotations: Path, options: ReadOptions = DE
     """Read an export of Label Studio.
 
     Polygons, rectangles, ellipses and brushes with a label are objects. Key points and lines are defects; choices,
-    texts and other answers are told. Of several annotations of a task the ground truth is read, or the newest. A task
-    without any is not labelled yet, which is a defect.
+    texts and other answers are reported. Of several annotations of a task the ground truth is read, or the newest. A
+    task without any is not labelled yet, which is a defect.
 
     Args:
         images: folder of the image files; names of uploads lose their prefix.

@@ -45,5 +45,5 @@ class ReadOptions:
         )
 
 
-# every object needs a mask, and sizes tell the frame of the labels
+# every object needs a mask, and sizes show the frame of the labels
 DEFAULT_OPTIONS = ReadOptions()

@@ -44,7 +44,7 @@ class FoundObject:
 class Flaw:
     """Something in an image's files that cannot be used; the image itself can, unless `spoils_image`.
 
-    With `keeps_objects` it is a part of an object, which is left out alone.
+    With `keeps_objects` it is a part of an object; only that part is left out.
     """
 
     where: str
@@ -196,7 +196,7 @@ class _Seen(NamedTuple):
     """What was found in an image.
 
     Attributes:
-        frame: of its labels, as far as the image alone tells; None where the file cannot be opened.
+        frame: of its labels, as far as the image shows it; None where the file cannot be opened.
         things: (height, width) of each frame that its labels may have → what they say then.
     """
 
@@ -222,7 +222,7 @@ def _look_at(read_objects: ReadObjects, options: ReadOptions, path: Path) -> _Se
 
 
 def _in_frames(seen: Sequence[_Seen]) -> list[tuple[Frame | None, Sequence[Thing]]]:
-    """What was found in each image in the frame of its labels, as all images together tell it."""
+    """What was found in each image in the frame of its labels, as all images together show it."""
     frames = iter(settled([found.frame for found in seen if found.frame is not None]))
     chosen = [None if found.frame is None else next(frames) for found in seen]
     return [

@@ -85,7 +85,7 @@ def _cropped_cross_entropy(masks: AssembledMasks) -> Tensor:
     wanted = masks.true[index, rows, columns].float()
     with torch.autocast(masks.logits.device.type, enabled=False):  # which refuses this function
         shares = masks.logits[index, rows, columns].sigmoid()
-        # torch's cross-entropy refuses what is not a number; added afterwards it makes the loss so, and that is told
+        # torch's cross-entropy refuses NaN; added afterwards, NaN reaches the loss, where it is reported
         cells = F.binary_cross_entropy(shares.nan_to_num(0.5), wanted, reduction="none") + (shares - shares)
     num_true = masks.true.sum(dim=(1, 2))
     inside = torch.zeros_like(masks.boxes[:, 0]).index_add(0, index, cells)
