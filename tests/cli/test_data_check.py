@@ -83,6 +83,21 @@ def test_a_recipe_says_what_it_would_lose(here, tiny):
     assert any("3 of 3 objects (100%) are thinner than a pixel" in line for line in lines)
 
 
+def test_data_that_a_training_refuses_are_refused_in_its_words(here, tiny, tmp_path):
+    content = json.loads(tiny.annotations.read_text())
+    for annotation in content["annotations"]:
+        annotation.update(iscrowd=1)
+    (tmp_path / "crowds.json").write_text(json.dumps(content))
+    changes = [f"data.train.images={tiny.images}", f"data.train.annotations={tmp_path / 'crowds.json'}"]
+    checked = here("data", "check", tiny.recipe, *changes, "--no-pixels")
+    trained = here("train", tiny.recipe, "--output", tmp_path / "run", *changes)
+    assert (checked.status, checked.err) == (trained.status, trained.err) == (2, checked.err)
+    assert "data.train.crowds=objects" in checked.err
+    allowed = here("data", "check", tiny.recipe, *changes, "data.train.crowds=objects", "--no-pixels")
+    assert allowed.status == 0, allowed.err
+    assert ": 3 objects" in allowed.out
+
+
 def test_the_data_of_a_recipe_are_checked_both_parts(here, tiny, defective):
     words = [*tiny.overrides[:3], f"data.val.annotations={defective}"]
     outcome = here("data", "check", tiny.recipe, *words, "--no-pixels")

@@ -247,13 +247,14 @@ def test_values_that_no_setting_takes_are_a_defect(tmp_path: Path, values: np.nd
     assert [defect.kind for defect in check(tmp_path, document).defects] == ["unreadable-image"]
 
 
-def test_floats_further_pages_and_frames_are_remarks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("animated", ["c.gif", "c.png"])
+def test_floats_further_pages_and_frames_are_remarks(tmp_path: Path, animated: str) -> None:
     document = a_dataset(tmp_path)
     tifffile.imwrite(tmp_path / "a.tif", np.full((HEIGHT, WIDTH, 3), 0.5, dtype=np.float32), photometric="rgb")
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((3, HEIGHT, WIDTH, 3), dtype=np.uint16), photometric="rgb")
     frames = [Image.new("L", (WIDTH, HEIGHT), value) for value in (0, 200)]
-    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:])
-    for entry, name in zip(document["images"], ("a.tif", "b.tif", "c.gif"), strict=True):
+    frames[0].save(tmp_path / animated, save_all=True, append_images=frames[1:])
+    for entry, name in zip(document["images"], ("a.tif", "b.tif", animated), strict=True):
         entry["file_name"] = name
     report = check(tmp_path, document)
     assert report.is_clean

@@ -7,7 +7,7 @@ from pathlib import Path
 import hotcoco.mask as coco_mask
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from maskwright.data.readers import read_dataset, read_with_defects
 from maskwright.data.readers.id_maps import SUFFIXES
@@ -131,6 +131,24 @@ def test_a_photograph_in_place_of_a_map_is_told_and_not_cut_into_pixels(root: Pa
     save(root / "maps" / "a.png", photograph)
     (defect,) = read(root).defects
     assert (defect.kind, defect.where) == ("bad-map", "a.png")
+
+
+def test_a_background_that_is_not_0_is_told(root: Path) -> None:
+    ids = np.ones((6, 8), np.uint8)
+    ids[2:4, 2:5] = 2
+    save(root / "maps" / "a.png", np.array([[0, 0, 0], [255, 255, 255], [200, 10, 10]], np.uint8)[ids])
+    (remark,) = read(root).remarks
+    assert (remark.kind, remark.where) == ("background-id", "a.png")
+    assert "16777215 is in all four corners" in remark.message
+
+
+def test_white_with_smooth_edges_is_told(root: Path) -> None:
+    white = np.zeros((40, 60), np.uint8)
+    white[10:30, 10:50] = 255
+    smooth = np.asarray(Image.fromarray(white).filter(ImageFilter.GaussianBlur(1)))
+    save(root / "images" / "a.jpg", white)
+    save(root / "maps" / "a.png", smooth)
+    assert [remark.kind for remark in read(root).remarks] == ["smoothed-map"]
 
 
 def test_a_file_in_place_of_the_folder_is_refused(root: Path) -> None:

@@ -146,6 +146,12 @@ def test_a_size_that_is_not_the_images_is_a_defect(folder):
     assert "40 and 20, the image's 20 and 40" in defect.message
 
 
+def test_labels_and_sizes_may_be_numbers_or_texts(folder):
+    dataset = read(folder, shape(TRIANGLE, label=5), imageHeight="20", imageWidth="40")
+    assert dataset.defects == ()
+    assert dataset.categories.names == ("5",)
+
+
 @pytest.mark.parametrize("path", ["../pictures/a.png", "C:\\data\\a.png", "a.png"])
 def test_files_in_a_folder_of_their_own_belong_to_the_image_they_name(folder, path):
     (folder / "labels").mkdir()

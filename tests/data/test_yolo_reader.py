@@ -63,7 +63,8 @@ def test_a_box_is_usable_where_no_mask_is_needed(root):
         ("7 " + SQUARE, "unknown-category", "class '7' is not among the 1 known"),
         ("cat " + SQUARE, "unknown-category", "class 'cat'"),
         ("-1 " + SQUARE, "unknown-category", "class '-1'"),
-        ("0,0.1,0.2", "unknown-category", "class '0,0.1,0.2'"),
+        ("0,0.1,0.2", "bad-line", "has ',' in '0,0.1,0.2'"),
+        ("0 0,1 0,1 0,5 0,1 0,5 0,5", "bad-line", "points before their decimals"),
         ("0 0.1 0.2 0.3 0.4 0.5 zero", "bad-line", "'zero'"),
         ("0 0.1 0.2 0.3 0.4 0.5 nan", "bad-line", "finite"),
         ("0 10 5 30 5 30 15", "outline-outside-image", "has 30, outside the image"),
@@ -162,6 +163,20 @@ def test_unusable_names_are_refused(root, text, part):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("names", ["names: [no, yes]", "names: {'0': no, '1': yes}", "names:\n- no\n- 'yes'"])
+def test_names_are_the_words_that_stand_in_the_file(root, names):
+    (root / "data.yaml").write_text(names)
+    assert read(root, f"1 {SQUARE}").categories.names == ("no", "yes")
+
+
+def test_a_class_by_its_name_is_read_and_told(root):
+    (root / "data.yaml").write_text("names: [cell, dust]")
+    dataset = read(root, f"dust {SQUARE}")
+    assert dataset.defects == ()
+    assert [(one.kind, one.where) for one in dataset.remarks] == [("class-by-name", "train/a.txt line 1")]
+    assert dataset.records[0].annotations[0]["category_id"] == 2
+
+
 def test_a_single_label_file_is_refused(root):
     (root / "labels" / "train" / "a.txt").write_text("")
     with pytest.raises(DataError, match="neither a folder of labels nor"):
@@ -176,7 +191,8 @@ def expanding(levels: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "text", [expanding(30), "names: " + "[" * 500, "names: !!python/object:os.system {}", f"names: {{0: {'9' * 5000}}}"]
+    "text",
+    [expanding(30), "names: " + "[" * 500, "names: !!python/object:os.system {}", f"names: {{{'9' * 5000}: cell}}"],
 )
 def test_a_hostile_data_yaml_is_refused_in_words(tmp_path, text) -> None:
     (tmp_path / "images" / "train").mkdir(parents=True)

@@ -29,7 +29,7 @@ from maskwright.errors import ConfigError
 if TYPE_CHECKING:
     from maskwright.config import Recipe
     from maskwright.data.readers.options import ReadOptions
-    from maskwright.data.record import Option
+    from maskwright.data.record import ImageRecord, Option
 
 _Images = Annotated[
     str, typer.Argument(metavar="IMAGES", help=f"{ImagesHelp} Or a recipe, whose data.train and data.val are checked.")
@@ -132,6 +132,7 @@ class _Look:
     ) -> bool:
         """Whether a dataset is free of defects; `recipe` says besides what it would lose of it."""
         from maskwright.data.doctor import check_dataset
+        from maskwright.data.readers import read_with_defects
         from maskwright.data.record import ways_out
 
         with keeping(lambda: "nothing is changed"), progress("images") as advance:
@@ -141,15 +142,13 @@ class _Look:
         for way in ways_out(report.defects, option):
             say(f"             {way}")
         if recipe is not None:
-            _tell_losses(recipe, images, annotations, form, options)
+            _tell_losses(recipe, read_with_defects(images, annotations, form, options).records)
         return report.is_clean
 
 
-def _tell_losses(recipe: Recipe, images: Path, annotations: Path, form: str, options: ReadOptions) -> None:
+def _tell_losses(recipe: Recipe, records: Sequence[ImageRecord]) -> None:
     from maskwright.data.network_scale import scale_lines, scale_summary
-    from maskwright.data.readers import read_with_defects
 
-    records = read_with_defects(images, annotations, form, options).records
     say(f"recipe       {recipe.name}: {scale_summary(recipe, records)}")
     for line in scale_lines(recipe, records):
         say(f"  {line}")
@@ -166,17 +165,37 @@ def _check_recipe(recipe: Recipe, look: _Look) -> bool:
         raise ConfigError(
             f"recipe {recipe.name} names no data: give data.train.images=DIR and data.train.annotations=PATH"
         )
-    is_clean = True
+    are_clean = dict.fromkeys(PARTS, True)
     for key, table in named:
         if table.images is None or table.annotations is None:
             raise ConfigError(f"{key} needs both {key}.images=DIR and {key}.annotations=PATH")
         say(f"{key}:")
-        is_clean &= look.check(
+        part = next(part for part in PARTS if key.startswith(f"data.{part}"))
+        are_clean[part] &= look.check(
             Path(table.images),
             Path(table.annotations),
             table.format,
             ReadOptions.of(table, needs_masks="mask" in recipe.measured),
-            recipe if key.startswith("data.train") else None,
+            None,
             partial("{0}.{1}=true".format, key),
         )
-    return is_clean
+    if are_clean["train"] and any(table.images for table in recipe.data.tables("train")):
+        _tell_of_training(recipe)
+    return all(are_clean.values())
+
+
+def _tell_of_training(recipe: Recipe) -> None:
+    """Count what the recipe would lose of its sound training data.
+
+    Raises:
+        ConfigError: its choices of classes do not fit the data.
+        DataError: nothing is left to train on, as a training would say.
+    """
+    from maskwright.data.opening import open_datasets
+    from maskwright.training.teaching import refuse_nothing_to_learn
+
+    dataset = open_datasets(
+        recipe.data.tables("train"), needs_masks="mask" in recipe.measured, keys=recipe.data.keys("train")
+    )
+    _tell_losses(recipe, dataset.records)
+    refuse_nothing_to_learn(recipe, dataset, dataset.records)

@@ -25,8 +25,12 @@ class BadYaml(ValueError):
     """Why a text cannot be read, in one line."""
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str, *, as_typed: bool = False) -> Any:
     """What a YAML text holds: tables, lists, texts, numbers, dates.
+
+    Args:
+        text: of a file.
+        as_typed: every value and key is the text that stands there, so that a class called `no` is not False.
 
     Raises:
         BadYaml: it is no YAML, or beyond the budget.
@@ -35,7 +39,7 @@ def read_yaml(text: str) -> Any:
         raise BadYaml(f"it has {len(text)} letters, more than a file of settings can need")
     try:
         _count(text)
-        return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
+        return yaml.load(text, yaml.BaseLoader if as_typed else _Loader)  # noqa: S506 - both are safe ones
     except BadYaml:
         raise
     except yaml.YAMLError as error:

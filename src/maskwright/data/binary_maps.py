@@ -19,7 +19,7 @@ from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.structures.rle import Rle
 
 # of 8 bits, of 16, and of colours
-_WHITES = (255, 65535, 0xFFFFFF)
+WHITES = (255, 65535, 0xFFFFFF)
 _WAY_OUT = (
     "say what is an object with binary_maps (--binary-maps): split, each part that touches no other, or whole, all of "
     "an image together"
@@ -36,7 +36,7 @@ def with_binary_maps(dataset: Dataset, values: Mapping[Path, int], chosen: Binar
     """
     have_one = _have_one_value(dataset, values)
     single = [record for record in dataset.records if record.annotations and record.path in values]
-    binary = [record for record in single if have_one or values[record.path] in _WHITES]
+    binary = [record for record in single if have_one or values[record.path] in WHITES]
     parts = {record.id: connected_parts(record.annotations[0]["segmentation"]) for record in binary}
     several = {id_: found for id_, found in parts.items() if len(found) > 1}
     if not several or chosen == "whole":
@@ -78,7 +78,7 @@ def _have_one_value(dataset: Dataset, values: Mapping[Path, int]) -> bool:
 def _are_surely_binary(dataset: Dataset, values: Mapping[Path, int], several: Mapping[int, object]) -> bool:
     """Whether maps are white, or most of them have parts: an id that is hidden in its middle has parts now and then."""
     shown = [record for record in dataset.records if record.annotations]
-    are_white = any(values[record.path] in _WHITES for record in shown if record.id in several)
+    are_white = any(values[record.path] in WHITES for record in shown if record.id in several)
     return are_white or (len(shown) > 1 and 2 * len(several) > len(shown))
 
 

@@ -14,6 +14,7 @@ from maskwright.data.looks import Look, look_at
 from maskwright.data.readers import read_with_defects
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
+from maskwright.data.wholes import whole_remarks
 
 # tasks of a pool have their price, and images can be small
 _IMAGES_AT_ONCE = 16
@@ -168,7 +169,7 @@ def _report(dataset: Dataset, looks: Sequence[Look]) -> Report:
         side_px={share: float(np.quantile(sides, share)) for share in SIDE_QUANTILES} if annotations else {},
         image_modes=dict(Counter(look.mode for look in looks if look.mode is not None).most_common()),
         defects=(*dataset.defects, *_file_defects(dataset.records, looks)),
-        remarks=(*dataset.remarks, *_file_remarks(dataset.records, looks)),
+        remarks=(*dataset.remarks, *_file_remarks(dataset.records, looks), *whole_remarks(dataset)),
     )
 
 

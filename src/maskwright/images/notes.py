@@ -16,7 +16,7 @@ from maskwright.images.npy import npy_header
 from maskwright.images.tiff import tiff_pages
 
 # files of other endings have one image of whole numbers
-_SUFFIXES = (".avif", ".gif", ".npy", ".tif", ".tiff", ".webp")
+_SUFFIXES = (".apng", ".avif", ".gif", ".npy", ".png", ".tif", ".tiff", ".webp")
 
 
 class Note(NamedTuple):

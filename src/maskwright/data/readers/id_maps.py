@@ -12,11 +12,13 @@ import numpy.typing as npt
 from maskwright.data.binary_maps import with_binary_maps
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of
+from maskwright.data.map_looks import map_remarks
 from maskwright.data.readers.cvat_masks import CLASSES, LABELS, OBJECTS, export_of
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
+    Thing,
     by_name,
     find_images,
     find_pictures,
@@ -24,7 +26,7 @@ from maskwright.data.readers.per_image import (
     read_per_image,
     refuse_file,
 )
-from maskwright.data.record import Dataset, Defect
+from maskwright.data.record import Dataset, Defect, Remark
 from maskwright.errors import DataError
 from maskwright.images.formats import SESSION_ENDING
 from maskwright.images.ids import read_ids
@@ -109,7 +111,7 @@ def _objects(
     only_values: dict[Path, int],
     image: Path,
     size: tuple[int, int],
-) -> Iterator[FoundObject | Flaw]:
+) -> Iterator[Thing]:
     """The objects of an image, by their number."""
     found = maps[image]
     if len(found) > 1:
@@ -130,6 +132,8 @@ def _objects(
     objects = objects_of(ids)
     if len(objects) == 1:
         only_values[image] = next(iter(objects))
+    for kind, message in map_remarks(ids):
+        yield Remark(kind, path.name, message, None)
     for id_, rle in objects.items():
         yield FoundObject(f"{path.name}, value {id_}", "object", rle)
 

@@ -19,7 +19,7 @@ from maskwright.data.readers.joined import Part, objects_of
 from maskwright.data.readers.labelme_shapes import read_shape
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, Thing, find_images, read_per_image
-from maskwright.data.readers.shapes import box_as_mask
+from maskwright.data.readers.shapes import box_as_mask, finite
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 from maskwright.structures import Categories
@@ -155,7 +155,7 @@ def _part(shape: Any, where: str, size: tuple[int, int]) -> Part:
 
 def _size_problem(document: Mapping[str, Any], size: tuple[int, int]) -> Problem | None:
     said = document.get("imageHeight"), document.get("imageWidth")
-    if all(side is None or side == true for side, true in zip(said, size, strict=True)):
+    if all(side is None or finite(side) == true for side, true in zip(said, size, strict=True)):
         return None
     message = f"imageHeight and imageWidth are {show(said[0])} and {show(said[1])}, the image's {size[0]} and {size[1]}"
     return Problem("size-mismatch", f"{message}; give the image that was labelled")

@@ -24,7 +24,7 @@ from maskwright.data.readers.shapes import (
 
 def read_shape(shape: Any, size: tuple[int, int]) -> Region | Problem:
     """What a shape of a file covers in an image of (height, width), or what is wrong with it."""
-    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
+    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str | int) or shape["label"] == "":
         return Problem("bad-shape", f"{show(shape)} has no 'label'; give every shape one")
     kind = shape.get("shape_type") or "polygon"
     points = points_of(shape.get("points"))

@@ -20,18 +20,21 @@ from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
     Flaw,
     FoundObject,
+    Thing,
     by_name,
     find_images,
     images_of,
     read_per_image,
 )
-from maskwright.data.record import Dataset, Defect
+from maskwright.data.record import Dataset, Defect, Remark
 from maskwright.errors import DataError
 from maskwright.structures import Categories
 
 _YAML_SUFFIXES = (".yaml", ".yml")
 # where the names of the classes may stand, beside the labels or up to two folders above
 _NAME_FILES = ("data.yaml", "data.yml", "classes.txt", "obj.names")
+# what stands between or in the numbers of tables in some languages
+_OTHER_SIGNS = (",", ";")
 # without names, a class number above this is a slip rather than a class
 _MOST_CLASSES = 10_000
 
@@ -110,8 +113,10 @@ def _names_in(path: Path) -> dict[int, str]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = read_yaml(text) if path.suffix.lower() in _YAML_SUFFIXES else None
-    except (OSError, UnicodeDecodeError, BadYaml) as error:
+        found = read_yaml(text, as_typed=True) if path.suffix.lower() in _YAML_SUFFIXES else None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text in UTF-8; save it so") from None
+    except (OSError, BadYaml) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if path.suffix.lower() in _YAML_SUFFIXES:
         names = _numbered(found.get("names") if isinstance(found, dict) else None, path)
@@ -127,10 +132,10 @@ def _names_in(path: Path) -> dict[int, str]:
 def _numbered(names: Any, path: Path) -> dict[int, str]:
     if isinstance(names, list):
         return {number: str(name) for number, name in enumerate(names)}
-    is_number = isinstance(names, dict) and all(isinstance(key, int) and key >= 0 for key in names)
+    is_number = isinstance(names, dict) and all(_class_number(str(key)) is not None for key in names)
     if not is_number:
         raise DataError(f"{path}: 'names' is {show(names)}; it must be a list of names, or number: name for each")
-    return {number: str(name) for number, name in names.items()}
+    return {number: str(name) for key, name in names.items() if (number := _class_number(str(key))) is not None}
 
 
 def _numbers_in(files: Sequence[Path]) -> dict[int, str]:
@@ -159,8 +164,9 @@ def _read_file(
     folder: Path,
     names: Mapping[int, str],
     needs_masks: bool,
-) -> Iterator[FoundObject | Flaw]:
+) -> Iterator[Thing]:
     """The objects of an image; none where it has no file."""
+    numbers = {name: number for number, name in names.items()}
     file = files[path]
     name = str(file.relative_to(folder.parent))
     try:
@@ -168,13 +174,17 @@ def _read_file(
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError) as error:
-        message = f"is not a text file that can be read ({error}); export it again"
+        message = f"is not a text file that can be read ({error}); export it again, in UTF-8"
         yield Flaw(name, Problem("unreadable-annotation", message), spoils_image=True)
         return
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            found = _read_line(line.split(), size, names, needs_masks)
-            where = f"{name} line {number}"
+            words, where = line.split(), f"{name} line {number}"
+            if _class_number(words[0]) is None and words[0] in numbers:
+                message = f"class {show(words[0])} is a name; read as its number, {numbers[words[0]]}"
+                yield Remark("class-by-name", where, message, None)
+                words[0] = str(numbers[words[0]])
+            found = _read_line(words, size, names, needs_masks)
             yield Flaw(where, found) if isinstance(found, Problem) else FoundObject(where, *found)
 
 
@@ -182,6 +192,9 @@ def _read_line(
     words: Sequence[str], size: tuple[int, int], names: Mapping[int, str], needs_masks: bool
 ) -> tuple[str, list[list[float]] | None, list[float] | None] | Problem:
     """(name of the class, polygons, box x y w h in pixels), one of the latter two None; or what is wrong."""
+    if separator := next((sign for sign in _OTHER_SIGNS if any(sign in word for word in words)), None):
+        wanted = "a line is the class and numbers, with spaces between and points before their decimals"
+        return Problem("bad-line", f"has {separator!r} in {show(' '.join(words))}; {wanted}")
     number = _class_number(words[0])
     if number is None or number not in names:
         known = f"{min(names)} to {max(names)}, {', '.join(list(names.values())[:5])}"
