@@ -60,8 +60,8 @@ def test_data_that_the_recipe_does_not_name_and_half_of_them_are_refused(here, t
     nothing = here(*model)
     assert nothing.status == 2
     assert "names no data.val; give --images DIR and --annotations PATH" in nothing.err
-    assert "--annotations is lacking" in here(*model, "--images", tiny.images).err
-    assert "--images is lacking" in here(*model, "--annotations", tiny.annotations).err
+    assert "--annotations is missing" in here(*model, "--images", tiny.images).err
+    assert "--images is missing" in here(*model, "--annotations", tiny.annotations).err
     assert "are about --images and --annotations" in here(*model, "--crowds", "objects").err
 
 

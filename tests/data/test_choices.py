@@ -155,7 +155,7 @@ def test_images_of_one_file_stay_together(tmp_path: Path) -> None:
 
 def test_of_one_image_no_share_is_set_aside(tmp_path: Path) -> None:
     file = write(tmp_path / "a", 1)
-    with pytest.raises(DataError, match="a share of one image cannot be set aside"):
+    with pytest.raises(DataError, match="one image cannot be divided into training"):
         split(read_with_defects(file.parent, file), 0.5, file.parent)
 
 
@@ -170,9 +170,9 @@ def test_several_datasets_are_split_each_for_itself(tmp_path: Path) -> None:
     ("data", "message"),
     [
         ({"train": {"share": 0.2}}, "data.val.share sets a share"),
-        ({"val": {"share": 0.2, "images": "x"}}, "everything else from data.train"),
-        ({"val": [{"share": 0.2}, {"images": "x", "annotations": "y"}]}, "everything else from data.train"),
-        ({"val": {"share": 0.2, "skip_bad": True}}, "everything else from data.train"),
+        ({"val": {"share": 0.2, "images": "x"}}, "all other settings from data.train"),
+        ({"val": [{"share": 0.2}, {"images": "x", "annotations": "y"}]}, "all other settings from data.train"),
+        ({"val": {"share": 0.2, "skip_bad": True}}, "all other settings from data.train"),
     ],
 )
 def test_a_share_that_cannot_be_meant_is_refused(data: dict[str, Any], message: str) -> None:

@@ -460,13 +460,13 @@ def test_of_files_that_differ_in_case_the_one_of_the_same_letters_is_taken(tmp_p
     assert read_from(tmp_path, document).records[0].path == tmp_path / "y/A.png"
 
 
-def test_a_file_of_two_images_is_told(tmp_path: Path) -> None:
+def test_a_file_of_two_images_is_reported(tmp_path: Path) -> None:
     document = a_document()
     document["images"][1]["file_name"] = "a.png"
     save_images(tmp_path, "a.png")
     dataset = read_from(tmp_path, document)
     assert kinds(dataset) == ["repeated-file"]
-    assert str(dataset.remarks[0]).startswith("image 9: has the file of image 4")
+    assert str(dataset.remarks[0]).startswith("image 9: has the same file as image 4")
 
 
 def test_images_that_are_not_listed_are_counted_in_one_line(tmp_path: Path) -> None:

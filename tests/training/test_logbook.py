@@ -57,7 +57,7 @@ def test_a_broken_line_in_the_middle_is_refused_in_words(line: str, tmp_path: Pa
     written(tmp_path, 0, [1, 2])
     whole = (tmp_path / "log.jsonl").read_bytes()
     (tmp_path / "log.jsonl").write_bytes(line.encode(errors="surrogateescape") + b"\n" + whole)
-    with pytest.raises(OutputError, match=r"log\.jsonl, line 1 is no entry of a run's log") as raised:
+    with pytest.raises(OutputError, match=r"log\.jsonl, line 1 is not an entry of the log of a run") as raised:
         Logbook(tmp_path, 2)
     assert "\n" not in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""Checkpoints and model files of programs whose networks are not here: whose they are, and the way out of each."""
+"""Checkpoints and model files of programs with networks that maskwright does not have: their names, and the way out."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("config.json", "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"),
-        "is a model folder of Hugging Face's transformers, whose networks are not here; predict with transformers, or "
-        + _TRAIN,
+        "is a model folder of Hugging Face's transformers, which maskwright does not have; "
+        "predict with transformers, or " + _TRAIN,
     ),
     (("saved_model.pb",), f"is a TensorFlow SavedModel, a fixed program; {_ASK}"),
     ((".metadata",), "is a sharded checkpoint of torch.distributed; join it with dcp_to_torch_save of torch"),
@@ -114,39 +114,40 @@ _PROGRAMS = (
     _Program(
         classes=r"^ultralytics\.|^models\.(yolo|common)\.",
         names=r"(^|\.)model\.\d+\.(conv|cv\d|m|bn)\.",
-        description="is a YOLO model of Ultralytics, whose networks are not here; predict with ultralytics, or "
+        description="is a YOLO model of Ultralytics, which maskwright does not have; predict with ultralytics, or "
         "train yolact on the same labels: maskwright train yolact data.train.format=yolo",
     ),
     _Program(
         classes=r"^rfdetr\.",
         names=r"(^|\.)refpoint_embed\.weight$|(^|\.)enc_out_class_embed\.",
-        description=f"is a model of RF-DETR, whose network is not here; predict with rfdetr, or {_TRAIN}",
+        description=f"is a model of RF-DETR, which maskwright does not have; predict with rfdetr, or {_TRAIN}",
     ),
     _Program(
         classes=r"^mmdet\.",
         names=r"(^|\.)(roi_head\.(\w*bbox|\w*mask)_head|bbox_head|rpn_head\.rpn_(cls|reg|conv))\.",
-        description=f"is a model of mmdetection, whose names are not read here; predict with mmdetection, or {_TRAIN}",
+        description=f"is a model of mmdetection, which maskwright does not read; predict with mmdetection, or {_TRAIN}",
     ),
     _Program(
         classes=r"^segment_anything\.|^sam2\.",
         names=r"(^|\.)(image_encoder|sam_mask_decoder|mask_decoder)\.",
-        description=f"is a Segment Anything model, whose network is not here; predict with its program, or {_TRAIN}",
+        description="is a Segment Anything model, which maskwright does not have; predict with its program, or "
+        + _TRAIN,
     ),
     _Program(
         classes=r"^(transformers|mask2former)\.",
         names=r"(^|\.)(pixel_level_module|pixel_decoder|transformer\.decoder|transformer_module|query_embed\w*)\.",
-        description="is a model of the DETR kind (DETR, MaskFormer, Mask2Former), whose networks are not here; "
+        description="is a model of the DETR kind (DETR, MaskFormer, Mask2Former), which maskwright does not have; "
         f"predict with its program, or {_TRAIN}",
     ),
     _Program(
         classes=r"^(cellpose|stardist|csbdeep)\.",
         names=r"(^|\.)downsample\.down\.res_down_\d",
-        description=f"is a model of Cellpose, whose network is not here; predict with cellpose, or {_TRAIN}",
+        description=f"is a model of Cellpose, which maskwright does not have; predict with cellpose, or {_TRAIN}",
     ),
     _Program(
         classes=r"^detectron\.",
         names=r"(^|\.)(conv_rpn|rpn_cls_logits|fpn_inner)\w*_w$",
-        description="is a whole model of Detectron on Caffe2, whose names are not read here; the model zoo of "
+        description="is a whole model of Detectron on Caffe2, which maskwright does not read; the model zoo of "
         "detectron2 has the same models as .pkl files that are",
     ),
 )

@@ -91,7 +91,7 @@ def _encoded(budget: Budget, text: Any, encoding: Any) -> bytes:
 
 def _listed(values: Any = ()) -> list[Any]:
     if not isinstance(values, list | tuple):
-        raise TypeError("it makes a list of something that is none")
+        raise TypeError("it makes a list of something else")
     return list(values)
 
 

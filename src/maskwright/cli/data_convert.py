@@ -54,8 +54,8 @@ def convert_dataset(
 
     Images that are copied or linked are decoded first: a broken one is refused like any other defect.
 
-    What the new format cannot hold (overlaps, crowds, keypoints, …) is counted and told. TARGET is there whole in the
-    end, or not at all.
+    What the new format cannot hold (overlaps, crowds, keypoints, …) is counted and reported. TARGET is written
+    completely, or not at all.
     """
     from maskwright.data.choices import settle_defects
     from maskwright.data.doctor import without_broken_images
@@ -78,7 +78,7 @@ def convert_dataset(
         ),
     )
     if placing != "none":
-        with keeping(lambda: f"{target} was not made"), progress("images looked at") as advance:
+        with keeping(lambda: f"{target} was not made"), progress("images checked") as advance:
             dataset = without_broken_images(dataset, lambda _, total: advance(1, total))
     dataset = settle_defects(dataset, skip_bad=skip_bad, keeps_damaged_images=keep_damaged_images, option=as_flag)
     for line in (*dataset.remark_lines(), *dataset.skipped_lines()):

@@ -88,19 +88,20 @@ def evaluate(
     --set expected.mask.AP="0.36 ± 0.02" expects them of what is measured now, and --set expected={} expects nothing.
     """
     from maskwright.cli.loading import load_predictor
+    from maskwright.data.readers.options import ReadOptions
     from maskwright.evaluation.expected import expected_table, refuse_missed
     from maskwright.predict.evaluate import evaluate_dataset, lacking_objects, why_nothing_counts
     from maskwright.predict.writing import claimed_output
 
-    choices = {
-        "exif": exif,
-        "class_attribute": class_attribute,
-        "boxes_as_masks": boxes_as_masks,
-        "only_present": only_present,
-        "binary_maps": binary_maps,
-        "has_crowds": crowds == "ignored",
-    }
-    data = MeasuredData(images, annotations, format, choices, skip_bad, keep_damaged_images)
+    options = ReadOptions(
+        exif=exif,
+        class_attribute=class_attribute,
+        boxes_as_masks=boxes_as_masks,
+        only_present=only_present,
+        binary_maps=binary_maps,
+        has_crowds=crowds == "ignored",
+    )
+    data = MeasuredData(images, annotations, format, options, skip_bad, keep_damaged_images)
     if output is not None:
         context.with_resource(claimed_output(output, _RESULTS))
     predictor = load_predictor(

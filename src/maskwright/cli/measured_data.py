@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maskwright.cli.options import as_flag
 from maskwright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from maskwright.config.run import Recipe
+    from maskwright.data.readers.options import ReadOptions
     from maskwright.data.record import Dataset
-
-# as options that are not given have them
-_USUAL = {
-    "exif": None,
-    "class_attribute": None,
-    "boxes_as_masks": False,
-    "only_present": False,
-    "binary_maps": None,
-    "has_crowds": True,
-}
 
 
 @dataclass(frozen=True)
@@ -33,7 +23,7 @@ class MeasuredData:
         images: folder of the image files; None measures on the recipe's own data.
         annotations: file or folder; None likewise.
         format: how they are written.
-        choices: about their reading, by the names that `ReadOptions` has for them.
+        options: about their reading; the model decides `needs_masks`.
         skips_bad: what cannot be used is left out.
         keeps_damaged: images stay without those of their objects that had to go.
 
@@ -44,15 +34,17 @@ class MeasuredData:
     images: Path | None
     annotations: Path | None
     format: str
-    choices: Mapping[str, Any]
+    options: ReadOptions
     skips_bad: bool
     keeps_damaged: bool
 
     def __post_init__(self) -> None:
         if (self.images is None) != (self.annotations is None):
             lacking = "--annotations" if self.annotations is None else "--images"
-            raise ConfigError(f"{lacking} is lacking: give it, or neither of both to measure on the recipe's data.val")
-        if self.images is None and (self.format, dict(self.choices)) != ("coco", _USUAL):
+            raise ConfigError(
+                f"{lacking} is missing: give it too, or omit both options to measure on the recipe's data.val"
+            )
+        if self.images is None and (self.format, self.options) != ("coco", type(self.options)()):
             raise ConfigError(
                 "--format and the options of reading are about --images and --annotations: give these too, or change "
                 "the recipe's data.val, for example with --set data.val.format=yolo"
@@ -67,11 +59,10 @@ class MeasuredData:
         """
         from maskwright.data.choices import settle_defects
         from maskwright.data.readers import read_dataset
-        from maskwright.data.readers.options import ReadOptions
 
         if self.images is None or self.annotations is None:
             return self._own(recipe, model)
-        options = ReadOptions(needs_masks="mask" in recipe.measured, **self.choices)
+        options = replace(self.options, needs_masks="mask" in recipe.measured)
         dataset = read_dataset(self.images, self.annotations, self.format, options)
         return settle_defects(dataset, skip_bad=self.skips_bad, keeps_damaged_images=self.keeps_damaged, option=as_flag)
 

@@ -73,8 +73,8 @@ ExifOption = Annotated[
     Literal["upright", "stored"] | None,
     typer.Option(
         "--exif",
-        help="Labels of photographs that are stored on their side are drawn on the upright or the stored image; by "
-        "default as the image sizes in the annotations say.",
+        help="How labels of photographs with an orientation tag are drawn: on the upright image, or on the image as "
+        "stored; by default as the image sizes in the annotations say.",
     ),
 ]
 ClassAttributeOption = Annotated[
@@ -82,21 +82,21 @@ ClassAttributeOption = Annotated[
     typer.Option(
         "--class-attribute",
         metavar="NAME",
-        help="Attribute of regions that holds their class, where the tool leaves its name to people (via).",
+        help="Attribute of regions that holds their class (only for via).",
     ),
 ]
 BoxesAsMasksOption = Annotated[
-    bool, typer.Option("--boxes-as-masks", help="Objects without a mask have their box for one.")
+    bool, typer.Option("--boxes-as-masks", help="Use the box of an object without a mask as its mask.")
 ]
 OnlyPresentOption = Annotated[
     bool,
-    typer.Option("--only-present", help="Use the images that are in the folder, of annotations that list others too."),
+    typer.Option("--only-present", help="Ignore listed images that are not in the folder."),
 ]
 KeepDamagedImagesOption = Annotated[
     bool,
     typer.Option(
         "--keep-damaged-images",
-        help="With --skip-bad, keep images without those of their objects that cannot be used.",
+        help="With --skip-bad, leave out only the objects that cannot be used, and keep their images.",
     ),
 ]
 CrowdsOption = Annotated[
@@ -109,7 +109,7 @@ BinaryMapsOption = Annotated[
     Literal["split", "whole"] | None,
     typer.Option(
         "--binary-maps",
-        help="In id maps of black and white, an object is each part that touches no other, or all of an image.",
+        help="In black and white id maps an object is each connected part (split), or all of a map (whole).",
     ),
 ]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for what the command makes.")]

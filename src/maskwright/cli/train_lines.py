@@ -10,7 +10,7 @@ from maskwright.cli.row_lines import row_lines
 from maskwright.cli.terminal import say, warn
 
 # of the validation's numbers, those on its line
-_TOLD = ("box.AP", "mask.AP", "keypoints.AP", "semantic.mIoU", "panoptic.PQ")
+_SHOWN = ("box.AP", "mask.AP", "keypoints.AP", "semantic.mIoU", "panoptic.PQ")
 _MOST_CLASSES = 10
 
 
@@ -166,5 +166,5 @@ def _millions(count: int) -> str:
 def _validation_numbers(numbers: Mapping[str, float]) -> str:
     losses = [value for name, value in numbers.items() if name.startswith("loss_")]
     parts = [f"loss {sum(losses):.4f}"] if losses else []
-    scores = [f"{name.replace('.', ' ')} {numbers[name]:.3f}" for name in _TOLD if name in numbers]
+    scores = [f"{name.replace('.', ' ')} {numbers[name]:.3f}" for name in _SHOWN if name in numbers]
     return "  ".join([*parts, *(scores or ["no objects to measure"])])

@@ -74,26 +74,24 @@ class DatasetConfig(StrictModel):
     )
     binary_maps: BinaryMaps | None = Field(
         None,
-        description="what an object is in id maps of black and white: each part that touches no other, or all of an "
-        "image together; none: maps with several parts are refused",
+        description="what an object is in black and white id maps: each connected part (split), or all parts of a map "
+        "(whole); none: maps with several parts are refused",
     )
     crowds: Literal["ignored", "objects"] = Field(
         "ignored",
-        description="annotations marked as crowds (iscrowd 1) stand for many objects, which no loss learns from and no "
-        "metric counts; or each is one object after all, as in files of tools that mark every mask so (CVAT's brush)",
+        description="what annotations marked as crowds (iscrowd 1) are; ignored: groups of objects, without a loss and "
+        "not counted by metrics; objects: one object each, as in files of tools that mark every mask (CVAT's brush)",
     )
     skip_bad: bool = Field(
         False,
-        description="leave out what cannot be used, instead of refusing the dataset; an image of which an object must "
-        "go is left out too, and so is one that turns out broken in training",
+        description="leave out what cannot be used, instead of refusing the dataset; an image with an object "
+        "that cannot be used is left out too, and so is an image that turns out broken in training",
     )
     keeps_damaged_images: bool = Field(
-        False, description="with skip_bad, keep images without those of their objects that cannot be used"
+        False, description="with skip_bad, only the objects that cannot be used are left out, and their images stay"
     )
-    boxes_as_masks: bool = Field(False, description="objects without a mask have their box for one")
-    only_present: bool = Field(
-        False, description="use the images that are in the folder, of annotations that list others too"
-    )
+    boxes_as_masks: bool = Field(False, description="the box of an object without a mask is used as its mask")
+    only_present: bool = Field(False, description="listed images that are not in the folder are ignored")
     share: float | None = Field(
         None,
         gt=0,
@@ -218,7 +216,7 @@ class DataConfig(StrictModel):
         if all(table.share is None for table in self.tables("val")):
             return self
         if self.val != DatasetConfig(share=self.share_of_train):
-            raise ValueError("data.val.share takes everything else from data.train; give nothing else in data.val")
+            raise ValueError("data.val.share takes all other settings from data.train; remove the others from data.val")
         return self
 
     @property

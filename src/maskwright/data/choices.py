@@ -32,7 +32,7 @@ def without_absent_images(dataset: Dataset, folder: Path) -> Dataset:
 
 
 def with_boxes_as_masks(dataset: Dataset) -> Dataset:
-    """The dataset whose objects without a mask have their box for one; a remark counts them."""
+    """The dataset with boxes as the masks of objects without a mask; a remark counts them."""
     num_boxes = sum(not one.get("segmentation") for record in dataset.records for one in record.annotations)
     if not num_boxes:
         return dataset
@@ -119,7 +119,8 @@ def split(dataset: Dataset, share: float, folder: Path) -> tuple[Dataset, Datase
     ranked = sorted(names, key=lambda path: _hash(names[path]))
     if len(ranked) < 2:
         raise DataError(
-            f"{dataset.source}: a share of one image cannot be set aside; give more, or a data.val of its own"
+            f"{dataset.source}: one image cannot be divided into training and "
+            "validation; add images, or give data.val its own images"
         )
     count = min(max(1, round(share * len(ranked))), len(ranked) - 1)
     chosen = frozenset(ranked[:count])

@@ -79,7 +79,8 @@ def _decode(path: Path) -> _Decoded:
         if fits_no_span(stored):
             low, high = span_of(stored)
             message = (
-                f"its values from {low:g} to {high:g} are no camera's: each such image is stretched by its own; "
+                f"its values from {low:g} to {high:g} are outside the range of any camera: "
+                "each such image is stretched by its own range; "
                 "pixels.float_range gives all one scale"
             )
             remark = Problem("own-range", message)

@@ -67,11 +67,11 @@ def evaluate(
         format: how the annotations are written, a key of `data.readers.READERS`.
         max_detections: per image; by default the recipe's `detect.max_detections`, of a tiled predictor all.
         skip_bad: leave out what cannot be used of the dataset, instead of refusing it.
-        keeps_damaged_images: with `skip_bad`, keep images without those of their objects that cannot be used.
+        keeps_damaged_images: with `skip_bad`, leave out only the objects that cannot be used, and keep their images.
         exif: whether the labels of photographs stored on their side are drawn on the upright or the stored image;
             by default as the image sizes in the annotations say.
-        boxes_as_masks: objects without a mask have their box for one.
-        only_present: use the images that are in the folder, of annotations that list others too.
+        boxes_as_masks: the box of an object without a mask is used as its mask.
+        only_present: listed images that are not in the folder are ignored.
         tables: further measures by name, each a group of the result; see `predict.tables`.
 
     Raises:

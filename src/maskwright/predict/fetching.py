@@ -97,7 +97,7 @@ def _refuse_insecure(address: str) -> None:
     kind = address.partition("://")[0]
     if kind.lower() == "https" and "\\" not in address and not any(map(str.isspace, address)):
         return
-    reason = f"{kind}:// is not secure" if kind.lower() != "https" else "it is no address"
+    reason = f"{kind}:// is not secure" if kind.lower() != "https" else "it is not an address"
     raise ConfigError(
         f"{address[:_SHOWN]} is not fetched ({reason}); give an https:// address, or hf://owner/repo/file, {_BY_HAND}"
     )
@@ -188,7 +188,7 @@ class _SecureRedirects(HTTPRedirectHandler):
     """Goes on where a server sends us, if that is https too."""
 
     def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        """The standard one has a message of its own for what is no page."""
+        """As the standard method, but an address that is not https is an error."""
         target = urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")
         if urlsplit(target).scheme != "https":
             raise URLError(f"it leads to {target[:_SHOWN]}, which is not secure")
@@ -204,7 +204,7 @@ def _open(address: str, headers: Mapping[str, str]) -> HTTPResponse:
         opener.add_handler(handler())
     answer = opener.open(Request(address, headers={"User-Agent": "maskwright", **headers}), timeout=_PATIENCE_S)  # noqa: S310
     if not isinstance(answer, HTTPResponse):
-        raise URLError("it is no address of a web server")
+        raise URLError("it is not the address of a web server")
     return answer
 
 

@@ -67,8 +67,8 @@ class TrainingState:
         self._write(path, recipe, {})
 
     def _write(self, path: Path, recipe: Recipe, training: dict[str, Tensor]) -> None:
-        told = {**vars(self.progress), "data": dict(self.data), "tensors": len(training)}
-        checkpoint = NativeCheckpoint(self.weights_to_use(), recipe.model_dump(mode="json"), training, told)
+        progress = {**vars(self.progress), "data": dict(self.data), "tensors": len(training)}
+        checkpoint = NativeCheckpoint(self.weights_to_use(), recipe.model_dump(mode="json"), training, progress)
         _refuse_non_finite(checkpoint.weights | training, self.progress.step)
         write_native(path, checkpoint)
 

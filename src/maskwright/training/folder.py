@@ -85,7 +85,7 @@ def refuse_at_start(root: Path, *, resume: bool) -> None:
     is_of_run = folder.recipe.exists()
     if resume and not is_of_run and folder.last.exists():
         raise OutputError(
-            f"{folder.recipe} is missing, so it is not known how the run in {root} began; put it back, or train into a "
+            f"{folder.recipe} is missing, so the recipe of the run in {root} is unknown; put it back, or train into a "
             f"new folder from its weights: {folder.as_start}"
         )
     if resume and not is_of_run:

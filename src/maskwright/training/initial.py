@@ -56,12 +56,12 @@ class InitialWeights:
         """
         source = f"train.initial_weights: checkpoint {self.path}"
         weights, stem = inflate_stem(self.found.weights, model, self.channels, self.is_bgr)
-        told = {} if stem is None else {"stem": stem}
+        stem_numbers = {} if stem is None else {"stem": stem}
         if self.found.is_backbone:
             put_backbone(weights, model, source)
-            return self._told("backbone", len(weights)) | told
+            return self._summary("backbone", len(weights)) | stem_numbers
         rows = self._match_rows(weights, model, source)
-        return self._put(rows, model, source) | told | for_log(rows.matches)
+        return self._put(rows, model, source) | stem_numbers | for_log(rows.matches)
 
     def _match_rows(self, weights: dict[str, Tensor], model: nn.Module, source: str) -> MatchedRows:
         if self.recipe is None:
@@ -80,7 +80,7 @@ class InitialWeights:
         has_fresh = any(match.fresh for match in rows.matches.values())
         if compare_weights(weights, model).is_exact:
             put_weights(weights, model, source)
-            whole = self._told("model", len(weights))
+            whole = self._summary("model", len(weights))
             return whole | {"taken": _PART, "skipped": {}, "random": []} if has_fresh else whole
         report = transfer(weights, model)
         missing = [name for name in report.untouched if name.startswith("backbone.")]
@@ -91,9 +91,9 @@ class InitialWeights:
             )
         random = sorted({name.rpartition(".")[0] for name in report.untouched})
         skipped = {**report.skipped, **rows.dropped}
-        return self._told(_PART, len(report.taken)) | {"skipped": skipped, "random": random}
+        return self._summary(_PART, len(report.taken)) | {"skipped": skipped, "random": random}
 
-    def _told(self, part: str, num_tensors: int) -> dict[str, Any]:
+    def _summary(self, part: str, num_tensors: int) -> dict[str, Any]:
         return {"initial_weights": self.name or str(self.path), "taken": part, "tensors": num_tensors}
 
 

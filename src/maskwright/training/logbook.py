@@ -66,8 +66,8 @@ def _entry(text: bytes, path: Path, number: int) -> dict[str, Any]:
         is_entry = False
     if not is_entry:
         raise OutputError(
-            f"{path}, line {number} is no entry of a run's log: {text[:40].decode(errors='replace')!r}; put the old "
-            "file back, or move it away and resume without it"
+            f"{path}, line {number} is not an entry of the log of a run: "
+            f"{text[:40].decode(errors='replace')!r}; put the old file back, or move it away and resume without it"
         )
     return dict(line)
 

@@ -66,7 +66,7 @@ def load_json(path: Path) -> Any:
     try:
         data = path.read_bytes()
         if len(data) > _ALWAYS_READ_BYTES and len(data) < _LEAST_BYTES * (data.count(b"[") + data.count(b"{")):
-            raise DataError(f"{path}: is hardly more than brackets; no annotations look like that")
+            raise DataError(f"{path}: has almost only brackets, which annotations never have; export it again")
         return json.loads(data)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None

@@ -87,7 +87,7 @@ class _Notes:
             message = f"{ids.num_names} {what} ids are no numbers; they are numbered in the order of the file"
             self.add(f"{what}-ids-numbered", message)
         elif ids.num_texts:
-            message = f"{ids.num_texts} {what} ids are not written as whole numbers, but stand for such"
+            message = f"{ids.num_texts} {what} ids are not written as whole numbers, but mean whole numbers"
             self.add(f"{what}-ids-as-text", message)
 
     def remarks(self) -> list[Remark]:

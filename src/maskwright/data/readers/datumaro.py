@@ -110,7 +110,7 @@ def _part(where: str, annotation: Any, names: Sequence[str]) -> Part:
         return Part(where, "", Problem("bad-annotation", f"{show(annotation)} is no object with 'type' and 'label_id'"))
     label, group = annotation.get("label_id"), annotation.get("group")
     if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(names):
-        message = f"label_id {show(label)} is none of the {len(names)} classes, which are counted from 0"
+        message = f"label_id {show(label)} is not the index of one of the {len(names)} classes, which starts at 0"
         return Part(where, "", Problem("unknown-category", message))
     attributes = annotation.get("attributes")
     is_crowd = isinstance(attributes, dict) and attributes.get("is_crowd") is True

@@ -76,7 +76,7 @@ def read_id_maps(images: Path, annotations: Path, options: ReadOptions = DEFAULT
 def _refuse_classes(folder: Path) -> None:
     """Go on only where the classes of objects are not in pictures and files beside."""
     if folder.name in (CLASSES, OBJECTS) and export_of(folder) is not None:
-        raise DataError(f"{folder} is a part of an export whose {LABELS} has the classes; as id_maps they are lost")
+        raise DataError(f"{folder} is part of an export with classes in {LABELS}; as id_maps they are lost")
     if folder.name == CLASSES:
         raise DataError(f"the pictures in {folder} show classes, not single objects; give those of {OBJECTS}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from maskwright.data.checks import show
 from maskwright.data.readers.coco_document import FileNames
-from maskwright.data.readers.image_names import FoundImage, ImageNames
+from maskwright.data.readers.image_names import FoundImage, ImageNames, unlisted
 from maskwright.data.record import Remark
 from maskwright.images.formats import is_photograph
 
@@ -116,13 +116,11 @@ def _repeated(entries: Sequence[Any], found: Sequence[str | None]) -> Iterator[R
     first: dict[str, Any] = {}
     for entry, name in zip(entries, found, strict=True):
         if name is not None and first.setdefault(name, entry) is not entry:
-            message = f"has the file of {_where(first[name])}, {show(name)}; neither has the other's objects"
+            message = f"has the same file as {_where(first[name])}, {show(name)}; each keeps only its own objects"
             yield Remark("repeated-file", _where(entry), message, None)
 
 
 def _unlisted(files: _Listing, present: Sequence[str], folder: Path, source: str) -> Iterator[Remark]:
     names = list(files.unlisted(present))
     if names:
-        count = "1 image file" if len(names) == 1 else f"{len(names)} image files"
-        message = f"{count} in {folder} not listed and not used, first {show(names[0])}"
-        yield Remark("unlisted-images", source, message, None)
+        yield unlisted(names[0], len(names), folder, source)

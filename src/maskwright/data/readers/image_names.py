@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote
 
 from maskwright.data.checks import Problem, show
 from maskwright.data.readers.per_image import find_images
+from maskwright.data.record import Remark
 
 # what Label Studio puts before the name of an uploaded file
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{4,}-(?=.)")
@@ -83,7 +84,16 @@ class ImageNames:
 
     def _ambiguous(self, place: PurePosixPath, files: Sequence[Path]) -> Problem:
         some = ", ".join(str(self._places[path]) for path in files[:3])
-        return Problem("ambiguous-image", f"{show(str(place))} may be any of {some}; give these images different names")
+        return Problem(
+            "ambiguous-image", f"{show(str(place))} fits several images, {some}; give these images different names"
+        )
+
+
+def unlisted(first: str, count: int, folder: Path, source: str) -> Remark:
+    """A remark about image files of a folder that annotations do not list, with the name of the first of them."""
+    files = "1 image file" if count == 1 else f"{count} image files"
+    message = f"{files} in {folder} without an entry and not used, first {show(first)}"
+    return Remark("unlisted-images", source, message, None)
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -54,7 +54,7 @@ def read_labelbox(images: Path, annotations: Path, options: ReadOptions = DEFAUL
 
 
 def _rows(path: Path) -> tuple[list[tuple[str, Any]], list[Defect]]:
-    """The data rows with their places."""
+    """The data rows with their positions in the file."""
     with path.open("rb") as file:
         is_list = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
     if is_list:

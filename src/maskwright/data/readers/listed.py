@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.image_names import FoundImage, ImageNames
+from maskwright.data.readers.image_names import FoundImage, ImageNames, unlisted
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.readers.per_image import Flaw, Thing, read_per_image
 from maskwright.data.record import Dataset, Defect, Remark
@@ -23,7 +23,7 @@ class ListedImage:
     """An image as a file of many images lists it.
 
     Attributes:
-        where: the place in the file, for messages: `task 12`, `line 3`.
+        where: the position in the file, for messages: `task 12`, `line 3`.
         names: what its file may be called, the likeliest first.
         content: what the file says of it, in the form of its format.
     """
@@ -115,9 +115,7 @@ def _hand_out(
 def _unlisted(files: Sequence[Path], owned: Mapping[Path, Any], folder: Path, source: Path) -> Iterator[Remark]:
     rest = [path for path in files if path not in owned]
     if rest:
-        count = "1 image file" if len(rest) == 1 else f"{len(rest)} image files"
-        message = f"{count} in {folder} not listed and not used, first {rest[0].relative_to(folder).as_posix()!r}"
-        yield Remark("unlisted-images", str(source), message, None)
+        yield unlisted(rest[0].relative_to(folder).as_posix(), len(rest), folder, str(source))
 
 
 def one_file(annotations: Path, endings: Sequence[str]) -> Path:

@@ -15,12 +15,11 @@ class ReadOptions:
         needs_masks: an object without a mask is a defect; Faster and Keypoint R-CNN need none.
         exif: whether the labels of photographs that are stored on their side are drawn on the upright image or on the
             stored one; None: as the sizes in the annotations say.
-        class_attribute: attribute of regions that holds their class, where tools leave its name to people (VIA); None:
-            the only one, or the likeliest.
-        has_crowds: annotations marked as crowds stand for many objects; otherwise each is one object after all.
-        boxes_as_masks: an object without a mask has its box for one.
-        only_present: images that are listed, but not in the folder, are left out without being defects.
-        binary_maps: what an object is in id maps of black and white; None: those with several parts are refused.
+        class_attribute: attribute of regions that holds their class (VIA); None: the only one, or the likeliest.
+        has_crowds: annotations marked as crowds are groups of objects; otherwise each is one object.
+        boxes_as_masks: the box of an object without a mask is used as its mask.
+        only_present: listed images that are not in the folder are left out, and are no defects.
+        binary_maps: what an object is in black and white id maps; None: those with several parts are refused.
     """
 
     needs_masks: bool = True

@@ -80,8 +80,9 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
         return ""
     name, place = found
     if place == annotations:
-        return f"; it looks like {name}: choose that format (--format {name}, or format: {name} in a recipe)"
-    return f"; {place} looks like {name}: give that, and its format (--format {name}, or format: {name} in a recipe)"
+        return f"; it looks like {name}: choose that format (--format {name}; in a recipe data.train.format={name})"
+    chosen = f"--format {name}; in a recipe data.train.format={name}"
+    return f"; {place} looks like {name}: give that, and its format ({chosen})"
 
 
 def _of_anything(images: Path, annotations: Path) -> tuple[str, Path] | None:

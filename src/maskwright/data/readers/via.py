@@ -143,7 +143,7 @@ def _class_attribute(listed: Sequence[ListedImage], wanted: str | None, path: Pa
     if len(likely) != 1:
         raise DataError(
             f"{path}: regions have the attributes {names}; say which of them is the class "
-            "(--class-attribute NAME, or class_attribute: NAME in a recipe)"
+            "(--class-attribute NAME; in a recipe data.train.class_attribute=NAME)"
         )
     message = f"the attribute {likely[0]!r} is taken for the class, of {names}"
     return likely[0], [Remark("class-attribute", str(path), message, None)]
