@@ -21,7 +21,7 @@ def test_a_text_that_refers_to_its_parts_is_read() -> None:
     ("text", "message"),
     [
         (EXPANDING, "refers to it has over"),
-        ("a: &a [*a]", "stands inside what it refers to"),
+        ("a: &a [*a]", "refers to a value that contains it"),
         ("a: " + "[" * 100_000, "nested"),
         ("- " * 10_000, "nested"),
         ("x" * (5 * 2**20), "letters"),

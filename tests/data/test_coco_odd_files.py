@@ -175,7 +175,7 @@ def test_repeated_annotation_ids_are_given_anew(tmp_path: Path) -> None:
     dataset = read(tmp_path, document)
     assert dataset.defects == ()
     assert kinds(dataset) == ["repeated-annotation-id"]
-    assert "and so 1 more" in dataset.remarks[0].message
+    assert "and 1 more like it" in dataset.remarks[0].message
     assert [one["id"] for record in dataset.records for one in record.annotations] == [1, 2, 3]
 
 

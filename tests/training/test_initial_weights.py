@@ -231,5 +231,5 @@ def test_a_random_start_is_told_and_so_are_frozen_stages(
     shown = capsys.readouterr()
     lines = shown.err.splitlines() if num_frozen else shown.out.splitlines()
     [line] = [line for line in lines if line.removeprefix("warning: ").startswith("starts at random")]
-    assert ("backbone.frozen_stages=2 keeps the first stages so" in line) == bool(num_frozen)
+    assert ("backbone.frozen_stages=2 keeps the first stages random" in line) == bool(num_frozen)
     assert "give train.initial_weights=FILE" in line

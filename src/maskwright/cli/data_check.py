@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from maskwright.data.record import ImageRecord, Option
 
 _Images = Annotated[
-    str, typer.Argument(metavar="IMAGES", help=f"{ImagesHelp} Or a recipe, whose data.train and data.val are checked.")
+    str, typer.Argument(metavar="IMAGES", help=f"{ImagesHelp} Or a recipe: its data.train and data.val are checked.")
 ]
 _Words = Annotated[
     list[str] | None,

@@ -113,7 +113,7 @@ def _random_line(numbers: Mapping[str, Any]) -> str:
     if "random_because" in numbers:
         line += f", without COCO weights ({numbers['random_because']})"
     if num_frozen := numbers["frozen_stages"]:
-        line += f", and backbone.frozen_stages={num_frozen} keeps the first stages so: set that to 0, or give "
+        line += f", and backbone.frozen_stages={num_frozen} keeps the first stages random: set that to 0, or give "
     else:
         line += ", which takes far more images and steps than a start from weights that were trained before: give "
     return f"{line}train.initial_weights=FILE, or a name that the recipe lists, such as imagenet"

@@ -78,7 +78,7 @@ def _count(text: str) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_ones):
-                raise BadYaml(f"{_line(event)}*{event.anchor} stands inside what it refers to")
+                raise BadYaml(f"{_line(event)}*{event.anchor} refers to a value that contains it")
             total += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.NodeEvent):
             total += 1

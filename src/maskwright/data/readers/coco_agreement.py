@@ -43,11 +43,15 @@ def compare(box_xywh: Sequence[float], segmentation: Any, size: tuple[int, int])
     if _is_near(around, box):
         return None
     if isinstance(segmentation, Mapping) and (rows := _read_by_rows(segmentation, size, box)) is not None:
-        message = "run lengths go along the rows of the image, as bbox shows, and not down its columns; read so"
+        message = (
+            "bbox shows that run lengths go along the rows of the image, not down its columns; they are read along rows"
+        )
         return Agreement(Problem("odd-run-lengths", message), {"segmentation": rows})
     as_xywh = [round(number, 2) for number in (left, top, right - left, bottom - top)]
     if _is_near(around, (box_xywh[0], box_xywh[1], box_xywh[2], box_xywh[3])):
-        message = f"bbox {show(list(box_xywh))} is two corners of the mask, not x, y, width, height; read so"
+        message = (
+            f"bbox {show(list(box_xywh))} is two corners of the mask, not x, y, width, height; it is read as corners"
+        )
         return Agreement(Problem("box-as-corners", message), {"bbox": as_xywh})
     if _iou(around, box) >= _LEAST_IOU:
         return None

@@ -99,7 +99,7 @@ def load_document(path: Path) -> dict[str, list[Any]]:
     num_entries = sum(len(document[key]) for key in ("images", "annotations", "categories"))
     num_bytes = path.stat().st_size
     if num_bytes > _ALWAYS_READ_BYTES and num_bytes < _LEAST_ENTRY_BYTES * num_entries:
-        raise DataError(f"{path}: {num_entries} entries in {num_bytes} bytes; they are too short to say anything")
+        raise DataError(f"{path}: {num_entries} entries in {num_bytes} bytes; they are too short for annotations")
     return document
 
 

@@ -46,7 +46,7 @@ def read_mask(segmentation: Any, size: tuple[int, int], box_xywh: Any) -> ReadMa
     found = _from_text(segmentation)
     if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Mapping) and "counts" in found[0]:
         read = _read_run_lengths(found[0], size, box_xywh)
-        return read and read._replace(message=read.message or "run lengths stand in a list")
+        return read and read._replace(message=read.message or "run lengths are in a list")
     if isinstance(found, Mapping):
         return _read_run_lengths(found, size, box_xywh)
     if isinstance(found, str):

@@ -130,11 +130,11 @@ def _scale(shape: Shape, size: tuple[int, int], rules: ShapeRules) -> None:
     polygons = as_polygons(outline) if _is_list(outline) else []
     if polygons and rules.has_polygon_shares:
         scaled = [[number * (height if index % 2 else width) for index, number in enumerate(one)] for one in polygons]
-        message = "points lie between 0 and 1, as all of the file do: read as shares of the image's sides"
+        message = "all points of the file are between 0 and 1; they are read as shares of the image's sides"
         _change(shape, "segmentation", scaled, "polygon-in-shares", message)
     if not _is_box_of_shares(box):
         return
-    message = "its numbers lie between 0 and 1, as all of the file do: read as shares of the image's sides"
+    message = "all boxes of the file have numbers between 0 and 1; they are read as shares of the image's sides"
     if shape.annotation.get("segmentation"):
         _change(shape, "bbox", None, "box-in-shares", message)
     elif rules.has_box_shares and _is_list(box):

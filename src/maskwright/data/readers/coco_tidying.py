@@ -92,7 +92,7 @@ class _Notes:
 
     def remarks(self) -> list[Remark]:
         """One for each kind."""
-        more_of = {kind: f", and so {count - 1} more" if count > 1 else "" for kind, count in self._counts.items()}
+        more_of = {kind: f", and {count - 1} more like it" if count > 1 else "" for kind, count in self._counts.items()}
         return [Remark(kind, self._source, f"{self._first[kind]}{more}", None) for kind, more in more_of.items()]
 
 
@@ -105,7 +105,9 @@ def _tidy_images(entries: list[Any], notes: _Notes) -> tuple[list[Any], Ids]:
     for entry in entries:
         text = id_text(entry.get("id")) if isinstance(entry, dict) else None
         if text is not None and first.setdefault(text, entry) is not entry and first[text] == entry:
-            notes.add("repeated-image", f"image {show(entry['id'])} is listed twice, in equal words; read once")
+            notes.add(
+                "repeated-image", f"image {show(entry['id'])} is listed twice with the same content; it is read once"
+            )
             continue
         images.append(with_id(_with_size(entry, notes), ids))
     return images, ids
@@ -120,7 +122,7 @@ def _with_size(entry: Any, notes: _Notes) -> Any:
     if sides == given and all(map(is_id, given.values())) and any(given.values()):
         return entry
     if given and not any(sides.values()) and None not in sides.values():
-        notes.add("unknown-size", f"image {show(entry.get('id'))} has no height and width; they are those of the file")
+        notes.add("unknown-size", f"image {show(entry.get('id'))} has no height and width; those of the file are used")
         return {key: value for key, value in entry.items() if key not in sides}
     if len(sides) < 2 or None in sides.values():
         return entry
@@ -203,7 +205,8 @@ def _with_own_ids(entries: list[Any], notes: _Notes) -> list[Any]:
             own.append(with_id(entry, ids))
         elif first[text] == entry:
             notes.add(
-                "repeated-annotation", f"annotation {show(entry['id'])} is listed twice, in equal words; read once"
+                "repeated-annotation",
+                f"annotation {show(entry['id'])} is listed twice with the same content; it is read once",
             )
         else:
             notes.add(
