@@ -294,6 +294,23 @@ def test_a_box_of_two_corners_is_known_by_its_mask(tmp_path: Path) -> None:
     assert [one["bbox"] for one in dataset.records[0].annotations] == [BOX, [15, 8, 13, 10]]
 
 
+@pytest.mark.parametrize("box", [[], [0, 0, 0, 0], [0.0, 0.0, 0.0, 0.0]])
+def test_an_empty_box_is_that_of_the_mask(tmp_path: Path, box: list[float]) -> None:
+    document = a_document()
+    document["annotations"][0]["bbox"] = box
+    dataset = read(tmp_path, document)
+    assert (dataset.defects, kinds(dataset)) == ((), ["empty-box"])
+    assert dataset.records[0].annotations[0]["bbox"] == BOX
+
+
+def test_an_outline_that_reaches_outside_is_cut_off_and_told(tmp_path: Path) -> None:
+    document = a_document()
+    document["annotations"][0].update(segmentation=[[5, 6, 90, 6, 90, 12, 5, 12]], bbox=None)
+    dataset = read(tmp_path, document)
+    assert kinds(dataset) == ["outline-cut-off"]
+    assert dataset.records[0].annotations[0]["bbox"] == [5, 6, WIDTH - 5, 6]
+
+
 def test_a_box_that_is_not_around_its_mask_is_told(tmp_path: Path) -> None:
     document = a_document()
     document["annotations"][0]["bbox"] = [20, 10, 8, 8]
@@ -414,6 +431,8 @@ NAMES = {
     "an upload": ("upload/3f2a9c1b-a.png", "a.png"),
     "escapes": ("images/caf%C3%A9%201.png", "café 1.png"),
     "capitals": ("A.PNG", "a.png"),
+    "another ending": ("a.jpg", "a.png"),
+    "no ending": ("deep/a", "deep/a.png"),
     "small letters": ("a.png", "A.PNG"),
     "another folder": ("a.png", "deep/er/a.png"),
     "other Unicode form": (unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")),

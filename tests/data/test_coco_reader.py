@@ -271,7 +271,7 @@ def test_an_annotation_that_is_no_object_is_a_defect(tmp_path: Path) -> None:
 
 
 def test_defects_do_not_hide_each_other(tmp_path: Path) -> None:
-    dataset = with_object(tmp_path, iscrowd=2, category_id=99, bbox=[0, 0, 0, 0])
+    dataset = with_object(tmp_path, iscrowd=2, category_id=99, bbox=[1, 1, 0, 0])
     assert [defect.kind for defect in dataset.defects] == ["unknown-category", "bad-iscrowd", "box-without-area"]
 
 

@@ -147,7 +147,9 @@ def test_defects_of_annotations_and_files_are_told_together_with_counts(tmp_path
 
 def test_many_equal_defects_are_a_few_lines_and_the_counts_are_the_last(tmp_path: Path) -> None:
     document = a_dataset(tmp_path)
-    document["annotations"] = [{**document["annotations"][0], "id": 1 + id_, "bbox": [0] * 4} for id_ in range(3000)]
+    document["annotations"] = [
+        {**document["annotations"][0], "id": 1 + id_, "bbox": [1, 1, 0, 0]} for id_ in range(3000)
+    ]
     document["images"][0]["file_name"] = f"{'photograph_' * 8}a.png"
     (tmp_path / "a.png").rename(tmp_path / document["images"][0]["file_name"])
     lines = check(tmp_path, document).lines(most_per_kind=10)

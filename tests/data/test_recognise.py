@@ -70,8 +70,9 @@ def test_one_annotation_of_many_is_answered_with_their_folder(images: Path) -> N
     assert f"{file.parent} looks like voc: give that" in other_format(images, file, "coco")
 
 
-def test_an_archive_is_to_be_unpacked(images: Path) -> None:
-    file = write(images.parent / "export.zip", b"PK\x03\x04 and more")
+@pytest.mark.parametrize(("name", "start"), [("export.zip", b"PK\x03\x04"), ("a.json.gz", b"\x1f\x8b\x08")])
+def test_an_archive_is_to_be_unpacked(images: Path, name: str, start: bytes) -> None:
+    file = write(images.parent / name, start + b" and more")
     with pytest.raises(DataError, match="unpack it"):
         read_with_defects(images, file)
 

@@ -78,6 +78,25 @@ def mask_problem(segmentation: Any, size: tuple[int, int]) -> Problem | None:
     return Problem("bad-polygon", f"segmentation {show(segmentation)} is neither polygons nor run lengths")
 
 
+def outside_problem(segmentation: Any, size: tuple[int, int]) -> Problem | None:
+    """What is to be said of sound polygons that reach outside an image of (height, width): their rest is used.
+
+    >>> outside_problem([[1, 1, 9, 1, 50, 9]], (20, 30)).message
+    'its outline reaches 20 pixels outside the image, which is 30 wide and 20 high; what is outside is cut off'
+    """
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    ranges = [
+        (min(min(polygon[k::2]) for polygon in segmentation), max(max(polygon[k::2]) for polygon in segmentation))
+        for k in (0, 1)
+    ]
+    beyond = max(max(-low, high - side) for (low, high), side in zip(ranges, (size[1], size[0]), strict=True))
+    if beyond <= BORDER_TOLERANCE_PX:
+        return None
+    where = f"outside the image, which is {size[1]} wide and {size[0]} high; what is outside is cut off"
+    return Problem("outline-cut-off", f"its outline reaches {beyond:.0f} pixels {where}")
+
+
 def keypoints_problem(keypoints: Any, names: Sequence[str]) -> Problem | None:
     """What is wrong with a COCO `keypoints` list, x y visibility of each, if anything; no list is in order.
 

@@ -6,13 +6,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from maskwright.data.checks import Problem, box_around, box_problem, keypoints_problem, mask_problem, split_strays
+from maskwright.data.checks import (
+    Problem,
+    box_around,
+    box_problem,
+    keypoints_problem,
+    mask_problem,
+    outside_problem,
+    split_strays,
+)
 from maskwright.data.readers.coco_agreement import compare
 from maskwright.data.readers.coco_ids import as_number
 from maskwright.data.readers.coco_masks import as_polygons, is_bitmap, numbers_in, read_mask
 
 # tools round, so that a share of the image may be this much beyond 0 and 1
 _SHARE_TOLERANCE = 0.01
+# what tools write that have no box
+_EMPTY_BOXES: Sequence[Any] = ([], [0, 0, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,8 @@ def read_shape(annotation: dict[str, Any], size: tuple[int, int], rules: ShapeRu
     if _has_texts(shape.annotation.get("bbox")):
         numbers = [as_number(number) for number in shape.annotation["bbox"]]
         _change(shape, "bbox", numbers, "box-as-text", "the numbers of bbox are written as text")
+    if shape.annotation.get("bbox") in _EMPTY_BOXES and shape.annotation.get("segmentation"):
+        _change(shape, "bbox", None, "empty-box", "bbox is empty; the box is that of the mask")
     box, has_mask = shape.annotation.get("bbox"), bool(shape.annotation.get("segmentation")) or rules.needs_masks
     problem = None if box is None and has_mask else box_problem(box, size)
     if has_mask and (problem is None or problem.kind == "box-outside-image"):
@@ -78,7 +90,9 @@ def read_shape(annotation: dict[str, Any], size: tuple[int, int], rules: ShapeRu
     problem = problem or keypoints_problem(annotation.get("keypoints"), rules.keypoint_names)
     if problem is not None:
         shape.problems.append(problem)
-    elif shape.annotation.get("bbox") is None:
+    elif (beyond := outside_problem(shape.annotation.get("segmentation"), size)) is not None:
+        shape.remarks.append(beyond)
+    if problem is None and shape.annotation.get("bbox") is None:
         shape.annotation = {**shape.annotation, "bbox": box_around(shape.annotation["segmentation"], size)}
     return shape
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwright.data.checks import show
@@ -97,9 +97,11 @@ def _by_name(names: Sequence[Sequence[str]], found: Sequence[str | None], folder
     files, meant = ImageNames(folder), dict[int, str]()
     for index in lost:
         image = files.find(names[index])
-        # a picture of another ending may be a mask
-        if isinstance(image, FoundImage) and image.path.suffix.lower() in names[index][0].lower():
-            meant[index] = image.path.relative_to(folder).as_posix()
+        if isinstance(image, FoundImage):
+            place = PurePosixPath(image.path.relative_to(folder).as_posix())
+            # in another folder, a picture of another ending may be a mask
+            if place.suffix.lower() in names[index][0].lower() or place.parent == PurePosixPath(names[index][0]).parent:
+                meant[index] = place.as_posix()
     return meant
 
 

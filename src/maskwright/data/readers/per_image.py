@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskwright.data.checks import Problem, box_around, shape_problem, split_strays
+from maskwright.data.checks import Problem, box_around, outside_problem, shape_problem, split_strays
 from maskwright.data.frames import FRAMES, Frame, settled, upright_record
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
@@ -176,6 +176,8 @@ def read_per_image(
                 all_defects.append(Defect(kind, flaw.where, message, image_id, keeps_objects=flaw.keeps_objects))
                 is_usable = is_usable and not flaw.spoils_image
             elif size is not None and isinstance(thing, FoundObject):
+                if (beyond := outside_problem(thing.segmentation, size)) is not None:
+                    all_remarks.append(Remark(beyond.kind, thing.where, beyond.message, image_id))
                 annotations.append(_annotation(thing, size, ids, image_id, next_id))
                 next_id += 1
         if frame is not None and is_usable:

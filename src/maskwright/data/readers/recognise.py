@@ -61,7 +61,7 @@ _CITYSCAPES = {"cityscapes", "cityscapes_polygons"}
 # class number, and the box or outline
 _YOLO_LINE = re.compile(rb"\s*\d+(\.0)?(\s+-?\d*\.?\d+([eE]-?\d+)?){4,}\s")
 _START_BYTES = 4096
-_ZIP = b"PK\x03\x04"
+_ARCHIVES = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "packed by gzip"}
 
 
 def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: A002
@@ -72,8 +72,10 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
     """
     try:
         found = _of_anything(images, annotations)
-        if found is None and annotations.is_file() and _start_of(annotations).startswith(_ZIP):
-            return "; it is a ZIP archive: unpack it and give the annotations that are in it"
+        if found is None and annotations.is_file():
+            start = _start_of(annotations)
+            packed = [kind for sign, kind in _ARCHIVES.items() if start.startswith(sign)]
+            return f"; it is {packed[0]}: unpack it and give the annotations that are in it" if packed else ""
     except OSError:
         return ""
     if found is None or {found[0], format} in ({format}, _CITYSCAPES):
