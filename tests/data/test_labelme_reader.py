@@ -213,3 +213,9 @@ def test_a_stray_point_is_a_part_of_its_group_and_an_object_without_one(folder):
         ("bad-polygon", True), ("bad-polygon", False),
     ]  # fmt: skip
     assert len(dataset.records[0].annotations) == 1
+
+
+def test_a_large_file_of_almost_only_brackets_is_a_defect_at_once(folder):
+    (folder / "a.json").write_text('{"shapes": [' + "[]," * 400_000 + '[]], "imagePath": "a.png"}')
+    found = {defect.kind for defect in read_labelme(folder, folder).defects}
+    assert "broken-json" in found

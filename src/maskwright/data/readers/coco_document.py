@@ -14,16 +14,14 @@ from typing import Any, TypeGuard
 from maskwright.config.data import LabelFrame
 from maskwright.data.checks import Problem, show
 from maskwright.data.frames import Frame, fitting_frame, frame_of, read_headers, settled, upright_record
+from maskwright.data.json_text import ALWAYS_READ_BYTES, parse_json
 from maskwright.data.record import Defect, ImageRecord, Remark
 from maskwright.errors import DataError
 from maskwright.images.orientation import UPRIGHT
 from maskwright.structures import Categories
 
-# what a list or table takes in a file at the least, on average, and what an image or annotation does: a file's size
-# bounds how many there may be
-_LEAST_BYTES = 5
+# what an image or annotation takes in a file at the least, on average: a file's size bounds how many there may be
 _LEAST_ENTRY_BYTES = 20
-_ALWAYS_READ_BYTES = 2**20
 
 # entry of `images` → paths in the image folder where its file may be, the likeliest first; none: it names no file
 FileNames = Callable[[Mapping[str, Any]], Sequence[str]]
@@ -64,10 +62,7 @@ def load_json(path: Path) -> Any:
         DataError: it cannot be read or is not JSON.
     """
     try:
-        data = path.read_bytes()
-        if len(data) > _ALWAYS_READ_BYTES and len(data) < _LEAST_BYTES * (data.count(b"[") + data.count(b"{")):
-            raise DataError(f"{path}: has almost only brackets, which annotations never have; export it again")
-        return json.loads(data)
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:
@@ -98,7 +93,7 @@ def load_document(path: Path) -> dict[str, list[Any]]:
             raise DataError(f"{path}: {key!r} {problem}; a COCO dataset has lists images, annotations and categories")
     num_entries = sum(len(document[key]) for key in ("images", "annotations", "categories"))
     num_bytes = path.stat().st_size
-    if num_bytes > _ALWAYS_READ_BYTES and num_bytes < _LEAST_ENTRY_BYTES * num_entries:
+    if num_bytes > ALWAYS_READ_BYTES and num_bytes < _LEAST_ENTRY_BYTES * num_entries:
         raise DataError(f"{path}: {num_entries} entries in {num_bytes} bytes; they are too short for annotations")
     return document
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwright.data.checks import Problem, show
+from maskwright.data.json_text import parse_json
 from maskwright.data.readers.joined import Part, objects_of
 from maskwright.data.readers.labelme_shapes import read_shape
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
@@ -87,7 +88,7 @@ class _File:
 def _load(path: Path, folder: Path) -> _File:
     name = PurePosixPath(path.relative_to(folder).as_posix())
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except json.JSONDecodeError as error:
         problem = Problem("broken-json", f"broken JSON: {error.msg}; the file may have been cut short, save it again")
         return _File(name, {}, problem, f" line {error.lineno} column {error.colno}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.data.checks import Problem, show
+from maskwright.data.json_text import parse_json
 from maskwright.data.readers.image_names import FoundImage, ImageNames, unlisted
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.readers.per_image import Flaw, Thing, read_per_image
@@ -152,7 +152,7 @@ def load_lines(path: Path) -> tuple[list[tuple[int, Any]], list[Defect]]:
         if not line.strip():
             continue
         try:
-            values.append((number, json.loads(line)))
+            values.append((number, parse_json(line.encode())))
         except (ValueError, RecursionError) as error:
             message = f"broken JSON ({error}); the file may have been cut short, export it again"
             defects.append(Defect("broken-json", f"{path.name} line {number}", message, None))
