@@ -177,6 +177,15 @@ def test_a_class_by_its_name_is_read_and_told(root):
     assert dataset.records[0].annotations[0]["category_id"] == 2
 
 
+def test_a_box_before_its_outline_is_left_out_and_told(root):
+    numbers = [float(word) for word in SQUARE.split()]
+    xs, ys = numbers[0::2], numbers[1::2]
+    box = [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
+    dataset = read(root, f"0 {' '.join(map(str, box))} {SQUARE}")
+    assert [(one.kind, one.where) for one in dataset.remarks] == [("box-before-outline", "train/a.txt line 1")]
+    assert dataset.records[0].annotations == read(root, f"0 {SQUARE}").records[0].annotations
+
+
 def test_a_single_label_file_is_refused(root):
     (root / "labels" / "train" / "a.txt").write_text("")
     with pytest.raises(DataError, match="neither a folder of labels nor"):

@@ -35,6 +35,8 @@ _YAML_SUFFIXES = (".yaml", ".yml")
 _NAME_FILES = ("data.yaml", "data.yml", "classes.txt", "obj.names")
 # what stands between or in the numbers of tables in some languages
 _OTHER_SIGNS = (",", ";")
+# of an outline; and how far the box of an outline may be from it, in shares of the image's sides
+_FEWEST_NUMBERS, _BOX_TOLERANCE = 6, 0.002
 # without names, a class number above this is a slip rather than a class
 _MOST_CLASSES = 10_000
 
@@ -184,6 +186,10 @@ def _read_file(
                 message = f"class {show(words[0])} is a name; read as its number, {numbers[words[0]]}"
                 yield Remark("class-by-name", where, message, None)
                 words[0] = str(numbers[words[0]])
+            if _has_box_before_outline(words):
+                message = "has the box of its outline before the outline; read without it"
+                yield Remark("box-before-outline", where, message, None)
+                del words[1:5]
             found = _read_line(words, size, names, needs_masks)
             yield Flaw(where, found) if isinstance(found, Problem) else FoundObject(where, *found)
 
@@ -210,6 +216,16 @@ def _read_line(
     return outline if isinstance(outline, Problem) else (names[number], [outline], None)
 
 
+def _has_box_before_outline(words: Sequence[str]) -> bool:
+    """Whether the first four numbers of a line are x, y, width and height of the outline in the others."""
+    shares = _finite(words[1:])
+    if isinstance(shares, Problem) or len(shares) < 4 + _FEWEST_NUMBERS or len(shares) % 2:
+        return False
+    box, xs, ys = shares[:4], shares[4::2], shares[5::2]
+    around = [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
+    return all(abs(number - other) <= _BOX_TOLERANCE for number, other in zip(box, around, strict=True))
+
+
 def _finite(words: Sequence[str]) -> list[float] | Problem:
     try:
         numbers = [float(word) for word in words]
@@ -228,7 +244,7 @@ def _box_xywh(shares: Sequence[float], size: tuple[int, int]) -> list[float]:
 def _outline(shares: Sequence[float], size: tuple[int, int]) -> list[float] | Problem:
     """x1 y1 x2 y2 … in pixels."""
     height, width = size
-    if len(shares) < 6 or len(shares) % 2:
+    if len(shares) < _FEWEST_NUMBERS or len(shares) % 2:
         wanted = "an outline is x and y of at least 3 points, a box is 4 numbers"
         return Problem("bad-polygon", f"has {len(shares)} numbers after the class; {wanted}")
     points = [share * side for share, side in zip(shares, (width, height) * (len(shares) // 2), strict=True)]
