@@ -266,3 +266,16 @@ def test_a_backbone_alone_is_known_as_one(tmp_path, lineage, state) -> None:
 def test_a_model_is_no_backbone(tmp_path) -> None:
     torch.save(STATE, tmp_path / "model.pth")
     assert not read_weights(tmp_path / "model.pth").is_backbone
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".h5", ".npz", ""])
+def test_an_empty_file_is_called_empty(suffix, tmp_path):
+    (tmp_path / f"model{suffix}").touch()
+    with pytest.raises(CheckpointError, match=r"is empty \(0 bytes\)"):
+        read_weights(tmp_path / f"model{suffix}")
+
+
+def test_a_tensor_without_a_name_is_no_state_dict(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        read_weights(tmp_path / "tensor.pth")

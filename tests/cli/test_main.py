@@ -66,3 +66,10 @@ def test_every_command_explains_itself(here, command):
     outcome = here(command, "--help")
     assert outcome.status == 0
     assert f"Usage: maskwright {command}" in outcome.out
+
+
+@pytest.mark.parametrize("command", [(), ("evaluate",), ("data", "check")])
+def test_help_shows_no_type_of_an_option_without_a_value(here, command):
+    help_text = here(*command, "--help").out
+    assert "--help" in help_text
+    assert "<bool>" not in help_text

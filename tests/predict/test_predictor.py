@@ -283,8 +283,9 @@ def test_half_precision_finds_about_the_same(tiny_network, pixels) -> None:
         ("cuda:99999999999999", "names are auto, cpu, cuda, cuda:0, mps"),
         ("", "names are auto, cpu, cuda, cuda:0, mps"),
         ("my gpu", "names are auto"),
-        ("x" * 5000, "torch: "),
-        ("meta", "torch: "),
+        ("x" * 5000, "names are auto"),
+        ("meta", "names are auto"),
+        ("tpu", "names are auto"),
         ("privateuseone", "torch: "),
     ],
 )
@@ -338,3 +339,10 @@ def test_a_stream_ends_at_the_first_bad_image_after_those_before_it(yolact, pixe
 def test_a_batch_of_none_is_refused(yolact, pixels) -> None:
     with pytest.raises(ConfigError, match="batch_size is 0"):
         next(yolact.stream([pixels], batch_size=0))
+
+
+def test_a_tensor_that_is_no_image_is_refused_with_the_way_out(predictor) -> None:
+    with pytest.raises(DataError, match=r"list\(batch\)"):
+        predictor(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(DataError, match=r"image \* 255"):
+        predictor(torch.zeros(3, 8, 8))

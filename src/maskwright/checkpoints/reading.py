@@ -129,6 +129,8 @@ def read_weights(path: Path) -> ForeignWeights:
         raise CheckpointError(f"checkpoint {path} does not exist, or is not a file")
     with _blaming(path), path.open("rb") as file:
         start = file.read(_START_BYTES)
+    if not start:
+        raise CheckpointError(f"checkpoint {path} is empty (0 bytes); copy or download it again")
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path)
     if is_hdf5(start) or path.suffix in (".h5", ".hdf5"):
@@ -215,7 +217,7 @@ def _refuse_foreign(content: Any, classes: Iterable[str], tables: Sequence[Weigh
 
 def _unknown(tables: Sequence[WeightTable], path: Path) -> str:
     """Why the file is of no use here."""
-    if not tables:
+    if not any(name for table in tables for name in table.weights):
         return f"checkpoint {path} holds no state dict (a table of names and tensors)"
     largest = max(tables, key=lambda table: len(table.weights))
     some = ", ".join(name[:_SHOWN] for name in sorted(largest.weights)[:3])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from maskwright import __version__
 from maskwright.cli.convert import convert
@@ -43,7 +45,29 @@ def _top(
         )
 
 
+def _without_types_of_flags(options: Sequence[object]) -> None:
+    """An option that takes no value shows none in the help, where typer writes `<bool>`."""
+    for option in options:
+        if isinstance(option, TyperOption) and option.is_flag:
+            option.metavar = ""
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        _without_types_of_flags(parameters)
+        return parameters
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        _without_types_of_flags(parameters)
+        return parameters
+
+
 app = typer.Typer(
+    cls=_Group,
     name="maskwright",
     callback=_top,
     no_args_is_help=True,
@@ -52,10 +76,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for _command in (demo, predict, evaluate, train, recipes, inspect, convert):
-    app.command()(_command)
+    app.command(cls=_Command)(_command)
 
-_data = typer.Typer(help="Verify a dataset, convert it, look at it.", no_args_is_help=True)
-_data.command()(check)
-_data.command()(show)
-_data.command("convert")(convert_dataset)
+_data = typer.Typer(cls=_Group, help="Verify a dataset, convert it, look at it.", no_args_is_help=True)
+_data.command(cls=_Command)(check)
+_data.command(cls=_Command)(show)
+_data.command("convert", cls=_Command)(convert_dataset)
 app.add_typer(_data, name="data")

@@ -164,10 +164,19 @@ def _checked_tensor(tensor: Tensor, pixels: PixelsConfig) -> Tensor:
         kinds = "uint8" if pixels.bits == 8 else "uint8, or float32 from 0 to 255,"
         raise DataError(
             f"image tensor is {str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}; "
-            f"expected {kinds} ({pixels.channels}, H, W)"
+            f"expected {kinds} ({pixels.channels}, H, W){_way_out(tensor)}"
         )
     tensor = _channels_to_front(tensor, pixels.channels)
     return tensor if pixels.bits == 8 else tensor.float()
+
+
+def _way_out(tensor: Tensor) -> str:
+    """What to do with a tensor that is no image here, where its form says it."""
+    if tensor.ndim == 4:
+        return "; give a batch as a list of images, list(batch)"
+    if tensor.is_floating_point():
+        return "; of values from 0 to 1, give (image * 255).round().to(torch.uint8)"
+    return ""
 
 
 def _channels_to_front(tensor: Tensor, channels: int | None) -> Tensor:

@@ -10,6 +10,7 @@ from maskwright.errors import ConfigError
 
 _GPU_WORDS = {"gpu", "cuda", "nvidia", "rocm", "hip"}
 _LONGEST = 40
+_NAMES = "names are auto, cpu, cuda, cuda:0, mps"
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -25,7 +26,7 @@ def choose_device(name: str | torch.device) -> torch.device:
     if reason is None:
         try:
             device = torch.device(text)
-            torch.zeros(1, device=device).item()  # asks for a value, which the device called meta has not
+            torch.zeros(1, device=device).item()
             return device
         except (RuntimeError, AssertionError, ImportError, NotImplementedError, OverflowError) as error:
             reason = f"torch: {str(error).splitlines()[0]}"[: 3 * _LONGEST]
@@ -39,14 +40,22 @@ def _reason_against(text: str) -> str | None:
     kind = text.partition(":")[0]
     if text.lower() in _GPU_WORDS and kind != "cuda":
         return "a GPU of NVIDIA or AMD is named cuda or cuda:0, one of Apple mps"
-    if not re.fullmatch(r"[a-z]+(:\d{1,4})?", text):
-        return "names are auto, cpu, cuda, cuda:0, mps"
+    if not re.fullmatch(r"[a-z]+(:\d{1,4})?", text) or not _is_kind_of_device(kind):
+        return _NAMES
     if kind == "cuda":
         return _reason_against_cuda(int(text.partition(":")[2] or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
         is_built = torch.backends.mps.is_built()
         return "this machine has no GPU of Apple's" if is_built else "this torch has no support for GPUs of Apple"
     return None
+
+
+def _is_kind_of_device(kind: str) -> bool:
+    """Whether torch has devices of this kind that hold values, on whatever machine."""
+    try:
+        return torch.device(kind).type != "meta"
+    except RuntimeError:
+        return False
 
 
 def _reason_against_cuda(index: int) -> str | None:
