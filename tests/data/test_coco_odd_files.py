@@ -340,6 +340,8 @@ def test_runs_along_the_rows_are_not_taken_for_columns(tmp_path: Path) -> None:
     [
         ([500.5, 99.5], "500.5"),
         ([500, 99.0], "599 pixels"),
+        ([1e308] * 4, "hold 1e+308"),
+        ([10**400, 5.0], "must be a whole number"),
         ([500, None], "None"),
         (base64.b64encode(b"no run lengths").decode(), "run lengths"),
         ("b'cut", "run lengths"),

@@ -18,6 +18,8 @@ from maskwright.structures.rle import any_to_rle, polygons_to_rle, rle_counts
 # annotation tools round outwards, and COCO itself has boxes that end some hundredths of a pixel beyond the border
 BORDER_TOLERANCE_PX = 2.0
 
+# of a run; numbers beyond cannot be added up
+_MOST_PIXELS = 10**15
 # of a text in a message; a path is seldom longer
 _MOST_LETTERS = 200
 # numbers of a part that is no outline: x and y of up to two points
@@ -196,7 +198,11 @@ def _rle_problem(rle: Mapping[str, Any], size: tuple[int, int]) -> Problem | Non
         return Problem("bad-rle", f"run lengths are for size {found}, the image is {expected} (height, width)")
     counts = rle.get("counts")
     if isinstance(counts, list):
-        odd = [count for count in counts if not isinstance(count, int | float) or count < 0 or count % 1]
+        odd = [
+            count
+            for count in counts
+            if not isinstance(count, int | float) or not 0 <= count < _MOST_PIXELS or count % 1
+        ]
         if odd:
             return Problem("bad-rle", f"run lengths hold {show(odd[0])}; each must be a whole number, 0 or above")
         if sum(counts) != size[0] * size[1]:
