@@ -30,6 +30,7 @@ def start(*words: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        start_new_session=True,  # so that a signal to all its processes does not reach those of the tests
     )
 
 
@@ -53,10 +54,10 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def stop(process: subprocess.Popen[str], number: signal.Signals) -> str:
+def stop(process: subprocess.Popen[str], number: signal.Signals, *, reaches_workers: bool = False) -> str:
     """Send the signal; returns what the process said on stderr, and insists on its end and its workers'."""
     workers = children_of(process.pid)
-    process.send_signal(number)
+    os.killpg(process.pid, number) if reaches_workers else process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == STATUS[number], said
     assert "Traceback" not in said
@@ -158,3 +159,15 @@ def test_a_training_whose_worker_is_killed_says_so_in_one_line(number: signal.Si
     assert "Traceback" not in said
     assert "error: a worker that reads images has ended" in said.splitlines()[-1]
     assert "lower data.workers" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_a_signal_to_all_processes_of_a_training_is_the_main_ones_alone(
+    number: signal.Signals, tiny, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    words = ["train", tiny.recipe, *tiny.overrides, "train.iterations=100000", "data.workers=2", "--output", output]
+    process = start(*words)
+    log = output / "log.jsonl"
+    wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") >= 3, process)
+    assert "Exception ignored" not in stop(process, number, reaches_workers=True)

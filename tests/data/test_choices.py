@@ -124,23 +124,30 @@ def test_boxes_are_masks_on_request_only(tmp_path: Path, segmentation: Any) -> N
 def test_a_share_is_set_aside_by_names_alone(tmp_path: Path) -> None:
     file = write(tmp_path / "a", 20)
     rest, aside = open_split([table(file)], 0.2, needs_masks=True)
-    assert len(aside.records) == 4
+    assert 1 <= len(aside.records) <= 8
     assert sorted(names(rest) + names(aside)) == [f"{number:03}.png" for number in range(1, 21)]
     elsewhere = write(tmp_path / "b", 20)
     assert names(open_split([table(elsewhere)], 0.2, needs_masks=True)[1]) == names(aside)
 
 
-def test_with_more_images_nearly_all_stay_on_their_side(tmp_path: Path) -> None:
-    _, before = open_split([table(write(tmp_path / "a", 40))], 0.25, needs_masks=True)
-    _, after = open_split([table(write(tmp_path / "b", 44))], 0.25, needs_masks=True)
-    assert len(after.records) == 11
-    assert len(set(names(before)) - set(names(after))) <= 2
+def test_with_more_images_all_stay_on_their_side(tmp_path: Path) -> None:
+    before_rest, before = open_split([table(write(tmp_path / "a", 40))], 0.25, needs_masks=True)
+    after_rest, after = open_split([table(write(tmp_path / "b", 70))], 0.25, needs_masks=True)
+    assert set(names(before)) <= set(names(after))
+    assert set(names(before_rest)) <= set(names(after_rest))
 
 
-@pytest.mark.parametrize(("num_images", "share", "count"), [(2, 0.01, 1), (2, 0.99, 1), (3, 0.5, 2), (10, 0.2, 2)])
-def test_each_part_has_an_image(tmp_path: Path, num_images: int, share: float, count: int) -> None:
+def test_the_share_is_nearly_met(tmp_path: Path) -> None:
+    _, aside = open_split([table(write(tmp_path / "a", 400))], 0.25, needs_masks=True)
+    assert 75 <= len(aside.records) <= 125
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("num_images", [2, 3, 10])
+def test_each_part_has_an_image(tmp_path: Path, num_images: int, share: float) -> None:
     rest, aside = open_split([table(write(tmp_path / "a", num_images))], share, needs_masks=True)
-    assert (len(rest.records), len(aside.records)) == (num_images - count, count)
+    assert rest.records and aside.records
+    assert len(rest.records) + len(aside.records) == num_images
 
 
 def test_images_of_one_file_stay_together(tmp_path: Path) -> None:
@@ -149,7 +156,8 @@ def test_images_of_one_file_stay_together(tmp_path: Path) -> None:
     document["images"] += [{**image, "id": image["id"] + 10} for image in document["images"]]
     file.write_text(json.dumps(document))
     rest, aside = open_split([table(file)], 0.5, needs_masks=True)
-    assert len(rest.records) == len(aside.records) == 6
+    assert len(rest.records) + len(aside.records) == 12
+    assert len(rest.records) % 2 == len(aside.records) % 2 == 0
     assert set(names(rest)).isdisjoint(names(aside))
 
 

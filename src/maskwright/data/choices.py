@@ -101,8 +101,8 @@ def settle_defects(
 def split(dataset: Dataset, share: float, folder: Path) -> tuple[Dataset, Dataset]:
     """A dataset in two, image by image, the same on every machine and whatever else the dataset has.
 
-    Images come in the order of a hash of their names, and the first of them are the second part: as many as the share
-    says, but each part has an image. Images of one file stay together.
+    A hash of its name puts an image on one side, so that it stays there when images are added; the share is met nearly.
+    Each part has an image. Images of one file stay together.
 
     Args:
         dataset: of two images or more.
@@ -116,13 +116,14 @@ def split(dataset: Dataset, share: float, folder: Path) -> tuple[Dataset, Datase
         DataError: there are not two image files.
     """
     names = {record.path: _name_in(folder, record.path) for record in dataset.records}
-    ranked = sorted(names, key=lambda path: _hash(names[path]))
+    ranks = {path: _rank(name) for path, name in names.items()}
+    ranked = sorted(ranks, key=ranks.__getitem__)
     if len(ranked) < 2:
         raise DataError(
             f"{dataset.source}: one image cannot be divided into training and "
             "validation; add images, or give data.val its own images"
         )
-    count = min(max(1, round(share * len(ranked))), len(ranked) - 1)
+    count = min(max(1, sum(rank < share for rank in ranks.values())), len(ranked) - 1)
     chosen = frozenset(ranked[:count])
     rest = tuple(record for record in dataset.records if record.path not in chosen)
     aside = tuple(record for record in dataset.records if record.path in chosen)
@@ -136,5 +137,7 @@ def _name_in(folder: Path, path: Path) -> str:
         return path.name
 
 
-def _hash(name: str) -> bytes:
-    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+def _rank(name: str) -> float:
+    """A number from 0 to 1 that looks random and depends on the name only."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+    return int.from_bytes(digest, "big") / 256**16

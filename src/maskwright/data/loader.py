@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,6 +139,7 @@ def load_samples(
         num_workers=workers,
         persistent_workers=False,
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_leave_stopping_to_the_main_process if workers else None,
     )
     with uninterrupted():  # an interrupt would leave torch's iterator, and perhaps its workers, half made
         answers = iter(loader)
@@ -145,6 +147,11 @@ def load_samples(
         if isinstance(answer, MaskwrightError):
             raise answer
         yield answer
+
+
+def _leave_stopping_to_the_main_process(_worker: int) -> None:
+    """Schedulers send SIGTERM to all processes of a group; the main process ends its workers when it is ready."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _without_errors(answers: list[TrainingSample | MaskwrightError]) -> list[TrainingSample] | MaskwrightError:
