@@ -92,14 +92,14 @@ def test_a_folder_that_cannot_be_written_to_is_an_output_error(tmp_path) -> None
         write_native(tmp_path / "nowhere" / "last.safetensors", checkpoint())
 
 
-@pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 def test_a_file_cut_off_anywhere_is_refused(tmp_path, share) -> None:
     path = tmp_path / "last.safetensors"
     write_native(path, checkpoint())
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     for read in (read_native, read_weights):
-        with pytest.raises(CheckpointError, match=r"last\.safetensors cannot be read .* cut off"):
+        with pytest.raises(CheckpointError, match=r"last\.safetensors (cannot be read .* cut off|is empty)"):
             read(path)
 
 

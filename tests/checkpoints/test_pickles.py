@@ -158,7 +158,7 @@ def test_a_file_cannot_change_how_the_next_is_read(tmp_path) -> None:
     assert reread(tmp_path, {"a": np.ones(2)}, 2)["a"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\x80\x04", bytes(100), b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f"])
+@pytest.mark.parametrize("data", [b"{}", b"\x80\x04", bytes(100), b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f"])
 def test_what_is_no_pickle_is_told_in_one_line(tmp_path, data) -> None:
     (tmp_path / "x.pkl").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"x\.pkl cannot be read \("):

@@ -51,11 +51,12 @@ def _reason_against(text: str) -> str | None:
 
 
 def _is_kind_of_device(kind: str) -> bool:
-    """Whether torch has devices of this kind that hold values, on whatever machine."""
+    """Whether torch knows devices of this kind, on whatever machine."""
     try:
-        return torch.device(kind).type != "meta"
+        torch.device(kind)
     except RuntimeError:
         return False
+    return True
 
 
 def _reason_against_cuda(index: int) -> str | None:
