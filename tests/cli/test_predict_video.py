@@ -39,10 +39,16 @@ def started(tiny, tmp_path, write_video):
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - before any thread of its own
     )
     yield process
     process.kill()
     process.wait()
+
+
+def hear_interrupts() -> None:
+    """Tests that run in the background of a shell have SIGINT ignored, and so have their processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(happens: Callable[[], bool], process: subprocess.Popen) -> None:

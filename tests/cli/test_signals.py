@@ -23,6 +23,11 @@ pytestmark = [
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+def hear_interrupts() -> None:
+    """Tests that run in the background of a shell have SIGINT ignored, and so have their processes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "maskwright", *map(str, words)],
@@ -30,6 +35,7 @@ def start(*words: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - before any thread of its own
         start_new_session=True,  # so that a signal to all its processes does not reach those of the tests
     )
 
