@@ -113,6 +113,8 @@ for _core in ("numpy.core", "numpy._core"):
     _ARRAYS[f"{_core}.multiarray._reconstruct"] = StoredArray
     _ARRAYS[f"{_core}.multiarray.scalar"] = _scalar
     _ARRAYS[f"{_core}.numeric._frombuffer"] = _array_of_bytes
+# what the arrays of a file may take, however small it is: equal bytes are written once and meant often
+_ALWAYS_BYTES = 1 << 20
 _CONTAINERS: dict[str, Answer] = {"collections.OrderedDict": _table, "numpy.dtype": _Type}
 for _module in ("builtins", "__builtin__"):
     _CONTAINERS |= {f"{_module}.{name}": _listed for name in ("set", "frozenset", "list")}
@@ -125,7 +127,7 @@ def plain_answers(most_bytes: int) -> dict[str, Answer]:
     Args:
         most_bytes: of all its arrays together.
     """
-    budget = Budget(most_bytes, "bytes of arrays")
+    budget = Budget(max(most_bytes, _ALWAYS_BYTES), "bytes of arrays")
     return {**_CONTAINERS, **{name: partial(answer, budget) for name, answer in _ARRAYS.items()}}
 
 
