@@ -36,7 +36,7 @@ def replace_file(path: Path, content: str | bytes, *, survives_power_cut: bool =
         OutputError: the folder cannot be written to, or the disk is full; the old file is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    with blaming(path):
+    with output_errors(path):
         try:
             with unfinished(path).open("wb") as file:
                 file.write(data)
@@ -63,13 +63,13 @@ class GrowingFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with blaming(path):
+        with output_errors(path):
             self._file = path.open("ab", buffering=0)
 
     def write(self, piece: str | bytes) -> None:
         """Add a piece; it is in the file on return, and no signal cuts it."""
         rest = piece.encode() if isinstance(piece, str) else piece
-        with blaming(self._path), uninterrupted():
+        with output_errors(self._path), uninterrupted():
             end = self._file.seek(0, os.SEEK_END)
             try:
                 while rest:
@@ -93,7 +93,7 @@ def claim_folder(folder: Path) -> None:
     Raises:
         OutputError: it cannot.
     """
-    with blaming(folder):
+    with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
@@ -120,7 +120,7 @@ class FolderLock:
             return
         import fcntl
 
-        with blaming(self._folder):
+        with output_errors(self._folder):
             descriptor = os.open(self._folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,7 +180,7 @@ def _close_inherited() -> None:
 
 
 @contextmanager
-def blaming(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Iterator[None]:
     """Turn what file systems raise into an `OutputError` about `path`."""
     try:
         yield

@@ -240,7 +240,7 @@ def test_of_classes_that_only_another_dataset_has_nothing_is_known_and_nothing_i
         FederatedLabels((3, 9), ()), FederatedLabels((3, 5, 9), ()), FederatedLabels((5,), ()),
     ]  # fmt: skip
     results = [{"image_id": image, "category_id": id_} for image in (1, 3) for id_ in (1, 3, 5, 9)]
-    judged = [(entry["image_id"], entry["category_id"]) for entry in joined.judged(results)]
+    judged = [(entry["image_id"], entry["category_id"]) for entry in joined.scorable_results(results)]
     assert judged == [(1, 3), (1, 5), (1, 9), (3, 1), (3, 5)]
 
 
@@ -253,4 +253,4 @@ def test_labels_of_federated_data_keep_their_meaning() -> None:
 
 def test_where_all_classes_were_looked_for_every_result_is_judged() -> None:
     results = [{"image_id": 1, "category_id": id_} for id_ in (3, 5)]
-    assert dataset_of([record_of(1)]).judged(results) == results
+    assert dataset_of([record_of(1)]).scorable_results(results) == results

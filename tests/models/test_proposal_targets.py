@@ -61,13 +61,13 @@ def test_without_proposals_only_the_true_boxes_are_left(truth, adds_true_boxes, 
 def test_without_objects_all_is_background_and_nothing_where_the_sample_is_balanced(make_targets) -> None:
     nothing = TrueObjects.of(make_targets([]))
     assert sample(nothing, adds_true_boxes=True).labels.tolist() == [NUM_CLASSES] * 5
-    balanced = sample(nothing, sampling=SamplingRule(100, 0.33, balances=True))
+    balanced = sample(nothing, sampling=SamplingRule(100, 0.33, keeps_ratio=True))
     assert (balanced.rois.shape, balanced.labels.tolist(), balanced.objects.tolist()) == ((0, 4), [], [])
 
 
 def test_a_balanced_sample_has_no_more_background_than_its_positives_make_up_for(truth) -> None:
     far = torch.tensor([[80.0, 0.0, 90.0, 10.0]]).repeat(50, 1)
-    found = sample(truth, torch.cat([PROPOSALS, far]), sampling=SamplingRule(100, 0.25, balances=True))
+    found = sample(truth, torch.cat([PROPOSALS, far]), sampling=SamplingRule(100, 0.25, keeps_ratio=True))
     assert (len(found.objects), len(found.rois)) == (3, 12)
 
 

@@ -104,7 +104,7 @@ def test_no_more_anchors_are_taken_than_planned(truth) -> None:
 
 
 def test_balanced_sampling_takes_no_background_where_there_is_no_object(truth, make_targets) -> None:
-    rpn = rpn_of(sampling=SamplingRule(8, 0.5, balances=True))
+    rpn = rpn_of(sampling=SamplingRule(8, 0.5, keeps_ratio=True))
     assert rpn.losses(output_with([[0.0] * 4]), [truth], [0])["rpn_objectness"].count == 2
     nothing = rpn.losses(output_with([[0.0] * 4]), [TrueObjects.of(make_targets([]))], [0])
     assert {name: loss.mean().item() for name, loss in nothing.items()} == {"rpn_objectness": 0, "rpn_box": 0}

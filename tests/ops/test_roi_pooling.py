@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align, roi_pool
 
-from maskwright.ops import pixel_sums
+from maskwright.ops import roi_align_cpu
 from maskwright.ops.roi_pooling import LevelRounding, PoolingKind, assign_levels, pool_rois
 
 STRIDES = (4, 8, 16, 32)
@@ -190,7 +190,7 @@ def test_scratch_memory_in_pieces_changes_nothing(levels: list[Tensor], monkeypa
     assert roi_levels.unique().tolist() == [0, 1, 2]
     whole = pool(levels, rois, images, roi_levels, samples=0, is_aligned=True)
     wanted = torch.autograd.grad(whole.square().sum(), levels[:3])
-    monkeypatch.setattr(pixel_sums, "_READS_AT_ONCE", 3000)
+    monkeypatch.setattr(roi_align_cpu, "_READS_AT_ONCE", 3000)
     pieces = pool(levels, rois, images, roi_levels, samples=0, is_aligned=True)
     torch.testing.assert_close(pieces, whole)
     for gradient, expected in zip(torch.autograd.grad(pieces.square().sum(), levels[:3]), wanted, strict=True):

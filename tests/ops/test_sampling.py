@@ -43,7 +43,7 @@ def test_sample_is_a_function_of_the_key(objects: torch.Tensor, count: int, shar
 def test_balanced_negatives_keep_the_share_where_positives_are_few(
     objects: torch.Tensor, count: int, share: float
 ) -> None:
-    positive, negative = sample_balanced(objects, count, share, random_generator(0), balances=True)
+    positive, negative = sample_balanced(objects, count, share, random_generator(0), keeps_ratio=True)
     unbalanced = sample_balanced(objects, count, share, random_generator(0))
     assert torch.equal(positive, unbalanced.positive)
     num_candidates = int((objects == BACKGROUND).sum())
@@ -55,7 +55,7 @@ def test_balanced_negatives_keep_the_share_where_positives_are_few(
 @pytest.mark.parametrize(("num_positive", "wanted"), [(0, (0, 0)), (1, (1, 2)), (10, (10, 20)), (100, (66, 134))])
 def test_matterports_numbers_of_negatives(num_positive: int, wanted: tuple[int, int]) -> None:
     objects = torch.tensor([0] * num_positive + [BACKGROUND] * 500)
-    sample = sample_balanced(objects, 200, 0.33, random_generator(0), balances=True)
+    sample = sample_balanced(objects, 200, 0.33, random_generator(0), keeps_ratio=True)
     assert (len(sample.positive), len(sample.negative)) == wanted
 
 

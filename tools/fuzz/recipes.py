@@ -108,4 +108,4 @@ def _load(name: str, overrides: dict[str, Any]) -> None:
     recipe = load_recipe(name, overrides)
     if not recipe.categories:
         recipe = load_recipe(name, {**overrides, "categories": ["a", "b"]})
-    build_model(recipe, is_filled=False)
+    build_model(recipe, initialise=False)

@@ -127,7 +127,7 @@ def read_weights(path: Path) -> ForeignWeights:
         raise CheckpointError(f"checkpoint {path} {describe_folder(path)}")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist, or is not a file")
-    with _blaming(path), path.open("rb") as file:
+    with _checkpoint_errors(path), path.open("rb") as file:
         start = file.read(_START_BYTES)
     if not start:
         raise CheckpointError(f"checkpoint {path} is empty (0 bytes); copy or download it again")
@@ -138,7 +138,7 @@ def read_weights(path: Path) -> ForeignWeights:
     description = describe_zip(path) if start.startswith(_ZIP) else describe_start(start)
     if description is not None:
         raise CheckpointError(f"checkpoint {path} {description}")
-    with _blaming(path):
+    with _checkpoint_errors(path):
         found = _read_pickles(path, start)
         return _recognised(found.content, found.classes, path, _MOST_SHARED * path.stat().st_size)
 
@@ -166,7 +166,7 @@ def _read_safetensors(path: Path) -> ForeignWeights:
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _checkpoint_errors(path: Path) -> Iterator[None]:
     """Turn what readers raise into errors about `path`."""
     try:
         yield

@@ -175,7 +175,7 @@ def _check_recipe(recipe: Recipe, look: _Look) -> bool:
             Path(table.images),
             Path(table.annotations),
             table.format,
-            ReadOptions.of(table, needs_masks="mask" in recipe.measured),
+            ReadOptions.of(table, needs_masks="mask" in recipe.metric_kinds),
             None,
             partial("{0}.{1}=true".format, key),
         )
@@ -195,7 +195,7 @@ def _tell_of_training(recipe: Recipe) -> None:
     from maskwright.training.teaching import refuse_nothing_to_learn
 
     dataset = open_datasets(
-        recipe.data.tables("train"), needs_masks="mask" in recipe.measured, keys=recipe.data.keys("train")
+        recipe.data.tables("train"), needs_masks="mask" in recipe.metric_kinds, keys=recipe.data.keys("train")
     )
     _tell_losses(recipe, dataset.records)
     refuse_nothing_to_learn(recipe, dataset, dataset.records)

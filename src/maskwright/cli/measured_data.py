@@ -62,7 +62,7 @@ class MeasuredData:
 
         if self.images is None or self.annotations is None:
             return self._own(recipe, model)
-        options = replace(self.options, needs_masks="mask" in recipe.measured)
+        options = replace(self.options, needs_masks="mask" in recipe.metric_kinds)
         dataset = read_dataset(self.images, self.annotations, self.format, options)
         return settle_defects(dataset, skip_bad=self.skips_bad, keeps_damaged_images=self.keeps_damaged, option=as_flag)
 

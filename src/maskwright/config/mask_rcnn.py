@@ -65,7 +65,7 @@ class MaskRcnnRecipe(Recipe):
     detect: MaskRcnnDetectConfig = MaskRcnnDetectConfig()
 
     @property
-    def measured(self) -> tuple[str, ...]:
+    def metric_kinds(self) -> tuple[str, ...]:
         """Those of the parts that are on; nothing without an RPN."""
         parts = (
             ("box", self.rpn.is_on),

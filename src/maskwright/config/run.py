@@ -56,14 +56,14 @@ class Recipe(StrictModel):
     )
 
     @property
-    def measured(self) -> tuple[str, ...]:
+    def metric_kinds(self) -> tuple[str, ...]:
         """The tables of metrics.json that its results fill."""
         return ("box", "mask")
 
     @property
     def finds_objects(self) -> bool:
         """Whether there is anything that COCO's metrics measure."""
-        return bool(self.measured)
+        return bool(self.metric_kinds)
 
     def skipping_bad(self, keeps_damaged_images: bool) -> Self:
         """The recipe with `skip_bad` on in each of its datasets, and `keeps_damaged_images` as given."""

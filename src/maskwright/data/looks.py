@@ -10,7 +10,7 @@ from PIL import Image
 from maskwright.data.checks import Problem
 from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError
-from maskwright.images.decode import TIFF_STARTS, blaming, decode, kind_of_pixels
+from maskwright.images.decode import TIFF_STARTS, decode, image_errors, kind_of_pixels
 from maskwright.images.orientation import orientation_of, turned_size
 from maskwright.images.values import fits_no_span, refuse_unusable, span_of
 
@@ -61,7 +61,7 @@ def _decode(path: Path) -> _Decoded:
         DataError: it cannot, or its values mean nothing in any setting.
     """
     name = f"image {path}"
-    with blaming(name), path.open("rb") as file:
+    with image_errors(name), path.open("rb") as file:
         is_jpeg = file.read(len(_JPEG)) == _JPEG
         file.seek(0)
         if is_jpeg:

@@ -195,7 +195,7 @@ class Dataset:
             "categories": categories,
         }
 
-    def judged(self, results: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    def scorable_results(self, results: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The entries of a COCO results list that can be right or wrong.
 
         The others are of classes that nobody looked for in their image, because its dataset was joined with datasets of

@@ -56,7 +56,7 @@ def decode(data: bytes, name: str, channels: int | None = None, keeps_depth: boo
     """
     if not data:
         raise DataError(f"{name} is empty (0 bytes); restore or remove it")
-    with blaming(name):
+    with image_errors(name):
         if data.startswith(NPY_START):
             return channels_first(npy_array(data, name), channels)
         if data.startswith(TIFF_STARTS) and not _pillow_holds(data, channels, keeps_depth):
@@ -127,7 +127,7 @@ def read_header(path: Path) -> Header:
         DataError: the file is missing or no image.
         MissingDecoder: it needs tifffile or pillow-heif; this is a `DataError` too.
     """
-    with blaming(f"image {path}"), path.open("rb") as file:
+    with image_errors(f"image {path}"), path.open("rb") as file:
         start = file.read(len(NPY_START))
         file.seek(0)
         if start == NPY_START:
@@ -158,7 +158,7 @@ def kind_of_pixels(path: Path) -> str:
 
 
 @contextmanager
-def blaming(name: str) -> Iterator[None]:
+def image_errors(name: str) -> Iterator[None]:
     """Turn what file systems and decoders raise into a `DataError` about the image `name`."""
     try:
         yield

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from maskwright.errors import DataError
-from maskwright.images.decode import TIFF_STARTS, blaming, decode, is_deep_png
+from maskwright.images.decode import TIFF_STARTS, decode, image_errors, is_deep_png
 from maskwright.images.heif import open_image
 from maskwright.images.npy import npy_array, npy_header
 from maskwright.images.orientation import UPRIGHT, orientation_of
@@ -130,7 +130,7 @@ def load_npy(path: Path) -> npt.NDArray[Any]:
     Raises:
         DataError: the file is missing, cut off, or no array of numbers.
     """
-    with blaming(f"picture {path}"):
+    with image_errors(f"picture {path}"):
         data = path.read_bytes()
     if data.startswith(_ARCHIVE_START):
         raise DataError(f"{path} is an archive of arrays; save one array in a .npy file")
@@ -154,7 +154,7 @@ def open_picture(path: Path) -> Picture:
         MissingDecoder: it is HEIC, and pillow-heif is not installed; this is a `DataError` too.
     """
     name = f"picture {path}"
-    with blaming(name), path.open("rb") as file, open_image(file, name) as image:
+    with image_errors(name), path.open("rb") as file, open_image(file, name) as image:
         if (pages := getattr(image, "n_frames", 1)) > 1:
             raise DataError(f"{path} has {pages} pages; save the one that is meant")
         if _has_deep_colours(image):
@@ -204,7 +204,7 @@ def _values_of(path: Path, coding: Coding) -> npt.NDArray[Any]:
 def _values_of_tiff(path: Path) -> npt.NDArray[Any]:
     """(H, W, C) of a TIFF that Pillow does not know."""
     name = f"picture {path}"
-    with blaming(name):
+    with image_errors(name):
         data = path.read_bytes()
         _refuse(_lossy_tiff(tiff_compression(data, name)), path)
         return np.moveaxis(decode(data, name), 0, -1)

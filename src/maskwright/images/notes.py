@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from PIL import UnidentifiedImageError
 
 from maskwright.errors import DataError
-from maskwright.images.decode import blaming
+from maskwright.images.decode import image_errors
 from maskwright.images.formats import listing
 from maskwright.images.heif import open_image
 from maskwright.images.npy import npy_header
@@ -39,7 +39,7 @@ def notes_of(path: Path) -> list[Note]:
     if path.suffix.lower() not in _SUFFIXES:
         return []
     try:
-        with blaming(f"image {path}"):
+        with image_errors(f"image {path}"):
             return _notes_of_npy(path) if path.suffix.lower() == ".npy" else _notes_of_picture(path)
     except DataError:
         return []

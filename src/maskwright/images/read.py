@@ -25,7 +25,7 @@ from torch import Tensor
 
 from maskwright.config.images import PixelsConfig
 from maskwright.errors import DataError
-from maskwright.images.decode import blaming, channels_first, decode, decode_pillow, read_header
+from maskwright.images.decode import channels_first, decode, decode_pillow, image_errors, read_header
 from maskwright.images.scale import to_channels, to_scale
 from maskwright.images.tiff import Stored
 
@@ -134,13 +134,13 @@ def _stored(source: object, channels: int | None, *, keeps_depth: bool) -> tuple
     if isinstance(source, np.ndarray):
         return _checked_array(source, channels), "image array"
     if isinstance(source, Image.Image):
-        with blaming("PIL image"):
+        with image_errors("PIL image"):
             return decode_pillow(source, channels), "PIL image"
     if isinstance(source, bytes):
         return decode(source, "image bytes", channels, keeps_depth), "image bytes"
     if isinstance(source, (str, Path)):
         name = f"image {source}"
-        with blaming(name):
+        with image_errors(name):
             data = Path(source).read_bytes()
         return decode(data, name, channels, keeps_depth), name
     raise DataError(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from maskwright.errors import OutputError
-from maskwright.files import blaming
+from maskwright.files import output_errors
 from maskwright.images.video import check_av
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class VideoWriter:
         if self._failure:
             raise self._failure
         try:
-            with _blaming(self._path):
+            with _video_errors(self._path):
                 yield
         except OutputError as error:
             self._failure = error
@@ -138,11 +138,11 @@ def _best_codec() -> Literal["libx264", "mpeg4"]:
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _video_errors(path: Path) -> Iterator[None]:
     """Turn what FFmpeg raises into an `OutputError` about `path`."""
     from av import FFmpegError
 
-    with blaming(path):
+    with output_errors(path):
         try:
             yield
         except FFmpegError as error:

@@ -19,12 +19,12 @@ from maskwright.models.yolact.build import build_yolact
 from maskwright.ops.randomness import random_key
 
 
-def build_model(recipe: Recipe, *, is_filled: bool = True) -> Segmenter:
+def build_model(recipe: Recipe, *, initialise: bool = True) -> Segmenter:
     """The network of a recipe, its weights a function of `train.seed` alone.
 
     Args:
         recipe: of any family.
-        is_filled: with random weights; otherwise they are whatever lies in memory, for a checkpoint to overwrite.
+        initialise: with random weights; otherwise they are whatever lies in memory, for a checkpoint to overwrite.
 
     Raises:
         ConfigError: the recipe has no categories yet, or its network does not fit into memory.
@@ -33,12 +33,12 @@ def build_model(recipe: Recipe, *, is_filled: bool = True) -> Segmenter:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(random_key(recipe.train.seed, "initial weights"))
         try:
-            with nullcontext() if is_filled else _WithoutDraws():
+            with nullcontext() if initialise else _SkipRandomInit():
                 model = _of_family(recipe)
         except (RuntimeError, MemoryError) as error:  # torch asks for memory here and for nothing else
             reason = (str(error) or "no memory is left").splitlines()[0]
             raise ConfigError(f"recipe {recipe.name}: its network is too large for this machine ({reason})") from error
-    return model.to(memory_format=torch.channels_last) if is_filled else _without_values(model)
+    return model.to(memory_format=torch.channels_last) if initialise else _without_values(model)
 
 
 def _check_classes(recipe: Recipe) -> None:
@@ -63,7 +63,7 @@ def _of_family(recipe: Recipe) -> Segmenter:
     raise ConfigError(f"no network for family {recipe.family!r}")
 
 
-class _WithoutDraws(TorchFunctionMode):
+class _SkipRandomInit(TorchFunctionMode):
     """Random fills leave their tensor as it is: drawing a ResNet-50's weights takes longer than reading them."""
 
     def __torch_function__(

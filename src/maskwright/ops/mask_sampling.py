@@ -113,7 +113,7 @@ def sample_points(masks: PackedMasks, objects: Tensor, points: Tensor) -> Tensor
     """
     limits = points.new_tensor([masks.size[0] - 1, masks.size[1] - 1])
     points = torch.minimum(points.clamp(min=0), limits)
-    rows, columns = (_mixtures(points[:, axis, None]) for axis in (0, 1))
+    rows, columns = (_bilinear_weights(points[:, axis, None]) for axis in (0, 1))
     return _bilinear(masks, objects, rows, columns)[:, 0, 0]
 
 
@@ -122,7 +122,7 @@ def _cell_lines(start: Tensor, length: Tensor, output_px: int, samples: int, lim
     steps = (torch.arange(output_px * samples, device=start.device) + 0.5) / samples
     positions = start[:, None] + steps[None, :] * (length / output_px)[:, None]
     is_inside = (positions >= -1) & (positions <= limit)
-    return _mixtures(positions.clamp(min=0, max=limit - 1), is_inside)
+    return _bilinear_weights(positions.clamp(min=0, max=limit - 1), is_inside)
 
 
 def _corner_lines(start: Tensor, end: Tensor, output_px: int, limit: int) -> _Lines:
@@ -130,10 +130,10 @@ def _corner_lines(start: Tensor, end: Tensor, output_px: int, limit: int) -> _Li
     step = (end - start) * (limit - 1) / (output_px - 1)
     positions = start[:, None] * (limit - 1) + torch.arange(output_px, device=start.device) * step[:, None]
     is_inside = (positions >= 0) & (positions <= limit - 1)
-    return _mixtures(positions.clamp(min=0, max=limit - 1), is_inside)
+    return _bilinear_weights(positions.clamp(min=0, max=limit - 1), is_inside)
 
 
-def _mixtures(positions: Tensor, is_inside: Tensor | None = None) -> _Lines:
+def _bilinear_weights(positions: Tensor, is_inside: Tensor | None = None) -> _Lines:
     """(P, R) places on or between pixels; those not inside weigh nothing."""
     lower = positions.floor()
     upper_weight = positions - lower

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align, roi_pool
 
-from maskwright.ops.pixel_sums import AxisSamples, sum_samples
+from maskwright.ops.roi_align_cpu import AxisSamples, sum_samples
 
 LevelRounding = Literal["floor_after", "floor_inside", "nearest"]
 PoolingKind = Literal["align", "align_max", "pool", "crop_and_resize"]

@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
 
 def sample_balanced(
-    objects: Tensor, count: int, positive_share: float, generator: torch.Generator, *, balances: bool = False
+    objects: Tensor, count: int, positive_share: float, generator: torch.Generator, *, keeps_ratio: bool = False
 ) -> Sample:
     """Choose at most `count` boxes, at most `positive_share` of them positive; negatives fill up (Fast R-CNN, 2.3).
 
@@ -27,13 +27,13 @@ def sample_balanced(
         count: boxes to choose.
         positive_share: largest share of positives.
         generator: CPU generator. Where there are no more candidates than places, all are taken.
-        balances: negatives do not fill up: where there are fewer positives than allowed, there are fewer negatives
+        keeps_ratio: negatives do not fill up: where there are fewer positives than allowed, there are fewer negatives
             too, so that the share stays; none without positives (matterport).
     """
     positive = torch.nonzero(objects >= 0).flatten()
     negative = torch.nonzero(objects == BACKGROUND).flatten()
     num_positive = min(len(positive), int(count * positive_share))
-    wanted = int(num_positive / positive_share - num_positive) if balances else count - num_positive
+    wanted = int(num_positive / positive_share - num_positive) if keeps_ratio else count - num_positive
     num_negative = min(len(negative), wanted)
     return Sample(choose(positive, num_positive, generator), choose(negative, num_negative, generator))
 

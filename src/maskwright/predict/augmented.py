@@ -42,7 +42,7 @@ def refuse_unjoinable(recipe: Recipe) -> None:
     Raises:
         ConfigError: it finds keypoints, or no objects at all: nobody has said how.
     """
-    if "keypoints" in recipe.measured or not recipe.finds_objects:
+    if "keypoints" in recipe.metric_kinds or not recipe.finds_objects:
         what = "keypoints" if recipe.finds_objects else "no objects"
         raise ConfigError(
             f"recipe {recipe.name} finds {what}, for which views of an image cannot be joined; predict without "
@@ -64,7 +64,7 @@ class AugmentedViews:
     def __init__(self, whole: WholeImages, recipe: Recipe) -> None:
         refuse_unjoinable(recipe)
         self.whole, self.config = whole, recipe.augmented
-        self.has_masks = "mask" in recipe.measured
+        self.has_masks = "mask" in recipe.metric_kinds
         self.has_semantic = isinstance(recipe, MaskRcnnRecipe) and recipe.semantic_head.is_on
         self.nms_iou, self.max_detections = recipe.detect.nms_iou, recipe.detect.max_detections
 

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 from typing_extensions import Self
 
-from maskwright.files import UNFINISHED, blaming, replace_file, unfinished, uninterrupted
+from maskwright.files import UNFINISHED, output_errors, replace_file, unfinished, uninterrupted
 from maskwright.structures import Categories, Instances, PanopticMap
 from maskwright.structures.rle import rle_counts
 
@@ -39,7 +39,7 @@ class CocoFile:
         self._path = path
         self._num_images = self._num_annotations = 0
         self._failure: OSError | None = None
-        with blaming(path):
+        with output_errors(path):
             # the images come last in the file; without a name, so that even a killed process leaves no trace of it
             self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115 - closed on exit
             self._file = unfinished(path).open("w", encoding="utf-8")
@@ -49,7 +49,7 @@ class CocoFile:
         """Add an image and its annotations."""
         lines = self._lines(annotations, self._num_annotations)
         entry = self._lines([image], self._num_images)
-        with blaming(self._path), uninterrupted():
+        with output_errors(self._path), uninterrupted():
             try:
                 self._file.writelines(lines)
                 self._images.writelines(entry)
@@ -77,7 +77,7 @@ class CocoFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with uninterrupted(), blaming(self._path):
+        with uninterrupted(), output_errors(self._path):
             try:
                 self._complete()
             except OSError:
@@ -127,7 +127,7 @@ class PanopticFiles:
         self._path, self._pictures = path, path.with_suffix("")
         self._open = ExitStack()
         self._file: CocoFile | None = None
-        with blaming(path):
+        with output_errors(path):
             path.unlink(missing_ok=True)
             remove_pictures(self._pictures, ".png")
 
@@ -143,7 +143,7 @@ class PanopticFiles:
 
     def _started(self, panoptic: PanopticMap) -> CocoFile:
         if self._file is None:
-            with blaming(self._pictures):
+            with output_errors(self._pictures):
                 self._pictures.mkdir(exist_ok=True)
             self._file = self._open.enter_context(CocoFile(self._path, panoptic.classes.to_coco()))
         return self._file

@@ -21,7 +21,7 @@ from maskwright.evaluation import Metrics, evaluate_detections
 from maskwright.evaluation.expected import Check, check_expected, refuse_unknown
 from maskwright.evaluation.run import lacking_classes, with_known_mean
 from maskwright.evaluation.table import AUGMENTED
-from maskwright.predict.findings import Findings, find_in, nothing_found
+from maskwright.predict.findings import Findings, empty_findings, find_in
 from maskwright.predict.predictor import Predictor
 from maskwright.predict.tables import TABLES
 from maskwright.structures import Categories
@@ -79,7 +79,7 @@ def evaluate(
         DataError: the dataset cannot be used, or shares no category with the model.
     """
     options = ReadOptions(
-        needs_masks="mask" in predictor.recipe.measured,
+        needs_masks="mask" in predictor.recipe.metric_kinds,
         exif=exif,
         boxes_as_masks=boxes_as_masks,
         only_present=only_present,
@@ -127,7 +127,7 @@ def measure(
     if not recipe.finds_objects:
         return Metrics({**groups, "images": len(dataset.records), "seconds": findings.seconds})
     limit = max_detections or max(recipe.detect.max_detections, findings.most_per_image)
-    results, kinds = dataset.judged(findings.results), recipe.measured
+    results, kinds = dataset.scorable_results(findings.results), recipe.metric_kinds
     coco = evaluate_detections(results, dataset.to_coco(), limit, findings.seconds, kinds)
     if lacking_objects(recipe, dataset):
         coco = with_known_mean(coco, categories_of(recipe), dataset.categories)
@@ -154,7 +154,7 @@ def categories_of(recipe: Recipe) -> Categories:
 
 def known_metrics(recipe: Recipe, dataset: Dataset, tables: Sequence[str] = ()) -> Metrics:
     """Metrics that have all the names of those which a model of the recipe will get on a dataset, at once."""
-    metrics = measure(nothing_found(recipe, dataset), recipe, dataset)
+    metrics = measure(empty_findings(recipe, dataset), recipe, dataset)
     one = next((record for record in dataset.records if record.annotations), dataset.records[0])
     one_image = replace(dataset, records=(one,))
     return Metrics({**metrics, **{name: TABLES[name]([], one_image, 1) for name in tables}})

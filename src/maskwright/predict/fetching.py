@@ -25,7 +25,7 @@ from urllib.request import (
 
 from maskwright.checkpoints.reading import SUFFIXES, read_weights
 from maskwright.errors import CheckpointError, ConfigError, MissingDependency
-from maskwright.files import blaming, claim_folder
+from maskwright.files import claim_folder, output_errors
 
 _HUB = "hf://"
 _WEB = "https://"
@@ -75,7 +75,7 @@ def fetch(address: str, sha256: str | None = None, size: int | None = None, md5:
     # under its own name, by whose suffix it is read
     partial = target.parent / "unfinished" / target.name
     claim_folder(partial.parent)
-    with blaming(target.parent), FileLock(f"{partial}.lock"):
+    with output_errors(target.parent), FileLock(f"{partial}.lock"):
         if not target.is_file():
             asked = address.partition("#")[0]
             _download(asked, partial, size)

@@ -100,7 +100,7 @@ def _stream(
             )
 
 
-def nothing_found(recipe: Recipe, dataset: Dataset) -> Findings:
+def empty_findings(recipe: Recipe, dataset: Dataset) -> Findings:
     """What a model finds that finds nothing; it tells which metrics there are, before any work is done."""
     return Findings([], SegmentTallies.of(recipe, dataset), 0.0)
 

@@ -135,6 +135,6 @@ def _refuse_backbone(found: ForeignWeights, source: str) -> None:
 
 def _fitted(recipe: Recipe, found: ForeignWeights, source: str, device: Any, precision: PrecisionName) -> Predictor:
     refuse_misfit(compare(found, recipe), source)
-    model = build_model(recipe, is_filled=False)
+    model = build_model(recipe, initialise=False)
     put_weights(found.weights, model, source)
     return Predictor(model, recipe, device, precision)

@@ -45,7 +45,7 @@ class SegmentTallies:
         self._outputs = classes.outputs(self._stuff, head.has_things, source)
         self._ids_by_name = {name: id_ for kind in (classes.things, classes.stuff) for name, id_ in _pairs(kind)}
         self.semantic = SemanticTally([*["things"][: head.has_things], *self._stuff])
-        self.panoptic = PanopticTally(classes.to_coco()) if has_objects and "mask" in recipe.measured else None
+        self.panoptic = PanopticTally(classes.to_coco()) if has_objects and "mask" in recipe.metric_kinds else None
         self.cityscapes = CityscapesTally() if _are_cityscapes(classes) and not head.has_things else None
         self._label_ids = np.array([_LABEL_IDS.get(name, _UNLABELED) for name in self._stuff])
 

@@ -15,7 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from maskwright.errors import DataError, OutOfMemory, OutputError
-from maskwright.files import FolderLock, blaming, claim_folder, obey_signals, replace_file, unfinished, uninterrupted
+from maskwright.files import (
+    FolderLock,
+    claim_folder,
+    obey_signals,
+    output_errors,
+    replace_file,
+    unfinished,
+    uninterrupted,
+)
 from maskwright.images.draw import draw_instances
 from maskwright.images.read import read_ahead
 from maskwright.images.video import read_frames
@@ -208,7 +216,7 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
 def _fresh_overlays(folder: Path, names: Mapping[Source, str]) -> dict[Source, Path]:
     """The picture or video of each source, in a folder without those of an earlier call."""
     overlays = folder / OVERLAYS
-    with blaming(overlays):
+    with output_errors(overlays):
         overlays.mkdir(exist_ok=True)
         remove_pictures(overlays, ".png", ".mp4")
     return {source: overlays / f"{name}{'.mp4' if is_video(source) else '.png'}" for source, name in names.items()}

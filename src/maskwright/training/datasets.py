@@ -52,12 +52,12 @@ def open_validation(recipe: Recipe) -> Dataset | None:
 
 def _open(recipe: Recipe, part: Part) -> Dataset:
     data = recipe.data
-    return open_datasets(data.tables(part), needs_masks="mask" in recipe.measured, keys=data.keys(part))
+    return open_datasets(data.tables(part), needs_masks="mask" in recipe.metric_kinds, keys=data.keys(part))
 
 
 def _open_split(recipe: Recipe, share: float) -> tuple[Dataset, Dataset]:
     data = recipe.data
-    return open_split(data.tables("train"), share, needs_masks="mask" in recipe.measured, keys=data.keys("train"))
+    return open_split(data.tables("train"), share, needs_masks="mask" in recipe.metric_kinds, keys=data.keys("train"))
 
 
 def _incomplete(recipe: Recipe, part: Part) -> list[str]:

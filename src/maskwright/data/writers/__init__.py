@@ -18,7 +18,7 @@ from maskwright.data.writers.pictures import write_id_maps, write_masks
 from maskwright.data.writers.voc import write_voc
 from maskwright.data.writers.yolo import write_yolo
 from maskwright.errors import DataError, OutputError
-from maskwright.files import blaming, unfinished
+from maskwright.files import output_errors, unfinished
 
 # a dataset and an empty folder → what is in the folder now
 WRITERS: dict[str, Callable[[Dataset, Path], Written]] = {
@@ -81,7 +81,7 @@ def write_dataset(
     growing = unfinished(target)
     _claim(target, growing)
     try:
-        with blaming(target):
+        with output_errors(target):
             written = WRITERS[format](dataset, growing)
             if images != "none":
                 _place_images(dataset, growing / written.images, images, progress)
@@ -122,7 +122,7 @@ def _claim(target: Path, growing: Path) -> None:
     Raises:
         OutputError: the target is not free, or nothing can be written beside it.
     """
-    with blaming(target):
+    with output_errors(target):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             found = "is not empty" if target.is_dir() else "is a file"
             raise OutputError(f"output {target} {found}; give a folder that is not there yet")

@@ -53,7 +53,11 @@ def sample_rois(
         candidates = torch.cat([image_proposals, objects.single.boxes]) if adds_true_boxes else image_proposals
         matched = objects.match(candidates, matching).objects
         sample = sample_balanced(
-            matched, sampling.count, sampling.positive_share, random_generator(key, "roi"), balances=sampling.balances
+            matched,
+            sampling.count,
+            sampling.positive_share,
+            random_generator(key, "roi"),
+            keeps_ratio=sampling.keeps_ratio,
         )
         samples.append(_labelled(candidates, matched, *sample, objects, num_classes))
     return samples

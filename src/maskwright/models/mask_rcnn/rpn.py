@@ -129,7 +129,7 @@ class Rpn(nn.Module):
                 self.sampling.count,
                 self.sampling.positive_share,
                 random_generator(key, "rpn"),
-                balances=self.sampling.balances,
+                keeps_ratio=self.sampling.keeps_ratio,
             )
             sampled = torch.cat([positive, negative])
             is_object = torch.zeros_like(logits[sampled])

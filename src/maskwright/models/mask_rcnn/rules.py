@@ -39,12 +39,12 @@ class SamplingRule:
     Attributes:
         count: boxes of an image.
         positive_share: largest share of positives.
-        balances: negatives only as many as keep the positives' share where there are fewer positives than allowed.
+        keeps_ratio: negatives only as many as keep the positives' share where there are fewer positives than allowed.
     """
 
     count: int
     positive_share: float
-    balances: bool = False
+    keeps_ratio: bool = False
 
 
 @dataclass(frozen=True)
