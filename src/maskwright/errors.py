@@ -26,15 +26,15 @@ def printable(text: str, longest: int | None = _LONGEST) -> str:
 
 
 class MaskwrightError(Exception):
-    """Base of all our errors: the command line prints the message alone and exits with `exit_status`.
+    """Base of all our errors: the command line prints only the message and exits with `exit_status`.
 
     Attributes:
         exit_status: of a command that ends with it.
-        is_told_elsewhere: another process, which met it too, prints it.
+        is_reported_elsewhere: another process, which raised it too, prints it.
     """
 
     exit_status = 2
-    is_told_elsewhere = False
+    is_reported_elsewhere = False
 
     def __str__(self) -> str:
         """The message in one line, whatever the file had in it."""

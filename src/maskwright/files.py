@@ -1,4 +1,4 @@
-"""Writing files so that whoever looks, after a crash or a signal too, finds the old one or the new one, whole."""
+"""Writing files so that after a crash or a signal the old file or the new file is there, whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def replace_file(path: Path, content: str | bytes, *, survives_power_cut: bool = True) -> None:
-    """Write a file beside its place, make sure that it is on the disk, and move it there.
+    """Write a file beside its path, make sure that it is on the disk, and move it there.
 
     Args:
         path: of the file.
@@ -80,7 +80,7 @@ class GrowingFile:
                 raise
 
     def flush(self) -> None:
-        """Does nothing, as nothing is ever held back; whoever takes a file may call it."""
+        """Does nothing, as nothing is ever held back; users of a file may call it."""
 
     def close(self) -> None:
         """Nothing is written by it."""

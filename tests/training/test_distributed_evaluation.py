@@ -211,7 +211,7 @@ def test_an_error_of_one_process_is_the_error_of_all_and_told_once(
     with pytest.raises(DataError, match=f"{place}.png") as alone:
         evaluation_of(run("alone"), ALONE)
     for rank, outcome in enumerate(by_processes(processes, 2, run("shared"))):
-        assert outcome == {"error": str(alone.value), "kind": "DataError", "is_told_elsewhere": rank > 0}
+        assert outcome == {"error": str(alone.value), "kind": "DataError", "is_reported_elsewhere": rank > 0}
 
 
 def cut_off(path: Path) -> None:

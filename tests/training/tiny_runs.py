@@ -190,7 +190,8 @@ def evaluate_as_rank(rank: int, port: int, size: int, arguments: Arguments) -> N
         with joined_world(torch.device("cpu")) as world:
             found = evaluation_of(arguments, world)
     except MaskwrightError as error:
-        found = {"error": str(error), "kind": type(error).__name__, "is_told_elsewhere": error.is_told_elsewhere}
+        kind = type(error).__name__
+        found = {"error": str(error), "kind": kind, "is_reported_elsewhere": error.is_reported_elsewhere}
     folder.with_name(f"{folder.name}.rank{rank}.json").write_text(json.dumps(found))
 
 

@@ -30,7 +30,7 @@ def main() -> None:
 
             app(prog_name="maskwright")  # also as python -m maskwright
     except MaskwrightError as error:
-        _leave("" if error.is_told_elsewhere else f"error: {error}", error.exit_status)
+        _leave("" if error.is_reported_elsewhere else f"error: {error}", error.exit_status)
     except Interrupted as interruption:
         _leave(f"interrupted: {interruption}", interruption.exit_status)
     except (KeyboardInterrupt, Terminated) as stop:

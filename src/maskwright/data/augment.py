@@ -43,7 +43,7 @@ def build_augmentation(config: AugmentConfig, preprocess: Preprocess) -> v2.Tran
     """The chain of a recipe: canvas and crop at the image's own size, network input with jitter, window, flips.
 
     Colours change last, where the window has left the fewest pixels; but before the canvas, whose fill stays as it is.
-    Other than three channels have brightness and contrast in place of colours.
+    Other than three channels have brightness and contrast instead of colours.
     """
     pixels = preprocess.pixels
     distortion = v2.RandomPhotometricDistort() if pixels.channels == _RGB else BrightnessAndContrast()
@@ -101,7 +101,7 @@ def augment(
     key: int,
     keypoint_names: Sequence[str] = (),
 ) -> tuple[Tensor, Targets]:
-    """Vary one image with its objects; the result is a function of `key` alone.
+    """Vary one image with its objects; the result is a function of `key` only.
 
     Args:
         image: (C, H, W) uint8, or float32 from 0 to 255.

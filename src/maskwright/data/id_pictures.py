@@ -32,7 +32,7 @@ def objects_of(ids: npt.NDArray[Any]) -> dict[int, Rle]:
     kept = kept[np.argsort(owners[kept], kind="stable")]
     starts, ends, owners = starts[kept], ends[kept], owners[kept]
 
-    # where each object's runs begin among all runs; before its first lies background from place 0 on
+    # where each object's runs begin among all runs; before its first lies background, from index 0 on
     is_first = np.concatenate([[True], owners[1:] != owners[:-1]])[: len(owners)]
     before = np.where(is_first, 0, np.concatenate([[0], ends[:-1]])[: len(ends)])
     counts = np.stack([starts - before, ends - starts], axis=1)

@@ -1,4 +1,4 @@
-"""Several datasets as one: classes united by name, ids of their own, what was left out told with its source."""
+"""Several datasets as one: classes united by name, ids of their own, what was left out named with its source."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
     remarks: list[Remark] = []
     next_annotation = 1
     for dataset, joiner in zip(datasets, joiners, strict=True):
-        image_ids = {record.id: len(records) + place for place, record in enumerate(dataset.records, start=1)}
+        image_ids = {record.id: len(records) + number for number, record in enumerate(dataset.records, start=1)}
         for record in dataset.records:
             records.append(joiner.joined(record, image_ids[record.id], next_annotation, categories))
             next_annotation += len(record.annotations)
@@ -119,11 +119,11 @@ class _Joiner:
         annotations: list[Mapping[str, Any]] = [
             {
                 **annotation,
-                "id": first_annotation + place,
+                "id": first_annotation + index,
                 "image_id": image_id,
                 "category_id": self.category_ids[annotation["category_id"]],
             }
-            for place, annotation in enumerate(record.annotations)
+            for index, annotation in enumerate(record.annotations)
         ]
         return replace(
             record,

@@ -27,7 +27,7 @@ def open_datasets(configs: Sequence[DatasetConfig], *, needs_masks: bool, keys: 
 
     Raises:
         ConfigError: `rename` or `only` names a class that its dataset has not, or the datasets do not go together.
-        DataError: datasets that cannot be used, or have defects while their `skip_bad` is off; all of them are told.
+        DataError: datasets that cannot be used, or have defects while their `skip_bad` is off; all are reported.
     """
     return join_datasets(_open_all(configs, needs_masks, keys))
 

@@ -41,7 +41,7 @@ def plain_option(name: str) -> str:
 
 @dataclass(frozen=True)
 class FederatedLabels:
-    """What nobody looked for in an image whose annotations cover some classes only (LVIS, section 3).
+    """What is known of the classes in an image that was searched for only some of them (LVIS, section 3).
 
     Attributes:
         negative_ids: classes of which the image is known to have no object.
@@ -112,7 +112,7 @@ class ImageRecord:
         return {"id": self.id, "file_name": self.path.name, "height": self.size[0], "width": self.size[1]}
 
     def to_lvis(self) -> dict[str, Any]:
-        """The same with LVIS's keys, where it is known which classes nobody looked for."""
+        """The same with LVIS's keys, where it is known which classes were not searched for."""
         if self.federated is None:
             return self.to_coco()
         return {
@@ -198,8 +198,8 @@ class Dataset:
     def scorable_results(self, results: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The entries of a COCO results list that can be right or wrong.
 
-        The others are of classes that nobody looked for in their image, because its dataset was joined with datasets of
-        more classes. LVIS's rule itself tells them, so that nothing is left out of its results.
+        The others are of classes that were not searched for in their image, as its dataset was joined with datasets
+        of more classes. LVIS's own rule ignores them, so nothing is left out of its results.
         """
         if self.is_lvis or not any(record.federated for record in self.records):
             return results
@@ -218,8 +218,8 @@ class Dataset:
         """Everything that was left out, as plain text; no lines where nothing was."""
         if not self.defects:
             return []
-        told = (f"  {defect.kind}: {defect}" for defect in self.defects)
-        return [f"left out of {self.source}: {self._defect_counts()}", *told]
+        lines = (f"  {defect.kind}: {defect}" for defect in self.defects)
+        return [f"left out of {self.source}: {self._defect_counts()}", *lines]
 
     def remark_lines(self) -> list[str]:
         """One line for each kind of remark: how many there are, and the first."""

@@ -16,7 +16,7 @@ from maskwright.ops.randomness import random_generator, random_key
 
 
 class SampleRequest(NamedTuple):
-    """One place of a training step: index of the image, and the key of every random draw made for it."""
+    """One item of a training step: index of the image, and the key of every random draw made for it."""
 
     image: int
     key: int
@@ -55,8 +55,8 @@ class StepSampler:
 
     def step(self, step: int) -> list[SampleRequest]:
         """The images of one step, over all processes."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        indices = _epoch(self, epoch)[place]
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        indices = _epoch(self, epoch)[step_of_epoch]
         return [SampleRequest(index, random_key(self.seed, step, slot)) for slot, index in enumerate(indices)]
 
     def steps(self, first: int, last: int, share: slice) -> Iterator[list[SampleRequest]]:
@@ -83,7 +83,7 @@ def _epoch(sampler: StepSampler, epoch: int) -> list[list[int]]:
         full += _pieces(members[:whole], sampler.batch_size)
         left += members[whole:]
     full += _pieces(left, sampler.batch_size)
-    return [full[place] for place in torch.randperm(len(full), generator=generator).tolist()]
+    return [full[index] for index in torch.randperm(len(full), generator=generator).tolist()]
 
 
 def _drawn_images(sampler: StepSampler, epoch: int, turn: int) -> Tensor:

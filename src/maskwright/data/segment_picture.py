@@ -88,7 +88,7 @@ class SegmentPicture:
     orientation: int = UPRIGHT
 
     @property
-    def tells_objects_apart(self) -> bool:
+    def separates_objects(self) -> bool:
         """Whether every object is a segment of its own; pictures of `values` show one for each class."""
         return self.encoding == "colours"
 
@@ -133,8 +133,8 @@ class SegmentPicture:
             return np.full(ids.shape, IGNORED, dtype=np.uint8)
         known = np.array(sorted(self.segments), dtype=ids.dtype)
         values = np.array([outputs[self.segments[id_].category_id] for id_ in known.tolist()], dtype=np.uint8)
-        places = np.searchsorted(known, ids).clip(max=len(known) - 1)
-        return np.asarray(np.where(known[places] == ids, values[places], np.uint8(IGNORED)))
+        indices = np.searchsorted(known, ids).clip(max=len(known) - 1)
+        return np.asarray(np.where(known[indices] == ids, values[indices], np.uint8(IGNORED)))
 
 
 def _pairs(categories: Categories) -> list[tuple[str, int]]:

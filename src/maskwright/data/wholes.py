@@ -46,5 +46,5 @@ def _without_objects(dataset: Dataset) -> Iterator[Remark]:
 def _repeated_names(dataset: Dataset) -> Iterator[Remark]:
     for name, count in Counter(dataset.categories.names).items():
         if count > 1:
-            message = f"{count} classes are called {show(name)}; they are told apart by their ids alone"
+            message = f"{count} classes are called {show(name)}; only their ids distinguish them"
             yield Remark("repeated-class-name", dataset.source, message, None)

@@ -83,6 +83,6 @@ def load_xml(path: Path) -> XmlNode:
         raise DataError(
             f"{path}, line {error.lineno}: broken XML ({expat.ErrorString(error.code)}); export the file again"
         ) from None
-    except (LookupError, ValueError) as error:  # an encoding that nobody knows
+    except (LookupError, ValueError) as error:  # an unknown encoding
         raise DataError(f"{path}: cannot be read as XML ({error}); save it as UTF-8") from None
     return document.children[0]

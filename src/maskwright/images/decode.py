@@ -197,7 +197,7 @@ def is_deep_png(image: ImageFile.ImageFile) -> bool:
 
 
 def _decode_deep_png(data: bytes, channels: int | None) -> Stored:
-    """Colour of 16 bits, of which Pillow gives the upper byte, or the lower one when told that it comes first."""
+    """Colour of 16 bits: Pillow gives the upper byte, or the lower one when the order says so."""
     halves, orientation = [], UPRIGHT
     for order in ("16B", "16L"):
         with Image.open(BytesIO(data)) as image:

@@ -108,7 +108,7 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
 
 
 def _next_of(items: Iterator[Item]) -> tuple[Item, ...]:
-    """The next item alone in a tuple, or an empty one at the end."""
+    """The next item as a tuple of one, or an empty one at the end."""
     return tuple(islice(items, 1))
 
 

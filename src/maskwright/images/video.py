@@ -46,7 +46,7 @@ class Frame:
     """One picture of a video.
 
     Attributes:
-        index: its place, from 0, among the frames that can be decoded.
+        index: counted from 0 among the frames that can be decoded.
         seconds: when it is shown, from the start of the file or of the camera's recording.
         pixels: (3, H, W) uint8 RGB.
     """
@@ -60,7 +60,7 @@ def read_frames(source: str | Path | Camera) -> Generator[Frame, None, None]:
     """The frames of a video file, or of a camera until the iterator is closed, decoded one by one.
 
     Args:
-        source: a path or a camera. What a camera shows while nobody asks for its next picture is dropped by the system.
+        source: a path or a camera. The system drops what a camera shows while no picture is asked for.
 
     Yields:
         every frame that can be decoded; after a damaged part those behind it.
@@ -174,12 +174,12 @@ def _why_closed(source: str | Path | Camera, error: Exception) -> str:
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | None]:
-    """The frames in the order of showing, with None in place of what cannot be read or decoded."""
+    """The frames in the order of showing, with None instead of what cannot be read or decoded."""
     import av
 
     end_s = 0.0
     try:
-        for packet in container.demux():  # of all streams: the one that lasts longest tells where the file is cut
+        for packet in container.demux():  # of all streams: the longest one shows where the file is cut
             if packet.pts is not None and packet.time_base is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is not stream:
@@ -226,7 +226,7 @@ def _next_frame(source: str | Path | Camera, last: Frame | None, seconds: float,
         before, after = ("{1} × {2}".format(*size) for size in (last.pixels.shape, pixels.shape))
         raise DataError(
             f"video {source} changes from {before} to {after} pixels at frame {index} ({seconds:.2f} s) and is used up "
-            "to there; split it at that place"
+            "to there; split it there"
         )
     return Frame(index, seconds, pixels)
 

@@ -82,7 +82,7 @@ class VideoWriter:
             return
         container, stream = self._opened
         if self._failure:
-            with suppress(FFmpegError):  # told before
+            with suppress(FFmpegError):  # reported before
                 container.close()
             return
         with self._noting_failure(), container:

@@ -55,7 +55,7 @@ class SegmentTallies:
         if not isinstance(recipe, MaskRcnnRecipe) or not recipe.semantic_head.is_on or dataset.segment_classes is None:
             return None
         pictures = (record.segments for record in dataset.records)
-        has_objects = any(picture is not None and picture.tells_objects_apart for picture in pictures)
+        has_objects = any(picture is not None and picture.separates_objects for picture in pictures)
         return SegmentTallies(recipe, dataset.segment_classes, dataset.source, has_objects=has_objects)
 
     def add(self, record: ImageRecord, found: Instances) -> None:
@@ -68,7 +68,7 @@ class SegmentTallies:
             return
         true, labels = record.segments.ids(record.size), found.semantic.labels().numpy()
         self.semantic.add(record.segments.outputs_at(true, self._outputs), labels)
-        if self.panoptic is not None and record.segments.tells_objects_apart:
+        if self.panoptic is not None and record.segments.separates_objects:
             panoptic = found.panoptic()
             segments = self._known_segments(panoptic)
             ids = np.where(np.isin(panoptic.ids, list(segments)), panoptic.ids, VOID)

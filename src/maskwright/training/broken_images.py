@@ -27,5 +27,5 @@ def keeping_the_state(run: Run) -> Iterator[None]:
         ways = f"mend or remove the image, or set {key}.skip_bad=true"
         kept = f"; step {done} is kept in {run.folder.last}: {ways}, and go on with --resume" if done else f"; {ways}"
         explained = DataError(f"{error}{kept}")
-        explained.is_told_elsewhere = error.is_told_elsewhere
+        explained.is_reported_elsewhere = error.is_reported_elsewhere
         raise explained from error

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among all; alone it is (0, 1).
+    """This process's rank and the number of processes; (0, 1) where it is the only one.
 
     Attributes:
         rank: of this process.
@@ -44,7 +44,7 @@ class World:
         return self.rank == 0
 
     def share_of(self, count: int) -> slice:
-        """This process's part of `count` places, in order; the parts join to the whole."""
+        """This process's part of `count` indices, in order; the parts join to the whole."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class World:
 
         Raises:
             MaskwrightError: the first process's that met one, in all of them, so that none waits for one that has
-                ended; the main process tells it.
+                ended; the main process reports it.
         """
         if not self.is_joined:
             return work()
@@ -100,7 +100,7 @@ class World:
         errors = [own] * self.size
         torch.distributed.all_gather_object(errors, own)
         first = next(error for error in errors if error is not None)
-        first.is_told_elsewhere = not self.is_main
+        first.is_reported_elsewhere = not self.is_main
         raise first from own
 
     def in_main(self, work: Callable[[], T]) -> T:

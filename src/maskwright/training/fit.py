@@ -16,7 +16,7 @@ from maskwright.training.setup import Report, Run
 def fit(run: Run, report: Report) -> Metrics | None:
     """Train until the last step, or until the metric no longer improves.
 
-    The run's state after step n is a function of the recipe and n alone, so a run that was killed and taken up again
+    The run's state after step n is a function of only the recipe and n, so a run that was killed and taken up again
     ends exactly where it would have ended.
 
     Args:

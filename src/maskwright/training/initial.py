@@ -1,4 +1,4 @@
-"""What a training starts from: weights that others made, in place of random ones."""
+"""What a training starts from: existing weights instead of random ones."""
 
 from __future__ import annotations
 

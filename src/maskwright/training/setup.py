@@ -111,7 +111,7 @@ class Run:
         return Predictor(model, self.recipe, self.device, self.recipe.train.precision)
 
     def log(self, step: int, numbers: Mapping[str, Any], part: str, report: Report) -> None:
-        """Into the log and to whoever watches; the main process only."""
+        """Into the log and to the callbacks; the main process only."""
         if self.logbook is not None:
             self.logbook.write(step, numbers, part)
         self.show(step, numbers, part, report)
@@ -235,7 +235,7 @@ def _check_share(recipe: Recipe, world: World) -> None:
 
 
 def _has_small_parts(config: TrainConfig) -> bool:
-    """Whether too few images are computed together to tell statistics; batch norms take them over all processes."""
+    """Whether too few images are computed together for statistics; batch norms take them over all processes."""
     limit = config.freezes_norms_below
     return limit is not None and config.batch_size // config.accumulate < limit
 
@@ -257,7 +257,7 @@ def _check_metric_names(recipe: Recipe, dataset: Dataset) -> None:
     name, groups = recipe.train.best_metric, [group for group in MEASURED if group in metrics]
     if name.partition(".")[0] not in (*groups, "per_category"):
         raise ConfigError(
-            f"train.best_metric is {name}, but the model gives {' and '.join(groups)} alone; set it to "
+            f"train.best_metric is {name}, but the model gives only {' and '.join(groups)}; set it to "
             f"{groups[0]}.{next(iter(metrics[groups[0]]))}"
         )
     try:

@@ -62,12 +62,12 @@ def with_statistics(
     if (stored := _stored(begun, pixels)) is not None:
         return _completed(recipe, stored), {}
     found = world.in_main(lambda: measure(records, pixels))
-    told = {"mean": found.mean, "std": found.std, "images": found.num_images}
-    return _completed(recipe, {"mean": found.mean, "std": found.std}), {"measured": told}
+    record = {"mean": found.mean, "std": found.std, "images": found.num_images}
+    return _completed(recipe, {"mean": found.mean, "std": found.std}), {"measured": record}
 
 
 def measure(records: Sequence[ImageRecord], pixels: PixelsConfig) -> PixelStatistics:
-    """Statistics of the images, of at most 200 spread evenly over them; a function of these alone.
+    """Statistics of the images, of at most 200 spread evenly over them; a function of only these.
 
     Raises:
         DataError: an image cannot be read, or a channel has one value everywhere.

@@ -57,8 +57,8 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         parts = _equal_parts(samples, self.config.accumulate)
         logged: dict[str, float] = {}
-        for place, part in enumerate(parts):
-            is_last = place == len(parts) - 1
+        for index, part in enumerate(parts):
+            is_last = index == len(parts) - 1
             with self._gradients_joined(is_last):
                 losses = self._losses(part)
                 total = self._weighted_sum(losses)
@@ -123,4 +123,4 @@ class Stepper:
 
 def _equal_parts(samples: Sequence[TrainingSample], count: int) -> list[Sequence[TrainingSample]]:
     length = len(samples) // count
-    return [samples[place * length : (place + 1) * length] for place in range(count)]
+    return [samples[index * length : (index + 1) * length] for index in range(count)]

@@ -45,6 +45,6 @@ def _left_out(folder: Path, is_images: bool) -> Iterator[Remark]:
 
 def _files_in(folder: Path) -> Iterator[Path]:
     """All files, but for those in hidden folders."""
-    for place, names, files in os.walk(folder):
+    for parent, names, files in os.walk(folder):
         names[:] = [name for name in names if not name.startswith(".")]
-        yield from (Path(place, name) for name in files)
+        yield from (Path(parent, name) for name in files)

@@ -1,8 +1,8 @@
 """Cityscapes: street scenes whose objects are read off the pictures `*_gtFine_instanceIds.png`.
 
-The pixels of an object have 1000 times the id of its class, plus its number. Where nobody told objects of a class
-apart, they have the class's id alone: such a region becomes a crowd. Category ids are Cityscapes' own, 24 to 33, and
-only the eight classes of objects that are evaluated are read; all else (void, stuff, caravans, trailers) is background.
+The pixels of an object have 1000 times the id of its class, plus its number. Where the objects of a class are
+not separated, they have only the class's id: such a region becomes a crowd. Category ids are Cityscapes' own, 24 to 33.
+Only the eight classes of objects that are evaluated are read; the rest (void, stuff, caravans, trailers) is background.
 
 Where `*_gtFine_labelIds.png` lies beside them, it shows the segments of the image: 19 classes, things and stuff.
 """

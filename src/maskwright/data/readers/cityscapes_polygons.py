@@ -72,8 +72,8 @@ def _read_polygons(path: Path, size: tuple[int, int]) -> Iterator[FoundObject | 
         yield flaw
         return
     painted: list[_Painted] = []
-    for place, entry in enumerate(document["objects"]):
-        found = _read_object(entry, f"{path.name}: objects[{place}]", size)
+    for index, entry in enumerate(document["objects"]):
+        found = _read_object(entry, f"{path.name}: objects[{index}]", size)
         if isinstance(found, Flaw):
             yield found
         elif found is not None:
@@ -108,9 +108,9 @@ def _polygon_problem(points: Any, size: tuple[int, int] | None) -> Problem | Non
     """What is wrong with a list of points x y; objects, but not all else, should reach into their (height, width)."""
     if not isinstance(points, list) or len(points) < 3:
         return Problem("bad-polygon", f"{show(points)} is not a list of at least 3 points [x, y]")
-    for place, point in enumerate(points):
+    for index, point in enumerate(points):
         if not _is_point(point):
-            return Problem("bad-polygon", f"point {place} is {show(point)}, expected two finite numbers [x, y]")
+            return Problem("bad-polygon", f"point {index} is {show(point)}, expected two finite numbers [x, y]")
     xs, ys = zip(*points, strict=True)
     if size is not None and (max(xs) < 0 or max(ys) < 0 or min(xs) >= size[1] or min(ys) >= size[0]):
         return Problem("empty-mask", f"lies wholly outside the image, which is {size[1]} wide and {size[0]} high")

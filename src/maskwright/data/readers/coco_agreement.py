@@ -1,4 +1,4 @@
-"""Whether the box and the mask of a COCO annotation lie in the same place, which shows how each is written."""
+"""Whether the box and the mask of a COCO annotation lie at the same position, which shows how each is written."""
 
 from __future__ import annotations
 

@@ -106,8 +106,8 @@ def _find_pictures(images: Path, annotations: Path) -> Path:
 def _entry_defects(entries: list[Any], images: Mapping[int, CocoImage]) -> Iterator[Defect]:
     """What is wrong with the entries of `annotations` before anybody looks at their segments."""
     taken: set[int] = set()
-    for place, entry in enumerate(entries):
-        where = f"annotations[{place}]"
+    for index, entry in enumerate(entries):
+        where = f"annotations[{index}]"
         image_id = entry.get("image_id") if isinstance(entry, dict) else None
         if not is_id(image_id):
             yield Defect("bad-annotation", where, f"{show(entry)} has no integer 'image_id'", None)

@@ -98,10 +98,10 @@ def _by_name(names: Sequence[Sequence[str]], found: Sequence[str | None], folder
     for index in lost:
         image = files.find(names[index])
         if isinstance(image, FoundImage):
-            place = PurePosixPath(image.path.relative_to(folder).as_posix())
+            name = PurePosixPath(image.path.relative_to(folder).as_posix())
             # in another folder, a picture of another ending may be a mask
-            if place.suffix.lower() in names[index][0].lower() or place.parent == PurePosixPath(names[index][0]).parent:
-                meant[index] = place.as_posix()
+            if name.suffix.lower() in names[index][0].lower() or name.parent == PurePosixPath(names[index][0]).parent:
+                meant[index] = name.as_posix()
     return meant
 
 

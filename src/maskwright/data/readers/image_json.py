@@ -17,7 +17,7 @@ from maskwright.errors import DataError
 
 # what a file holds → the names that it gives its image, none where it gives none; or why it is no file of the format
 NamesIn = Callable[[Any], Sequence[str] | Problem]
-# place for messages, what a file holds, (height, width) of its image → what is in it
+# name for messages, what a file holds, (height, width) of its image → what is in it
 ThingsIn = Callable[[str, Any, tuple[int, int]], Iterator[Thing]]
 
 
@@ -51,17 +51,17 @@ def read_image_files(
     listed: list[ListedImage] = []
     defects: list[Defect] = []
     for path in files:
-        place = path.relative_to(folder).as_posix()
+        name = path.relative_to(folder).as_posix()
         try:
             names = names_in(load_json(path))
         except DataError as error:
             names = Problem("broken-json", str(error).removeprefix(f"{path}: "))
         if isinstance(names, Problem):
-            defects.append(Defect(names.kind, place, names.message, None))
+            defects.append(Defect(names.kind, name, names.message, None))
         else:
-            own = str(PurePosixPath(place).with_suffix(""))
+            own = str(PurePosixPath(name).with_suffix(""))
             beside = [stems[own].relative_to(images).as_posix()] if own in stems else []
-            listed.append(ListedImage(place, [*names, *beside, own], path))
+            listed.append(ListedImage(name, [*names, *beside, own], path))
     return read_listed(listed, images, partial(_things, things_in), annotations, options, defects=defects)
 
 

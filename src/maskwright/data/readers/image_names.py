@@ -44,16 +44,16 @@ class ImageNames:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = find_images(folder)
-        self._places = {path: PurePosixPath(path.relative_to(folder).as_posix()) for path in self.files}
-        self._by_place = {str(place): path for path, place in self._places.items()}
+        self._names = {path: PurePosixPath(path.relative_to(folder).as_posix()) for path in self.files}
+        self._by_name = {str(name): path for path, name in self._names.items()}
         # for each kind of likeness: the form of a name → the files; and with the name of the folder above them
         self._by_key: list[dict[str, list[Path]]] = [{} for _ in _KEYS]
         self._by_folder: list[dict[tuple[str, str], list[Path]]] = [{} for _ in _KEYS]
         for (_, key), groups, nearer in zip(_KEYS, self._by_key, self._by_folder, strict=True):
-            for path, place in self._places.items():
+            for path, name in self._names.items():
                 form = key(path.name)
                 groups.setdefault(form, []).append(path)
-                nearer.setdefault((form, place.parent.name), []).append(path)
+                nearer.setdefault((form, name.parent.name), []).append(path)
 
     def find(self, names: Sequence[str]) -> FoundImage | Problem:
         """The file that one of several names means: the same path, or else the one file whose name is the most alike.
@@ -63,29 +63,29 @@ class ImageNames:
         """
         spellings = list(dict.fromkeys(spelling for name in names for spelling in _spellings(name)))
         for spelling in spellings:
-            if spelling in self._by_place:
-                return FoundImage(self._by_place[spelling])
+            if spelling in self._by_name:
+                return FoundImage(self._by_name[spelling])
         for (how, key), groups, nearer in zip(_KEYS, self._by_key, self._by_folder, strict=True):
-            for place in map(PurePosixPath, spellings):
-                form = key(place.name)
-                if near := nearer.get((form, place.parent.name)):
-                    return self._nearest(place, near, how)
+            for name in map(PurePosixPath, spellings):
+                form = key(name.name)
+                if near := nearer.get((form, name.parent.name)):
+                    return self._nearest(name, near, how)
                 if found := groups.get(form):
-                    return FoundImage(found[0], how) if len(found) == 1 else self._ambiguous(place, found)
+                    return FoundImage(found[0], how) if len(found) == 1 else self._ambiguous(name, found)
         said = show(names[0]) if names else "no name"
         return Problem("missing-image", f"there is no image {said} in {self.folder}; add it, or correct the name")
 
-    def _nearest(self, place: PurePosixPath, files: Sequence[Path], how: str) -> FoundImage | Problem:
+    def _nearest(self, name: PurePosixPath, files: Sequence[Path], how: str) -> FoundImage | Problem:
         """Of files with a name and a folder alike, the one whose further folders are the most alike too."""
-        alike = [_count_common_folders(place, self._places[path]) for path in files]
+        alike = [_count_common_folders(name, self._names[path]) for path in files]
         best = max(alike)
         most = [path for path, count in zip(files, alike, strict=True) if count == best]
-        return FoundImage(most[0], how) if len(most) == 1 else self._ambiguous(place, most)
+        return FoundImage(most[0], how) if len(most) == 1 else self._ambiguous(name, most)
 
-    def _ambiguous(self, place: PurePosixPath, files: Sequence[Path]) -> Problem:
-        some = ", ".join(str(self._places[path]) for path in files[:3])
+    def _ambiguous(self, name: PurePosixPath, files: Sequence[Path]) -> Problem:
+        some = ", ".join(str(self._names[path]) for path in files[:3])
         return Problem(
-            "ambiguous-image", f"{show(str(place))} fits several images, {some}; give these images different names"
+            "ambiguous-image", f"{show(str(name))} fits several images, {some}; give these images different names"
         )
 
 

@@ -97,15 +97,15 @@ def _hand_out(
     owned: dict[Path, list[Path]] = {}
     defects: list[Defect] = []
     for path in files:
-        place = path.relative_to(folder)
-        names = [_without_affixes(path.stem.casefold()), *(part.casefold() for part in reversed(place.parts[:-1]))]
+        relative = path.relative_to(folder)
+        names = [_without_affixes(path.stem.casefold()), *(part.casefold() for part in reversed(relative.parts[:-1]))]
         found = next((stems[name] for name in (path.stem.casefold(), *names) if name in stems), [])
         if len(found) == 1:
             owned.setdefault(found[0], []).append(path)
         else:
             what = "more than one image is" if found else "no image is"
             message = f"{what} called like it in {images}; call it like its image"
-            defects.append(Defect("ambiguous-image" if found else "missing-image", place.as_posix(), message, None))
+            defects.append(Defect("ambiguous-image" if found else "missing-image", relative.as_posix(), message, None))
     return owned, defects
 
 
@@ -123,27 +123,27 @@ def _things(
         yield Flaw(f"image {image.name!r}", Problem("missing-annotation", message), spoils_image=True)
         return
     for path in owned[image]:
-        place = path.relative_to(folder).as_posix()
+        name = path.relative_to(folder).as_posix()
         try:
-            regions = list(_regions(path, place))
+            regions = list(_regions(path, name))
         except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-            yield Flaw(place, Problem("bad-annotation", f"cannot be read ({error}); save the regions again"))
+            yield Flaw(name, Problem("bad-annotation", f"cannot be read ({error}); save the regions again"))
             continue
         for where, data in regions:
             yield from _thing(roifile, where, data, size)
 
 
-def _regions(path: Path, place: str) -> Iterator[_File]:
+def _regions(path: Path, name: str) -> Iterator[_File]:
     if path.suffix.lower() == ".roi":
         with path.open("rb") as file:
-            yield _File(place, file.read(_MOST_BYTES))
+            yield _File(name, file.read(_MOST_BYTES))
         return
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.filename.lower().endswith(".roi"):
                 if entry.file_size > _MOST_BYTES:
                     raise ValueError(f"{entry.filename} has {entry.file_size} bytes, too many for a region")
-                yield _File(f"{place} {entry.filename}", archive.read(entry))
+                yield _File(f"{name} {entry.filename}", archive.read(entry))
 
 
 def _thing(roifile: Any, where: str, data: bytes, size: _Size) -> Iterator[Thing]:

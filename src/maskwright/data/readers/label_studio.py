@@ -130,24 +130,24 @@ def _objects(items: Sequence[Any], where: str, size: tuple[int, int]) -> Iterato
     """The regions of an annotation; items with one id are about one region."""
     regions: dict[str, list[Mapping[str, Any]]] = {}
     for index, item in enumerate(items):
-        place = f"{where} result[{index}]"
+        where_item = f"{where} result[{index}]"
         if not isinstance(item, dict) or not isinstance(item.get("value", {}), dict):
-            yield Flaw(place, Problem("bad-shape", f"{show(item)} has no object 'value'; export it again"))
+            yield Flaw(where_item, Problem("bad-shape", f"{show(item)} has no object 'value'; export it again"))
             continue
         said = item.get("original_height"), item.get("original_width")
-        if flaw := size_flaw(place, said, size, "original_height and original_width"):
+        if flaw := size_flaw(where_item, said, size, "original_height and original_width"):
             yield flaw
             return
         name = item.get("id")
-        regions.setdefault(f"id {name}" if isinstance(name, str | int) else place, []).append(
-            {"value": {}, **item, "place": place}
+        regions.setdefault(f"id {name}" if isinstance(name, str | int) else where_item, []).append(
+            {"value": {}, **item, "where": where_item}
         )
     for parts in regions.values():
         yield from _region(parts, size)
 
 
 def _region(parts: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Iterator[Thing]:
-    where = parts[0]["place"]
+    where = parts[0]["where"]
     found = next((part for part in parts if _labels(part["value"])), None)
     drawn = found or next((part for part in parts if "original_width" in part), None)
     if drawn is None or (found is None and not _has_shape(drawn["value"])):

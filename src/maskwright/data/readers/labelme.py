@@ -1,7 +1,7 @@
 """LabelMe: a JSON file per image with the shapes that were drawn on it.
 
 Shapes with one label and one `group_id` are parts of one object. An image without a file has not been labelled yet,
-which is a defect: nobody said that there is nothing on it.
+which is a defect: no file says that it is empty.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _listed_labels(folder: Path) -> Categories | None:
 
 @dataclass(frozen=True)
 class _File:
-    """A JSON file: its place in the folder, and what it says or why it cannot be read."""
+    """A JSON file: its path in the folder, and what it says or why it cannot be read."""
 
     name: PurePosixPath
     document: Mapping[str, Any]
@@ -102,13 +102,13 @@ def _load(path: Path, folder: Path) -> _File:
 
 def _hand_out(files: Sequence[_File], paths: Sequence[Path], folder: Path) -> tuple[dict[Path, _File], list[Defect]]:
     """Image → its file, and what is wrong with files that have no image of their own."""
-    places = {path.relative_to(folder).as_posix(): path for path in paths}
-    stems = {PurePosixPath(place).with_suffix("").as_posix(): path for place, path in places.items()}
+    paths_by_name = {path.relative_to(folder).as_posix(): path for path in paths}
+    stems = {PurePosixPath(name).with_suffix("").as_posix(): path for name, path in paths_by_name.items()}
     owned: dict[Path, _File] = {}
     defects: list[Defect] = []
     for file in files:
-        named = _image_place(file)
-        path = places.get(named) or stems.get(file.name.with_suffix("").as_posix())
+        named = _image_name(file)
+        path = paths_by_name.get(named) or stems.get(file.name.with_suffix("").as_posix())
         if path is None:
             known = f"imagePath {show(file.document.get('imagePath'))}"
             message = f"there is neither its {known} nor an image called like it in {folder}; add or remove one"
@@ -121,8 +121,8 @@ def _hand_out(files: Sequence[_File], paths: Sequence[Path], folder: Path) -> tu
     return owned, defects
 
 
-def _image_place(file: _File) -> str:
-    """The image that a file names, as a place in the folder of images: beside the file's own place in its folder."""
+def _image_name(file: _File) -> str:
+    """The image that a file names, as a path in the folder of images: beside the file's own path in its folder."""
     name = PurePosixPath(str(file.document.get("imagePath") or "").replace("\\", "/")).name
     return file.name.with_name(name).as_posix() if name else ""
 

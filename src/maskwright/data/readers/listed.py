@@ -69,8 +69,8 @@ def read_listed(
     def read(path: Path, size: tuple[int, int]) -> Iterator[Thing]:
         entry, found = owned[path]
         if found.how:
-            place = path.relative_to(images).as_posix()
-            yield Remark("image-name", entry.where, f"{show(entry.names[0])} is taken for {place!r}, {found.how}", None)
+            name = path.relative_to(images).as_posix()
+            yield Remark("image-name", entry.where, f"{show(entry.names[0])} is taken for {name!r}, {found.how}", None)
         yield from read_objects(entry, size)
 
     return read_per_image(

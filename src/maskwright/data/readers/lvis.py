@@ -1,4 +1,4 @@
-"""LVIS annotations, v1 and v0.5: COCO's format for classes so many that nobody looks for all of them in every image.
+"""LVIS annotations, v1 and v0.5: COCO's format for so many classes that no image is searched for all of them.
 
 Each image lists the classes it was searched for in vain (`neg_category_ids`) and those of which more objects are there
 than drawn (`not_exhaustive_category_ids`); about all others nothing is known. Each class has a `frequency`. See Gupta,
@@ -91,9 +91,9 @@ def _read_frequencies(entries: list[Any], categories: Categories, defects: list[
         if found in FREQUENCIES:
             frequencies[category_id] = found
         else:
-            told = f"frequency {show(found)} is not one of {', '.join(FREQUENCIES)} (rare, common, frequent)"
+            message = f"frequency {show(found)} is not one of {', '.join(FREQUENCIES)} (rare, common, frequent)"
             where = f"category {category_id} ({show(entry['name'])})"
-            defects.append(Defect("bad-frequency", where, told, None))
+            defects.append(Defect("bad-frequency", where, message, None))
     return frequencies
 
 

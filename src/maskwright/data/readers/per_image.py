@@ -103,7 +103,7 @@ def images_of(
     """The one image of each name.
 
     Args:
-        names: of images, relative to the folder and without ending → the place that names it, for messages.
+        names: of images, relative to the folder and without ending → where it is named, for messages.
         groups: the images of the folder; see `by_name`.
         folder: for messages.
 
@@ -117,7 +117,7 @@ def images_of(
         if len(found) == 1:
             images[found[0]] = name
         elif found:
-            message = f"{', '.join(path.name for path in found)} differ in their ending alone; keep one of them"
+            message = f"{', '.join(path.name for path in found)} differ only in their ending; keep one of them"
             defects.append(Defect("ambiguous-image", where, message, None))
         else:
             defects.append(Defect("missing-image", where, f"there is no image called {name!r} in {folder}", None))

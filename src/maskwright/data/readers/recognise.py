@@ -80,11 +80,11 @@ def other_format(images: Path, annotations: Path, format: str) -> str:  # noqa: 
         return ""
     if found is None or {found[0], format} in ({format}, _CITYSCAPES):
         return ""
-    name, place = found
-    if place == annotations:
+    name, path = found
+    if path == annotations:
         return f"; it looks like {name}: choose that format (--format {name}; in a recipe data.train.format={name})"
     chosen = f"--format {name}; in a recipe data.train.format={name}"
-    return f"; {place} looks like {name}: give that, and its format ({chosen})"
+    return f"; {path} looks like {name}: give that, and its format ({chosen})"
 
 
 def _of_anything(images: Path, annotations: Path) -> tuple[str, Path] | None:

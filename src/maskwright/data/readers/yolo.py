@@ -100,10 +100,10 @@ def _stray(file: Path, labels: Path, images: Path) -> Defect:
 def _names_near(labels: Path) -> dict[int, str] | None:
     """Class number → name from the nearest file that has them; None without one."""
     folder = labels.absolute()
-    for place in (folder, *folder.parents[:2]):
+    for parent in (folder, *folder.parents[:2]):
         for name in _NAME_FILES:
-            if (place / name).is_file():
-                return _names_in(place / name)
+            if (parent / name).is_file():
+                return _names_in(parent / name)
     return None
 
 
@@ -141,7 +141,7 @@ def _numbered(names: Any, path: Path) -> dict[int, str]:
 
 
 def _numbers_in(files: Sequence[Path]) -> dict[int, str]:
-    """Classes that nobody named, as `0`, `1` and so on to the highest that occurs."""
+    """Classes without names, as `0`, `1` and so on to the highest that occurs."""
     highest = 0
     for file in files:
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -11,7 +11,7 @@ from typing import Literal
 from maskwright.data.record import Dataset
 from maskwright.data.writers.coco import write_coco, write_lvis
 from maskwright.data.writers.coco_panoptic import write_coco_panoptic
-from maskwright.data.writers.contents import Written, common_folder, image_names, place_of
+from maskwright.data.writers.contents import Written, common_folder, image_names, path_of
 from maskwright.data.writers.labelme import write_labelme
 from maskwright.data.writers.losses import Losses
 from maskwright.data.writers.pictures import write_id_maps, write_masks
@@ -84,7 +84,7 @@ def write_dataset(
         with output_errors(target):
             written = WRITERS[format](dataset, growing)
             if images != "none":
-                _place_images(dataset, growing / written.images, images, progress)
+                _put_images(dataset, growing / written.images, images, progress)
             if target.exists():
                 target.rmdir()
             growing.rename(target)
@@ -109,7 +109,7 @@ def refuse_unknown(format: str) -> None:  # noqa: A002
 def _refuse_renaming(dataset: Dataset) -> None:
     names, folder = image_names(dataset), common_folder(dataset)
     for record in dataset.records:
-        if folder / names[record.id] != place_of(record):
+        if folder / names[record.id] != path_of(record):
             raise DataError(
                 f"image {record.path} shares its name, but for the ending, with another, or stands twice in "
                 f"{dataset.source}; it needs a name of its own, so copy or link the images"
@@ -135,18 +135,16 @@ def _claim(target: Path, growing: Path) -> None:
             ) from None
 
 
-def _place_images(
-    dataset: Dataset, folder: Path, how: ImagePlacing, progress: Callable[[int, int], None] | None
-) -> None:
+def _put_images(dataset: Dataset, folder: Path, how: ImagePlacing, progress: Callable[[int, int], None] | None) -> None:
     names = image_names(dataset)
     for done, record in enumerate(dataset.records, start=1):
-        place = folder / names[record.id]
+        target_path = folder / names[record.id]
         if not record.path.is_file():
             raise DataError(f"image {record.path} is gone since it was listed; restore it and start again")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target_path.parent.mkdir(parents=True, exist_ok=True)
         if how == "link":
-            place.symlink_to(record.path.resolve())
+            target_path.symlink_to(record.path.resolve())
         else:
-            shutil.copyfile(record.path, place)
+            shutil.copyfile(record.path, target_path)
         if progress is not None:
             progress(done, len(dataset.records))

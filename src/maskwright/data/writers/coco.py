@@ -32,7 +32,7 @@ def write_coco(dataset: Dataset, target: Path) -> Written:
 
 
 def write_lvis(dataset: Dataset, target: Path) -> Written:
-    """Write `annotations.json` with what LVIS says more: how frequent a class is, and where nobody looked for it.
+    """Write `annotations.json` with what LVIS says more: how frequent a class is, and where it was not searched for.
 
     Images of which nothing of the kind is known are annotated in full: all classes without an object are negative. LVIS
     has no crowds; a class that has one in an image is not exhaustively annotated there.
@@ -40,7 +40,7 @@ def write_lvis(dataset: Dataset, target: Path) -> Written:
     losses = Losses.of(dataset, "crowds", "keypoints", "difficult", "boxes", "federated", "other")
     document = _document(dataset)
     crowds = [annotation for annotation in document["annotations"] if annotation["iscrowd"]]
-    losses.add("crowds, told as classes that are not exhaustively annotated in their images", len(crowds))
+    losses.add("crowds, written as classes that are not exhaustively annotated in their images", len(crowds))
     document["annotations"] = [annotation for annotation in document["annotations"] if not annotation["iscrowd"]]
     _add_coverage(document, crowds)
     _add_frequencies(document)
@@ -121,7 +121,7 @@ def _pieces(document: Mapping[str, Any]) -> Iterator[str]:
     """The file with one entry a line, so that it can be searched and compared."""
     last = len(document) - 1
     yield "{\n"
-    for place, (key, entries) in enumerate(document.items()):
+    for index, (key, entries) in enumerate(document.items()):
         lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-        yield f"{json.dumps(key)}: [\n{lines}\n]{',' if place < last else ''}\n"
+        yield f"{json.dumps(key)}: [\n{lines}\n]{',' if index < last else ''}\n"
     yield "}\n"

@@ -57,7 +57,7 @@ def _segments(record: ImageRecord, losses: Losses) -> tuple[npt.NDArray[np.int32
         return ids, {id_ + first: label for id_, label in known.items()}
     masked = [(one, crop) for one in record.annotations if (crop := crop_of(one, record.size)) is not None]
     painting = paint([crop for _, crop in masked], record.size)
-    painting.tell(losses)
+    painting.report(losses)
     labels = [SegmentLabel(one["category_id"], bool(one.get("iscrowd"))) for one, _ in masked]
     return painting.ids, dict(enumerate(labels, start=1))
 

@@ -33,14 +33,14 @@ class Written:
     losses: Losses
 
 
-def place_of(record: ImageRecord) -> Path:
+def path_of(record: ImageRecord) -> Path:
     """Where an image's file lies, from the root of the file system on; links are not followed."""
     return Path(os.path.normpath(record.path.absolute()))
 
 
 def common_folder(dataset: Dataset) -> Path:
     """The folder that all images of a dataset lie in, at whatever depth."""
-    return Path(os.path.commonpath([place_of(record).parent for record in dataset.records]))
+    return Path(os.path.commonpath([path_of(record).parent for record in dataset.records]))
 
 
 def image_names(dataset: Dataset) -> dict[int, str]:
@@ -51,7 +51,7 @@ def image_names(dataset: Dataset) -> dict[int, str]:
     files and folders of an image are called like it.
     """
     folder = common_folder(dataset)
-    names = {record.id: PurePosixPath(place_of(record).relative_to(folder).as_posix()) for record in dataset.records}
+    names = {record.id: PurePosixPath(path_of(record).relative_to(folder).as_posix()) for record in dataset.records}
     stems = Counter(_key(name.with_suffix("")) for name in names.values())
     stems.update({_key(parent) for name in names.values() for parent in name.parents})
     return {
@@ -111,7 +111,7 @@ class Painting(NamedTuple):
     num_lost_pixels: int
     num_lost_objects: int
 
-    def tell(self, losses: Losses) -> None:
+    def report(self, losses: Losses) -> None:
         """Count what is covered."""
         losses.add("pixels of objects, under smaller objects that overlap them", self.num_lost_pixels)
         losses.add("objects, wholly under others", self.num_lost_objects)
@@ -121,14 +121,14 @@ def paint(crops: Sequence[Crop], size: tuple[int, int]) -> Painting:
     """Draw masks into a picture of (height, width); where they overlap, the smallest lies on top."""
     ids = np.zeros(size, dtype=np.int32)
     areas = np.array([np.count_nonzero(crop.pixels) for crop in crops], dtype=np.int64)
-    for place in np.argsort(-areas, kind="stable").tolist():
-        pixels, top, left = crops[place]
-        ids[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = place + 1
+    for index in np.argsort(-areas, kind="stable").tolist():
+        pixels, top, left = crops[index]
+        ids[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = index + 1
     seen = np.bincount(ids.ravel(), minlength=len(crops) + 1)[1:]
     return Painting(ids, int((areas - seen).sum()), int((seen == 0).sum()))
 
 
-def tell_unused(dataset: Dataset, losses: Losses) -> None:
+def report_unused(dataset: Dataset, losses: Losses) -> None:
     """Count the categories that no object has, of formats whose classes are those that occur."""
     used = {annotation["category_id"] for record in dataset.records for annotation in singles(record)}
     losses.add("categories without objects, left out", len(set(dataset.categories.ids) - used))

@@ -1,4 +1,4 @@
-"""What a format cannot hold, counted, so that a conversion can tell what it cost."""
+"""What a format cannot hold, counted, so that a conversion can report what was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskwright.data.record import Dataset, ImageRecord
 
 Held = Literal["crowds", "keypoints", "difficult", "boxes", "segments", "federated", "other"]
 
-# keys of an annotation that every format tells in its own way
+# keys of an annotation that every format writes in its own way
 _COMMON_KEYS = {"id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd"}
 
 
@@ -38,7 +38,7 @@ class Losses:
     def of(dataset: Dataset, *held: Held) -> Losses:
         """What a format loses of a dataset that holds boxes and masks of objects, and beside them only what is `held`.
 
-        `boxes`: objects that have a box alone. `other`: any further key of an annotation.
+        `boxes`: objects that have only a box. `other`: any further key of an annotation.
         """
         losses = Losses()
         for record in dataset.records:
@@ -53,7 +53,7 @@ def _specials(record: ImageRecord) -> Iterator[tuple[Held, str]]:
     if record.segments is not None:
         yield "segments", "images' pictures of stuff and things, left out"
     if record.federated is not None:
-        yield "federated", "images' lists of classes that nobody looked for, left out"
+        yield "federated", "images' lists of classes that were not searched for, left out"
     for annotation in record.annotations:
         if annotation.get("iscrowd"):
             yield "crowds", "crowds, left out"

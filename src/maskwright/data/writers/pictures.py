@@ -15,8 +15,8 @@ from maskwright.data.writers.contents import (
     image_names,
     names_by_id,
     paint,
+    report_unused,
     singles,
-    tell_unused,
 )
 from maskwright.data.writers.losses import Losses
 from maskwright.errors import DataError
@@ -49,11 +49,11 @@ def write_masks(dataset: Dataset, target: Path) -> Written:
             pixels = np.zeros(record.size, dtype=np.uint8)
             height, width = crop.pixels.shape
             pixels[crop.top : crop.top + height, crop.left : crop.left + width][crop.pixels] = 255
-            place = folder / names[annotation["category_id"]] if has_classes else folder
-            place.mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(place / f"{number:04}.png")
+            own_folder = folder / names[annotation["category_id"]] if has_classes else folder
+            own_folder.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(own_folder / f"{number:04}.png")
     losses = Losses.of(dataset)
-    tell_unused(dataset, losses)
+    report_unused(dataset, losses)
     return Written("images", _FOLDER, losses)
 
 
@@ -69,7 +69,7 @@ def write_id_maps(dataset: Dataset, target: Path) -> Written:
     for record in dataset.records:
         crops = [crop for annotation in singles(record) if (crop := crop_of(annotation, record.size)) is not None]
         painting = paint(crops, record.size)
-        painting.tell(losses)
+        painting.report(losses)
         if len(crops) > _LARGEST_16_BIT:
             raise DataError(
                 f"image {record.path} has {len(crops)} objects, 16 bits number {_LARGEST_16_BIT}; write coco"

@@ -19,8 +19,8 @@ from maskwright.data.writers.contents import (
     image_names,
     names_by_id,
     paint,
+    report_unused,
     singles,
-    tell_unused,
     write_text,
 )
 from maskwright.data.writers.losses import Losses
@@ -58,7 +58,7 @@ def write_voc(dataset: Dataset, target: Path) -> Written:
             )
     stems = [str(Path(files[record.id]).with_suffix("").as_posix()) for record in dataset.records]
     write_text(target / "ImageSets" / "Segmentation" / "default.txt", stems)
-    tell_unused(dataset, losses)
+    report_unused(dataset, losses)
     return Written("JPEGImages", "Annotations", losses)
 
 
@@ -87,20 +87,20 @@ class _Objects(NamedTuple):
         crops = [(annotation, crop_of(annotation, record.size)) for annotation in singles(record)]
         painted = [(annotation, crop) for annotation, crop in crops if crop is not None]
         painting = paint([crop for _, crop in painted], record.size)
-        painting.tell(losses)
+        painting.report(losses)
         visible = set(np.unique(painting.ids).tolist())
-        shown = [place for place in range(len(painted)) if place + 1 in visible]
+        shown = [index for index in range(len(painted)) if index + 1 in visible]
         boxes = [annotation for annotation, crop in crops if crop is None]
         losses.add(f"objects after the {_MOST_NUMBERS}th of their image, now void", max(0, len(shown) - _MOST_NUMBERS))
         renumbered = np.zeros(len(painted) + 1, dtype=np.int32)
-        renumbered[[place + 1 for place in shown]] = np.arange(1, len(shown) + 1)
+        renumbered[[index + 1 for index in shown]] = np.arange(1, len(shown) + 1)
         numbers = renumbered[painting.ids]
         is_void = numbers > _MOST_NUMBERS
         numbers[is_void] = 0
         crowds = [crop_of(annotation, record.size) for annotation in record.annotations if annotation.get("iscrowd")]
         losses.add("crowds, now void", len(crowds))
         is_crowd = paint([crop for crop in crowds if crop is not None], record.size).ids > 0
-        annotations = [painted[place][0] for place in shown[:_MOST_NUMBERS]]
+        annotations = [painted[index][0] for index in shown[:_MOST_NUMBERS]]
         return _Objects([*annotations, *boxes], numbers, is_void | (is_crowd & (numbers == 0)))
 
 
