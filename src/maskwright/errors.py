@@ -87,7 +87,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_memory(what: str, remedies: str) -> Iterator[None]:
+def out_of_memory_errors(what: str, remedies: str) -> Iterator[None]:
     """Work that may take more memory than there is; `remedies` are what needs less, as the user would ask for it.
 
     Raises:

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from maskwright.data.doctor import Report, check_dataset
-from maskwright.data.looks import look_at
+from maskwright.data.doctor import DatasetSummary, check_dataset
+from maskwright.data.file_checks import check_file
 from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError
 from maskwright.images.read import read_image
@@ -44,7 +44,7 @@ def a_dataset(folder: Path) -> dict[str, Any]:
     }
 
 
-def check(folder: Path, document: dict[str, Any], **options: Any) -> Report:
+def check(folder: Path, document: dict[str, Any], **options: Any) -> DatasetSummary:
     (folder / "set.json").write_text(json.dumps(document), encoding="utf-8")
     return check_dataset(folder, folder / "set.json", **options)
 
@@ -220,8 +220,8 @@ def test_a_jpeg_is_broken_for_the_check_where_it_is_for_training(tmp_path: Path,
             is_sound = True
         except DataError:
             is_sound = False
-        look = look_at(ImageRecord(1, path, (40, 48), ()))
-        assert (look.problem is None) == is_sound, length
+        checked = check_file(ImageRecord(1, path, (40, 48), ()))
+        assert (checked.problem is None) == is_sound, length
 
 
 def test_checking_a_dataset_needs_no_torch() -> None:

@@ -106,7 +106,7 @@ def test_holes_parts_and_single_pixels_come_back_exactly(dataset, tmp_path, kind
 def test_pixels_under_other_objects_are_counted(dataset, tmp_path, kind):
     made, back = round_trip(dataset, tmp_path / "out", kind)
     overlap = np.logical_and(*OVERLAPPING.values()).sum()
-    assert f"{overlap} pixels of objects, under smaller objects that overlap them" in made.losses.lines()
+    assert f"{overlap} pixels of objects, under smaller objects that overlap them" in made.left_out.lines()
     areas = sorted(hotcoco.mask.area(any_to_rle(one["segmentation"], SIZE)) for one in back.records[-1].annotations)
     assert areas == sorted([OVERLAPPING["small"].sum(), OVERLAPPING["large"].sum() - overlap])
 
@@ -119,7 +119,7 @@ def test_formats_with_a_list_of_classes_keep_their_order(dataset, tmp_path, kind
 @pytest.mark.parametrize("kind", sorted(set(WRITERS) - {"id_maps"}))
 def test_nothing_is_lost_of_plain_objects(dataset, tmp_path, kind):
     plain = Dataset(dataset.records[:1], CATEGORIES, "plain", ())
-    assert round_trip(plain, tmp_path / "out", kind)[0].losses.lines() == []
+    assert round_trip(plain, tmp_path / "out", kind)[0].left_out.lines() == []
 
 
 @pytest.mark.parametrize("kind", sorted(WRITERS))
@@ -127,10 +127,10 @@ def test_real_nuclei_come_back_but_for_what_is_told(shared, tmp_path, kind):
     whole = read_dataset(shared / "data/nuclei/val", shared / "data/nuclei/val.json")
     some = Dataset(tuple(sorted(whole.records, key=lambda one: len(one.annotations))[-6:-3]), whole.categories, "n", ())
     made, back = round_trip(some, tmp_path / "out", kind, images="link")
-    losses = sum(n for what, n in made.losses.counts.items() if not what.startswith("objects' classes"))
+    left_out = sum(n for what, n in made.left_out.counts.items() if not what.startswith("objects' classes"))
     wanted, found = ([rle for v in objects(each).values() for _, rle in v] for each in (some, back))
-    assert len(set(wanted) - set(found)) <= losses
-    assert len(wanted) - len(found) <= losses
+    assert len(set(wanted) - set(found)) <= left_out
+    assert len(wanted) - len(found) <= left_out
 
 
 def test_every_writer_has_a_reader():
@@ -147,14 +147,14 @@ def special(tmp_path, **details):
 def test_crowds_never_become_objects_and_are_counted(tmp_path, kind):
     made, back = round_trip(special(tmp_path, iscrowd=1), tmp_path / "out", kind)
     assert len(back.records[0].annotations) == 1
-    assert any(line.startswith("1 crowds") for line in made.losses.lines())
+    assert any(line.startswith("1 crowds") for line in made.left_out.lines())
 
 
 @pytest.mark.parametrize("kind", ["coco", "labelme", "coco_panoptic"])
 def test_crowds_stay_crowds(tmp_path, kind):
     made, back = round_trip(special(tmp_path, iscrowd=1), tmp_path / "out", kind)
     assert sorted(one["iscrowd"] for one in back.records[0].annotations) == [0, 1]
-    assert not any("crowds" in line for line in made.losses.lines())
+    assert not any("crowds" in line for line in made.left_out.lines())
 
 
 @pytest.mark.parametrize("kind", sorted(WRITERS))
@@ -162,7 +162,7 @@ def test_marks_of_difficult_objects_are_kept_or_counted(tmp_path, kind):
     made, back = round_trip(special(tmp_path, difficult=1), tmp_path / "out", kind)
     is_kept = any(one.get("difficult") for one in back.records[0].annotations)
     assert is_kept == (kind in {"coco", "lvis", "voc", "labelme"})
-    assert is_kept != any("difficult" in line for line in made.losses.lines())
+    assert is_kept != any("difficult" in line for line in made.left_out.lines())
 
 
 @pytest.mark.parametrize("kind", sorted(WRITERS))
@@ -170,7 +170,7 @@ def test_keypoints_are_kept_or_counted(tmp_path, kind):
     made, back = round_trip(special(tmp_path, keypoints=[75, 55, 2], num_keypoints=1), tmp_path / "out", kind)
     is_kept = any(one.get("keypoints") for one in back.records[0].annotations)
     assert is_kept == (kind in {"coco", "lvis"})
-    assert is_kept != any("keypoints" in line for line in made.losses.lines())
+    assert is_kept != any("keypoints" in line for line in made.left_out.lines())
 
 
 def test_keypoint_names_are_written(tmp_path):
@@ -187,7 +187,7 @@ def test_objects_with_a_box_alone_keep_it(tmp_path, kind):
     made = write_dataset(boxes, tmp_path / "out", kind)
     back = read_dataset(made.images, made.annotations, kind, options=ReadOptions(needs_masks=False))
     assert back.records[0].annotations[0]["bbox"] == pytest.approx(one["bbox"], abs=1e-3)
-    assert not any("mask" in line for line in made.losses.lines())
+    assert not any("mask" in line for line in made.left_out.lines())
 
 
 @pytest.mark.parametrize("kind", ["masks", "id_maps", "coco_panoptic", "labelme"])
@@ -198,7 +198,7 @@ def test_objects_with_a_box_alone_are_counted(tmp_path, kind):
         (ImageRecord(1, boxes.records[0].path, SIZE, (*boxes.records[0].annotations, one)),), CATEGORIES, "b", ()
     )
     made = write_dataset(mixed, tmp_path / "out", kind)
-    assert any(line.startswith("1 objects without a mask") for line in made.losses.lines())
+    assert any(line.startswith("1 objects without a mask") for line in made.left_out.lines())
 
 
 def test_more_objects_than_eight_bits_number_are_void_in_voc(tmp_path):
@@ -208,7 +208,7 @@ def test_more_objects_than_eight_bits_number_are_void_in_voc(tmp_path):
     record = ImageRecord(1, save_image(tmp_path / "in" / "a.png"), SIZE, tuple(annotation(one, 7) for one in pixels))
     made, back = round_trip(Dataset((record,), CATEGORIES, "many", ()), tmp_path / "out", "voc")
     assert len(back.records[0].annotations) == 254
-    assert "6 objects after the 254th of their image, now void" in made.losses.lines()
+    assert "6 objects after the 254th of their image, now void" in made.left_out.lines()
     picture = np.asarray(Image.open(tmp_path / "out" / "SegmentationObject" / "a.png"))
     assert np.count_nonzero(picture == 255) == 6
 
@@ -239,7 +239,7 @@ def test_panoptic_pictures_keep_stuff(tmp_path):
     assert back.records[0].segments.semantic(SIZE, outputs).tolist() == picture.semantic(SIZE, outputs).tolist()
     assert (
         "1 images' pictures of stuff and things, left out"
-        in write_dataset(whole, tmp_path / "coco", "coco").losses.lines()
+        in write_dataset(whole, tmp_path / "coco", "coco").left_out.lines()
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from maskwright.config.images import PixelsConfig
-from maskwright.data.looks import look_at
+from maskwright.data.file_checks import look_at
 from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError, MissingDependency
 from maskwright.images.decode import decode, kind_of_pixels, read_header

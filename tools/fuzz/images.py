@@ -18,7 +18,7 @@ from PIL import Image
 from trial import Case
 
 from maskwright.config.images import PixelsConfig
-from maskwright.data.looks import look_at
+from maskwright.data.file_checks import look_at
 from maskwright.data.record import ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.images.ids import read_ids

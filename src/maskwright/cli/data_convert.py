@@ -89,7 +89,7 @@ def convert_dataset(
     say(f"written      {target}, {target_format}")
     say(f"images       {made.images}")
     say(f"annotations  {made.annotations}")
-    for line in made.losses.lines():
+    for line in made.left_out.lines():
         say(f"lost         {line}")
-    if not made.losses.counts:
+    if not made.left_out.counts:
         say("lost         nothing")

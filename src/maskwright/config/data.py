@@ -37,7 +37,7 @@ AnnotationFormat = Literal[
     "id_maps",
 ]
 
-LabelFrame = Literal["upright", "stored"]
+FrameName = Literal["upright", "stored"]
 BinaryMaps = Literal["split", "whole"]
 
 
@@ -66,7 +66,7 @@ class DatasetConfig(StrictModel):
     repeats: float = Field(
         1.0, gt=0, description="how often each image is drawn in an epoch of training, on average: 2, 0.5, …"
     )
-    exif: LabelFrame | None = Field(
+    exif: FrameName | None = Field(
         None,
         description="whether the labels of photographs that are stored on their side (EXIF orientation) are drawn on "
         "the upright image or on the stored one; none: as the image sizes in the annotations say, and upright where "

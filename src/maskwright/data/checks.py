@@ -27,7 +27,7 @@ _STRAY_LENGTHS = (0, 2, 4)
 
 
 class Problem(NamedTuple):
-    """A kind of defect and what was found, before anybody knows in which annotation."""
+    """A kind of defect and what was found, not yet with the annotation that has it."""
 
     kind: str
     message: str

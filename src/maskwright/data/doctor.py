@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskwright.data.looks import Look, look_at
+from maskwright.data.file_checks import FileCheck, check_file
 from maskwright.data.readers import read_with_defects
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
@@ -23,7 +23,7 @@ SIDE_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
-class Report:
+class DatasetSummary:
     """What a dataset consists of, counted over its usable part, and all that is wrong with the rest.
 
     Attributes:
@@ -100,7 +100,7 @@ def check_dataset(
     reads_pixels: bool = True,
     progress: Callable[[int, int], None] | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
-) -> Report:
+) -> DatasetSummary:
     """Find all defects of a dataset.
 
     Args:
@@ -118,39 +118,39 @@ def check_dataset(
     dataset = read_with_defects(images, annotations, format, options)
     if not dataset.defects:
         dataset.refuse_emptiness()
-    looks = list(_look_at_all(dataset.records, progress)) if reads_pixels else []
-    return _report(dataset, looks)
+    checks = list(_check_files(dataset.records, progress)) if reads_pixels else []
+    return _summary(dataset, checks)
 
 
 def without_broken_images(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
     """The dataset without images that cannot be decoded, each of which is a defect then; reads all pixels."""
-    looks = list(_look_at_all(dataset.records, progress))
-    broken = _file_defects(dataset.records, looks)
+    checks = list(_check_files(dataset.records, progress))
+    broken = _file_defects(dataset.records, checks)
     ids = {defect.image_id for defect in broken}
     sound = tuple(record for record in dataset.records if record.id not in ids)
     return replace(dataset, records=sound, defects=(*dataset.defects, *broken)) if broken else dataset
 
 
-def _look_at_all(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[Look]:
+def _check_files(records: Sequence[ImageRecord], progress: Callable[[int, int], None] | None) -> Iterable[FileCheck]:
     done = 0
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
-        for looks in pool.map(_look_at_some, _parts(records)):
-            for look in looks:
+        for checks in pool.map(_check_some, _parts(records)):
+            for check in checks:
                 done += 1
                 if progress is not None:
                     progress(done, len(records))
-                yield look
+                yield check
 
 
 def _parts(records: Sequence[ImageRecord]) -> Iterable[Sequence[ImageRecord]]:
     return (records[first : first + _IMAGES_AT_ONCE] for first in range(0, len(records), _IMAGES_AT_ONCE))
 
 
-def _look_at_some(records: Sequence[ImageRecord]) -> list[Look]:
-    return [look_at(record) for record in records]
+def _check_some(records: Sequence[ImageRecord]) -> list[FileCheck]:
+    return [check_file(record) for record in records]
 
 
-def _report(dataset: Dataset, looks: Sequence[Look]) -> Report:
+def _summary(dataset: Dataset, checks: Sequence[FileCheck]) -> DatasetSummary:
     annotations = [annotation for record in dataset.records for annotation in record.annotations]
     per_image = [len(record.annotations) for record in dataset.records]
     per_id = Counter(annotation["category_id"] for annotation in annotations)
@@ -158,7 +158,7 @@ def _report(dataset: Dataset, looks: Sequence[Look]) -> Report:
     per_name: Counter[str] = Counter()
     for category_id, name in zip(dataset.categories.ids, dataset.categories.names, strict=True):
         per_name[name] += per_id[category_id]
-    return Report(
+    return DatasetSummary(
         source=dataset.source,
         num_images=len(dataset.records),
         num_annotations=len(annotations),
@@ -167,25 +167,25 @@ def _report(dataset: Dataset, looks: Sequence[Look]) -> Report:
         annotations_per_category=dict(per_name),
         max_annotations_per_image=max(per_image, default=0),
         side_px={share: float(np.quantile(sides, share)) for share in SIDE_QUANTILES} if annotations else {},
-        image_modes=dict(Counter(look.mode for look in looks if look.mode is not None).most_common()),
-        defects=(*dataset.defects, *_file_defects(dataset.records, looks)),
-        remarks=(*dataset.remarks, *_file_remarks(dataset.records, looks), *whole_remarks(dataset)),
+        image_modes=dict(Counter(check.mode for check in checks if check.mode is not None).most_common()),
+        defects=(*dataset.defects, *_file_defects(dataset.records, checks)),
+        remarks=(*dataset.remarks, *_file_remarks(dataset.records, checks), *whole_remarks(dataset)),
     )
 
 
-def _file_defects(records: Sequence[ImageRecord], looks: Sequence[Look]) -> list[Defect]:
+def _file_defects(records: Sequence[ImageRecord], checks: Sequence[FileCheck]) -> list[Defect]:
     return [
-        Defect(look.problem.kind, f"image {record.id} ({record.path.name!r})", look.problem.message, record.id)
-        for record, look in zip(records, looks, strict=False)
-        if look.problem is not None
+        Defect(check.problem.kind, f"image {record.id} ({record.path.name!r})", check.problem.message, record.id)
+        for record, check in zip(records, checks, strict=False)
+        if check.problem is not None
     ]
 
 
-def _file_remarks(records: Sequence[ImageRecord], looks: Sequence[Look]) -> list[Remark]:
+def _file_remarks(records: Sequence[ImageRecord], checks: Sequence[FileCheck]) -> list[Remark]:
     return [
-        Remark(look.remark.kind, f"image {record.id} ({record.path.name!r})", look.remark.message, record.id)
-        for record, look in zip(records, looks, strict=False)
-        if look.remark is not None
+        Remark(check.remark.kind, f"image {record.id} ({record.path.name!r})", check.remark.message, record.id)
+        for record, check in zip(records, checks, strict=False)
+        if check.remark is not None
     ]
 
 

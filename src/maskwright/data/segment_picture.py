@@ -76,7 +76,7 @@ class SegmentPicture:
 
     Attributes:
         path: of a PNG file.
-        segments: id → what it is. What the picture shows beside them is nothing that anybody knows.
+        segments: id → what it is. Other ids in the picture are unknown.
         encoding: an id is red + 256 × green + 65536 × blue (`colours`: COCO's panoptic pictures), or the pixel's one
             value of 8 or 16 bits, which stands for a class (`values`: Cityscapes).
         orientation: by which the picture is turned to be upright, as its image is (1 to 8, as in EXIF).

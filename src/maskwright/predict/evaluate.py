@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from maskwright.config.data import LabelFrame
+from maskwright.config.data import FrameName
 from maskwright.config.run import Recipe
 from maskwright.config.testing import ExpectedResult
 from maskwright.data.choices import settle_defects
@@ -53,7 +53,7 @@ def evaluate(
     max_detections: int | None = None,
     skip_bad: bool = False,
     keeps_damaged_images: bool = False,
-    exif: LabelFrame | None = None,
+    exif: FrameName | None = None,
     boxes_as_masks: bool = False,
     only_present: bool = False,
     tables: Sequence[str] = (),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskwright.config.run import Recipe
-from maskwright.errors import ConfigError, DataError, telling_memory
+from maskwright.errors import ConfigError, DataError, out_of_memory_errors
 from maskwright.images.decode import allow_large_images
 from maskwright.images.preprocess import Preprocess
 from maskwright.images.read import ImageSource, read_ahead
@@ -185,7 +185,7 @@ class Predictor:
         self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
     ) -> list[Instances]:
         _check_limits(score_threshold, max_detections)
-        with telling_memory(_named(images), less_memory(self)):
+        with out_of_memory_errors(_named(images), less_memory(self)):
             return self.detector.detect(images, score_threshold, max_detections)
 
 

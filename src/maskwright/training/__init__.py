@@ -1,1 +1,1 @@
-"""Training: one loop, and what stands around it. Read `fit.py` first."""
+"""Training: one loop and what it needs. Read `fit.py` first."""

@@ -1,4 +1,4 @@
-"""Which weights a training begins with: those that its recipe names, COCO weights unasked, or random ones."""
+"""Which weights a training starts from: those that its recipe names, COCO weights by default, or random ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maskwright.training.distributed import World
 from maskwright.training.initial import InitialWeights, initial_weights_of, read_initial_weights
 
 AUTO, _COCO = "auto", "coco"
-# family → shipped recipes whose weights a training may start from unasked; the first with the same backbone is taken
+# family → shipped recipes whose weights a training starts from by default; the first with the same backbone is taken
 COCO_SOURCES: dict[str, tuple[str, ...]] = {
     "mask_rcnn": ("detectron2/mask_rcnn_r50_fpn_3x_gn", "torchvision/mask_rcnn_r50_fpn_v2"),
     "yolact": ("yolact/r50", "yolact/r101", "detectron2/mask_rcnn_r50_fpn_3x_gn"),
@@ -30,7 +30,7 @@ _STEM = "backbone.stem.conv.weight"
 
 
 def put_initial_weights(model: nn.Module, recipe: Recipe, world: World) -> dict[str, Any]:
-    """Load what `train.initial_weights` asks for into a model that was drawn at random.
+    """Load the weights that `train.initial_weights` names into a model with random weights.
 
     Returns:
         For the log, what was taken; see `InitialWeights.put_into`. `initial_weights` is None where nothing was: then
@@ -64,7 +64,7 @@ def _coco_weights(recipe: Recipe, world: World) -> tuple[InitialWeights | None, 
     weights = on_other_pixels(found.weights, source.pixels, recipe.pixels)
     if source.family == recipe.family:
         found = replace(found, weights=weights)
-    else:  # whose other parts have the same names, but another work
+    else:  # whose other parts have the same names but another task
         backbone = {name: value for name, value in weights.items() if name.startswith("backbone.")}
         found = ForeignWeights(found.lineage, backbone, None, None, {})
     licence = source.weights[_COCO].licence
@@ -88,14 +88,14 @@ def _network_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def on_other_pixels(weights: Mapping[str, Tensor], old: PixelsConfig, new: PixelsConfig) -> dict[str, Tensor]:
-    """A checkpoint's weights for images whose values and order of channels are others; the first layer answers alike.
+    """A checkpoint's weights for images with another scale or channel order; the first layer's output stays the same.
 
-    The difference of the means, which nearly all systems have from ImageNet, is passed over.
+    The difference of the means, which nearly all systems have from ImageNet, is ignored.
 
     Args:
         weights: under our names.
-        old: pixels of three channels that they were trained on.
-        new: that they will see, of any number of channels; of other than three only the order is followed.
+        old: the pixels of three channels that they were trained on.
+        new: the pixels of the new images, of any number of channels; other than three, only their order is applied.
     """
     if _STEM not in weights or weights[_STEM].shape[1] != old.channels:
         return dict(weights)
@@ -107,6 +107,6 @@ def on_other_pixels(weights: Mapping[str, Tensor], old: PixelsConfig, new: Pixel
 
 
 def _scales(pixels: PixelsConfig) -> Tensor:
-    """Values from 0 to 255 that make a difference of one to the network, of red, green and blue."""
+    """How many grey levels (0 to 255) are one unit of network input, for red, green and blue."""
     scales = torch.tensor(pixels.std or (1.0,) * pixels.channels) * pixels.divisor
     return scales.flip(0) if pixels.is_bgr else scales

@@ -1,4 +1,4 @@
-"""A run that meets an image whose pixels turn out broken: what it keeps."""
+"""What a run saves when an image turns out to be broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskwright.training.setup import Run
 
 
 @contextmanager
-def keeping_the_state(run: Run) -> Iterator[None]:
+def saved_before_broken_images(run: Run) -> Iterator[None]:
     """Write a checkpoint before an image that cannot be read ends the run, so that no step is lost.
 
     Raises:

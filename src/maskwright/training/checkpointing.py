@@ -21,13 +21,13 @@ from maskwright.training.progress import Progress
 
 @dataclass(eq=False)
 class TrainingState:
-    """Everything that a step changes; nothing else is needed to go on bit for bit.
+    """Everything that a step changes; nothing else is needed to resume bit for bit.
 
     Attributes:
         model: the network.
         optimiser: with its moments.
         average: of the weights, or None.
-        progress: where the run stands.
+        progress: how far the run is.
         data: part (`train`, `val`) → fingerprint of its data.
     """
 
@@ -53,7 +53,7 @@ class TrainingState:
         """The whole state, atomically.
 
         Raises:
-            TrainingError: a weight or moment is not finite any more; the file stays as it was.
+            TrainingError: a weight or moment is not finite; the file stays as it was.
             OutputError: the file cannot be written; it stays as it was.
         """
         training = {"step": torch.tensor(self.progress.step)}  # an optimiser without momentum has no state at all
@@ -73,7 +73,7 @@ class TrainingState:
         write_native(path, checkpoint)
 
     def restore(self, path: Path) -> None:
-        """Go back to the state that `write` wrote.
+        """Restore the state that `write` wrote.
 
         Raises:
             CheckpointError: the file holds a model but no run, or not the whole state of this one, or its data have

@@ -22,7 +22,8 @@ def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """Training and validation data, each joined from several datasets where the recipe lists them.
 
     Raises:
-        ConfigError: a dataset is named in part only, there is none to train on, or those listed do not go together.
+        ConfigError: a dataset lacks its images or its annotations, there is none to train on, or the
+            listed ones do not fit together.
         DataError: a dataset cannot be used.
     """
     if incomplete := _incomplete(recipe, "train"):
@@ -61,7 +62,7 @@ def _open_split(recipe: Recipe, share: float) -> tuple[Dataset, Dataset]:
 
 
 def _incomplete(recipe: Recipe, part: Part) -> list[str]:
-    """Keys of the tables that do not say where their images and their annotations are."""
+    """Keys of the tables that lack images or annotations."""
     return [
         key
         for key, table in zip(recipe.data.keys(part), recipe.data.tables(part), strict=True)
@@ -70,10 +71,10 @@ def _incomplete(recipe: Recipe, part: Part) -> list[str]:
 
 
 def with_categories(recipe: Recipe, categories: Categories) -> Recipe:
-    """The recipe with the classes of the training data, where it has none of its own.
+    """The recipe with the classes of the training data, if it has none of its own.
 
     Raises:
-        ConfigError: it has other ones.
+        ConfigError: its own differ from them.
     """
     if recipe.categories:
         ids_of_dataset(categories_of(recipe), categories, "train")
@@ -99,8 +100,8 @@ def ids_of_dataset(own: Categories, dataset: Categories, part: Part) -> Categori
         spelt = {plain_class_name(one): one for one in reversed(own.names)}
         if near := {one: spelt[plain_class_name(one)] for one in unknown if plain_class_name(one) in spelt}:
             raise ConfigError(
-                f"the {name} annotations spell {', '.join(map(repr, near))} otherwise than the recipe or the training "
-                f"annotations; if these are the same classes, set data.{part}.rename={near}"
+                f"the {name} annotations spell {', '.join(map(repr, near))} in another way than the recipe or the "
+                f"training annotations; if these are the same classes, set data.{part}.rename={near}"
             )
         raise ConfigError(
             f"the {name} annotations have categories that the recipe has not: {', '.join(unknown[:5])}; {take}choose "
@@ -112,7 +113,7 @@ def ids_of_dataset(own: Categories, dataset: Categories, part: Part) -> Categori
 
 
 def records_to_train_on(recipe: Recipe, dataset: Dataset) -> list[ImageRecord]:
-    """The images that the recipe wants to learn from.
+    """The images that the recipe trains on.
 
     Raises:
         ConfigError: the model has other keypoints than the data.

@@ -1,4 +1,4 @@
-"""Several processes as one: started by torchrun, joined by sums."""
+"""Several processes that work as one: started by torchrun, joined by sums."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class World:
         """This process's result of work that all processes do; none goes on before all are done.
 
         Raises:
-            MaskwrightError: the first process's that met one, in all of them, so that none waits for one that has
+            MaskwrightError: the first error of any process, in all of them, so that none waits for one that has
                 ended; the main process reports it.
         """
         if not self.is_joined:
@@ -136,7 +136,7 @@ def joined_world(device: torch.device) -> Iterator[World]:
 
 
 def _check_cards(device: torch.device, world: World) -> None:
-    """Refuse what NCCL refuses in a traceback, or would wait for."""
+    """Refuse what NCCL would answer with a traceback, or with waiting for ever."""
     if ":" in str(device):
         raise ConfigError(
             f"--device {device} is one card, but torchrun started {world.size} processes; give --device cuda, and each "

@@ -1,7 +1,7 @@
 """TensorBoard's event files, each event on the disk when its call returns.
 
-TensorBoard's own writer hands events to a thread and waits for it; where Ctrl-C or a full disk has stopped the two out
-of step, it waits for ever.
+TensorBoard's own writer hands events to a thread and waits for it; after Ctrl-C or a full
+disk it may wait for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A fingerprint of the data of a run: a resumed run must go on with the same data."""
+"""A fingerprint of the data of a run: a resumed run must have the same data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Fingerprint = dict[str, Any]
 
 
 def fingerprint(records: Sequence[ImageRecord]) -> Fingerprint:
-    """`images` and `objects`, how many there are, and `digest` of everything that training and measures see of them.
+    """`images` and `objects`, how many there are, and `digest` of everything that training and evaluation use of them.
 
-    Polygons go in by their sums, which takes a hundredth of the time and misses no change that somebody makes.
+    Polygons enter as sums, which takes a hundredth of the time and shows every change that people make.
     """
     digest = hashlib.sha256()
     for record in records:
@@ -26,7 +26,7 @@ def fingerprint(records: Sequence[ImageRecord]) -> Fingerprint:
 
 
 def explain_change(part: str, before: Mapping[str, Any], now: Fingerprint) -> str:
-    """In what the data of a part (`train` or `val`) differ."""
+    """How the data of a part (`train` or `val`) differ."""
     counts = [f"{found.get('images')} images with {found.get('objects')} objects" for found in (before, now)]
     what = "as many, but other ones" if counts[0] == counts[1] else f"{counts[1]} now"
     return f"data.{part} has changed since the run began: {counts[0]} then, {what}"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 
-from maskwright.errors import telling_memory
+from maskwright.errors import out_of_memory_errors
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.table import AUGMENTED, MEASURED
 from maskwright.files import obey_signals
 from maskwright.training.lines import Lines
 from maskwright.training.optim import learning_rate, set_learning_rate
-from maskwright.training.setup import Report, Run
+from maskwright.training.setup import ProgressCallback, Run
 
 
-def fit(run: Run, report: Report) -> Metrics | None:
+def fit(run: Run, report: ProgressCallback) -> Metrics | None:
     """Train until the last step, or until the metric no longer improves.
 
-    The run's state after step n is a function of only the recipe and n, so a run that was killed and taken up again
+    The run's state after step n is a function of only the recipe and n, so a run that was killed and resumed
     ends exactly where it would have ended.
 
     Args:
@@ -30,7 +30,7 @@ def fit(run: Run, report: Report) -> Metrics | None:
     config, state = run.recipe.train, run.state
     metrics, lines = None, Lines(run, report)
     lines.start()
-    if run.is_over():  # a finished run that was taken up again: its weights are measured once more
+    if run.is_over():  # a finished run that is resumed: its weights are evaluated again
         lines.stop()
         return None if run.validation is None else with_augmented(run, run.validation.metrics(run.predictor()), report)
     for samples in run.samples(state.progress.step):
@@ -38,7 +38,7 @@ def fit(run: Run, report: Report) -> Metrics | None:
         step = state.progress.step
         rate = learning_rate(step, config)
         set_learning_rate(state.optimiser, rate)
-        with telling_memory(f"step {step + 1} of the training", less_memory(run)):
+        with out_of_memory_errors(f"step {step + 1} of the training", less_memory(run)):
             losses = run.stepper.step(step + 1, samples)
         if state.average is not None:
             state.average.update_(state.model, step)
@@ -48,7 +48,7 @@ def fit(run: Run, report: Report) -> Metrics | None:
         is_end = done == config.num_steps
         lines.step({**losses, "learning_rate": rate})
         if run.validation is not None and (is_end or (config.evaluate_every and done % config.evaluate_every == 0)):
-            metrics = evaluate(run, report)
+            metrics = validate(run, report)
             lines.restart()
         if done % config.checkpoint_every == 0 or run.is_over():
             run.write_checkpoint()
@@ -72,8 +72,8 @@ def less_memory(run: Run) -> str:
     return "; ".join(remedies)
 
 
-def evaluate(run: Run, report: Report) -> Metrics | None:
-    """Measure the weights one would use, and keep them if they are the best so far."""
+def validate(run: Run, report: ProgressCallback) -> Metrics | None:
+    """Evaluate the weights that users would use, and keep them if they are the best so far."""
     assert run.validation is not None
     predictor = run.predictor()
     losses, config = run.validation.losses(predictor), run.recipe.train
@@ -89,8 +89,8 @@ def evaluate(run: Run, report: Report) -> Metrics | None:
     return metrics
 
 
-def with_augmented(run: Run, metrics: Metrics | None, report: Report) -> Metrics | None:
-    """The metrics and, where the recipe wants them, those of the same weights with test-time augmentation."""
+def with_augmented(run: Run, metrics: Metrics | None, report: ProgressCallback) -> Metrics | None:
+    """The metrics and, where the recipe asks for them, those of the same weights with test-time augmentation."""
     if run.validation is None or not run.recipe.train.evaluates_augmented:
         return metrics
     augmented = run.validation.metrics(run.predictor().augmented())

@@ -1,4 +1,4 @@
-"""The output folder of a run: whose it is, and where its files lie."""
+"""The output folder of a run: which run it belongs to, and where its files are."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ class RunFolder:
 
 
 def refuse_at_start(root: Path, *, resume: bool) -> None:
-    """Look at a folder before any work is done; nothing is made or changed.
+    """Check a folder before any work is done; nothing is made or changed.
 
     Raises:
-        OutputError: it belongs to a run and `resume` is off, or `resume` is on and there is none to go on with.
+        OutputError: it belongs to a run and `resume` is off, or `resume` is on and there is no run to resume.
     """
     folder = RunFolder(root)
     is_of_run = folder.recipe.exists()
@@ -95,12 +95,12 @@ def refuse_at_start(root: Path, *, resume: bool) -> None:
         )
     if not resume and (is_of_run or folder.last.exists()):
         raise OutputError(
-            f"output folder {root} belongs to another run; choose another, or go on with that run by --resume"
+            f"output folder {root} belongs to another run; choose another, or resume that run with --resume"
         )
 
 
 def claim_run_folder(root: Path, recipe: Recipe, *, resume: bool, lock: FolderLock | None = None) -> RunFolder:
-    """Take a folder for a run, or take it up again.
+    """Claim a folder for a run, or open it to resume the run.
 
     Args:
         root: the folder.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from maskwright.training.setup import Report, Run
+from maskwright.training.setup import ProgressCallback, Run
 
 # without a line; slow machines take minutes for a step, and a silent program looks dead
 _MOST_SILENCE_S = 60.0
@@ -19,10 +19,10 @@ class Lines:
 
     Args:
         run: the run that they describe.
-        report: hears all of them.
+        report: called with all of them.
     """
 
-    def __init__(self, run: Run, report: Report) -> None:
+    def __init__(self, run: Run, report: ProgressCallback) -> None:
         self._run, self._report, self._begun_at = run, report, run.state.progress.step
         self._first = self._logged = self._shown = perf_counter()
         self._skipped: set[str] = set()

@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""How far a run is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """How far a run is.
 
     Attributes:
         step: optimiser steps done.
@@ -32,7 +32,7 @@ class Progress:
     def after_evaluation(self, value: float | None, loss: float | None = None) -> Progress:
         """With one more evaluation; a value of None or NaN (no ground truth) is never better.
 
-        An evaluation whose loss is the lowest so far is not stale: what is still learnt may show in the metric later.
+        An evaluation whose loss is the lowest so far is not stale: a falling loss may show in the metric later.
         """
         falls = loss is not None and (self.lowest_loss is None or loss < self.lowest_loss)
         after = replace(self, lowest_loss=loss) if falls else self

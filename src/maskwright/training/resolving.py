@@ -14,7 +14,7 @@ from maskwright.training.folder import RunFolder
 
 
 def with_length(recipe: Recipe, num_images: int) -> Recipe:
-    """The recipe with `train.iterations`, where it has `train.epochs` instead.
+    """The recipe with `train.iterations` computed from `train.epochs`, if it has these.
 
     Args:
         recipe: any.
@@ -29,12 +29,12 @@ def with_length(recipe: Recipe, num_images: int) -> Recipe:
 def with_precision(
     recipe: Recipe, device: torch.device, begun: RunFolder | None, world: World
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with a precision that is no `auto`: that which a run began with, else what the device is fast in.
+    """The recipe with a definite precision: the one that a resumed run started with, else the fast one of the device.
 
     Args:
         recipe: any.
         device: of this process.
-        begun: folder of the run that is taken up again, if there is one; it goes on as it began on any device.
+        begun: folder of the run that is resumed, if there is one; it keeps its precision on any device.
         world: all of its processes compute in the precision of the main one.
 
     Returns:

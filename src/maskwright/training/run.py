@@ -12,11 +12,11 @@ from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import Check, check_expected
 from maskwright.files import FolderLock
 from maskwright.predict.device import choose_device
-from maskwright.training.broken_images import keeping_the_state
+from maskwright.training.broken_images import saved_before_broken_images
 from maskwright.training.distributed import joined_world
 from maskwright.training.fit import fit
-from maskwright.training.setup import Report, prepare_run
-from maskwright.training.workers import telling_of_killed_workers
+from maskwright.training.setup import ProgressCallback, prepare_run
+from maskwright.training.workers import killed_worker_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def train(
     *,
     resume: bool = False,
     device: str = "auto",
-    report: Report = lambda step, numbers, part: None,
+    report: ProgressCallback = lambda step, numbers, part: None,
 ) -> TrainResult:
     """Train a recipe; under torchrun, together with the other processes.
 
@@ -59,7 +59,7 @@ def train(
             has them.
         output: folder of the run, which gets `checkpoints/last.safetensors` and `best.safetensors`, `recipe.yaml`,
             `log.jsonl`, `metrics.json` and TensorBoard events.
-        resume: go on with the run in `output`; begins anew where that was stopped before its first checkpoint.
+        resume: continue the run in `output`; starts again if that was stopped before its first checkpoint.
         device: `auto`, `cpu`, `cuda`, …
         report: called with (step, numbers, part) as the run proceeds, in the main process. Part is "start" (machine,
             data, length, what `train.initial_weights` gave), "train" (a step), "estimate" (time and memory, after the
@@ -79,7 +79,7 @@ def train(
         world.in_main(lock.take_if_there)
         run = prepare_run(resolved, Path(output), world, target, resume=resume, lock=lock)
         try:
-            with telling_of_killed_workers(), keeping_the_state(run):
+            with killed_worker_errors(), saved_before_broken_images(run):
                 metrics = fit(run, report)
         finally:
             if run.logbook is not None:

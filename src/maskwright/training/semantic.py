@@ -13,7 +13,7 @@ Outputs = dict[int, int]
 
 
 def with_stuff(recipe: Recipe, train: Dataset, val: Dataset | None) -> Recipe:
-    """The recipe with the stuff of the training annotations, where its semantic head has no classes of its own.
+    """The recipe with the stuff of the training annotations, if its semantic head has no classes of its own.
 
     Raises:
         ConfigError: the training data has no segments; or the validation data has none for a semantic FPN, which has no
@@ -38,10 +38,10 @@ def with_stuff(recipe: Recipe, train: Dataset, val: Dataset | None) -> Recipe:
 
 
 def outputs_of(recipe: Recipe, dataset: Dataset) -> Outputs | None:
-    """What the recipe's semantic head is to say of each category of a dataset; None where either has no segments.
+    """The output of the recipe's semantic head for each category of a dataset; None where either has no segments.
 
     Raises:
-        ConfigError: the data has stuff that the head has not.
+        ConfigError: the data has stuff classes that the head lacks.
     """
     if not isinstance(recipe, MaskRcnnRecipe) or not recipe.semantic_head.is_on or dataset.segment_classes is None:
         return None

@@ -1,4 +1,4 @@
-"""Everything a run needs, put together before its first step."""
+"""Everything that a run needs, prepared before its first step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from maskwright.training.step import Stepper
 from maskwright.training.teaching import refuse_nothing_to_learn
 from maskwright.training.validation import Validation
 
-Report = Callable[[int, Mapping[str, Any], str], None]
+ProgressCallback = Callable[[int, Mapping[str, Any], str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,28 +96,28 @@ class Run:
 
     @property
     def may_skip(self) -> bool:
-        """Whether the owner of any of the data allows to go on without images that turn out broken."""
+        """Whether any dataset allows the run to leave out images that turn out to be broken."""
         validated = () if self.validation is None else self.validation.dataset.records
         return any(record.is_skippable for record in (*self.training_set.records, *validated))
 
     def skipped_lines(self) -> list[str]:
-        """What images turned out broken in this process, in training and in validation."""
+        """The images that turned out to be broken in this process, in training and in validation."""
         return [*self.skipped, *(() if self.validation is None else self.validation.broken)]
 
     def predictor(self) -> Predictor:
-        """The weights one would use, as users would use them."""
+        """A predictor with the weights that users would use."""
         model = build_model(self.recipe)
         model.load_state_dict(self.state.weights_to_use())
         return Predictor(model, self.recipe, self.device, self.recipe.train.precision)
 
-    def log(self, step: int, numbers: Mapping[str, Any], part: str, report: Report) -> None:
+    def log(self, step: int, numbers: Mapping[str, Any], part: str, report: ProgressCallback) -> None:
         """Into the log and to the callbacks; the main process only."""
         if self.logbook is not None:
             self.logbook.write(step, numbers, part)
         self.show(step, numbers, part, report)
 
-    def show(self, step: int, numbers: Mapping[str, Any], part: str, report: Report) -> None:
-        """Report only, without the log; the main process only."""
+    def show(self, step: int, numbers: Mapping[str, Any], part: str, report: ProgressCallback) -> None:
+        """To the callback only, not into the log; the main process only."""
         if self.world.is_main:
             report(step, numbers, part)
 
@@ -252,7 +252,7 @@ def _validation(recipe: Recipe, dataset: Dataset | None, world: World) -> Valida
 
 
 def _check_metric_names(recipe: Recipe, dataset: Dataset) -> None:
-    """Now, not after the last step."""
+    """Check the names now, not after the last step."""
     metrics = known_metrics(recipe, dataset)
     name, groups = recipe.train.best_metric, [group for group in MEASURED if group in metrics]
     if name.partition(".")[0] not in (*groups, "per_category"):

@@ -42,12 +42,12 @@ class PixelStatistics:
 def with_statistics(
     recipe: Recipe, records: Sequence[ImageRecord], begun: RunFolder | None, world: World
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with what it lacks of mean and std: those that a run began with, else measured by the main process.
+    """The recipe with mean and std, where it lacks them: those of the resumed run, else measured by the main process.
 
     Args:
-        recipe: with `pixels.mean` or `pixels.std` none, or else it comes back as it is.
+        recipe: returned as it is if it has `pixels.mean` and `pixels.std`.
         records: training images.
-        begun: folder of the run that is taken up again, if there is one.
+        begun: folder of the run that is resumed, if there is one.
         world: of which all processes get the same.
 
     Returns:
@@ -97,12 +97,12 @@ def _sums(image: Tensor) -> Tensor:
 
 
 def _rounded(values: Tensor) -> tuple[float, ...]:
-    """To six digits, which no order of summing changes."""
+    """To six digits, which the order of summing does not change."""
     return tuple(float(f"{value:.6g}") for value in values.tolist())
 
 
 def _stored(begun: RunFolder | None, pixels: PixelsConfig) -> dict[str, Any] | None:
-    """The statistics that a run began with; None where its recipe has none that fit."""
+    """The statistics that a run started with; None where its recipe has none that fit."""
     recipe = None if begun is None else begun.begun_with()
     if recipe is None:
         return None

@@ -23,7 +23,7 @@ from maskwright.training.distributed import World
 
 @dataclass(frozen=True, eq=False)
 class Stepper:
-    """What every step of a run needs and none changes, but the model's weights.
+    """What every step of a run needs; steps change only the model's weights.
 
     Attributes:
         model: the network, wrapped for several processes where there are several.
@@ -100,7 +100,7 @@ class Stepper:
         return (self.world.sum(total.detach()) / self.world.size).item()
 
     def _gradients_joined(self, is_last: bool) -> Any:
-        """Gradients cross processes once a step, with its last part."""
+        """Gradients are summed over processes once a step, with its last part."""
         if isinstance(self.model, DistributedDataParallel) and not is_last:
             return self.model.no_sync()
         return nullcontext()
@@ -111,7 +111,7 @@ class Stepper:
         return nn.utils.clip_grad_norm_(parameters, limit).item()
 
     def _stop(self, step: int, what: str, samples: Sequence[TrainingSample]) -> NoReturn:
-        """In all processes at once, since all have the same sums; the main one names the images of all."""
+        """Raised in all processes at once, since all have the same sums; the main one names the images of all."""
         own = [str(sample.path) for sample in samples]
         files = ", ".join(file for share in self.world.gather(own) or [own] for file in share)
         raise TrainingError(

@@ -1,4 +1,4 @@
-"""Whether a training set has anything to teach: single objects, which the losses need, and how much was left out."""
+"""Whether a training set has objects that the losses can learn from, and how much of it is left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AS_OBJECTS = "if each of them is one object after all, as in files of tools tha
 
 
 def refuse_nothing_to_learn(recipe: Recipe, dataset: Dataset, records: Sequence[ImageRecord]) -> None:
-    """Go on only if there is an object that a loss sees; without one a training would learn only the background.
+    """Refuse a training set in which no loss sees an object: the model would learn only the background.
 
     Raises:
         DataError: there is none; the message says what there is instead, and the way out.

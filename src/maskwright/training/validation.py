@@ -1,4 +1,4 @@
-"""Metrics and losses on the validation set, with the very predictor that users call; shared among the processes."""
+"""Metrics and losses on the validation set, with the predictor that users call; shared among the processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Validation:
         outputs: category id of the dataset → output of the semantic head, where there is one and segments to learn.
         max_detections: per image.
         world: the processes that share the work.
-        broken: what was said of images that turned out broken in this process, and are skipped.
+        broken: messages about the images that turned out to be broken in this process and are skipped.
     """
 
     dataset: Dataset

@@ -1,4 +1,4 @@
-"""Worker processes that read the images, and how they may end."""
+"""Worker processes that read images: what to say when one is killed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from maskwright.errors import TrainingError
 
-# how torch begins what it says of a worker that is gone; the signal's handler may raise it at any moment
+# the start of torch's message about a lost worker; its signal handler may raise it at any moment
 _OF_TORCH = ("DataLoader worker", "Unexpected bus error encountered in worker")
 
 
 @contextmanager
-def telling_of_killed_workers() -> Iterator[None]:
-    """Turn torch's report of a killed worker into words.
+def killed_worker_errors() -> Iterator[None]:
+    """Turn torch's error about a killed worker into ours.
 
     Raises:
         TrainingError: a worker was killed; the checkpoints on disk are from before.

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from maskwright.config.data import LabelFrame
+from maskwright.config.data import FrameName
 from maskwright.data.checks import Problem, show
-from maskwright.data.frames import Frame, fitting_frame, frame_of, read_headers, settled, upright_record
 from maskwright.data.json_text import ALWAYS_READ_BYTES, parse_json
+from maskwright.data.label_frames import LabelFrame, fitting_frame, frame_of, read_headers, settled, upright_record
 from maskwright.data.record import Defect, ImageRecord, Remark
 from maskwright.errors import DataError
 from maskwright.images.orientation import UPRIGHT
@@ -44,7 +44,7 @@ class CocoImage:
     path: Path
     size: tuple[int, int] | None
     is_usable: bool
-    frame: Frame | None = None
+    frame: LabelFrame | None = None
     annotations: list[Mapping[str, Any]] = field(default_factory=list)
 
     def record(self, image_id: int, **further: Any) -> ImageRecord | None:
@@ -128,7 +128,7 @@ def read_images(
     entries: list[Any],
     folder: Path,
     defects: list[Defect],
-    exif: LabelFrame | None,
+    exif: FrameName | None,
     file_names: FileNames = own_file_name,
 ) -> dict[int, CocoImage]:
     """Every image with an id of its own, by that id; complaints go to `defects`.
@@ -174,13 +174,13 @@ def _find_image(
     return CocoImage(where, path, size, True), None
 
 
-def _with_frames(images: Mapping[int, CocoImage], exif: LabelFrame | None) -> Iterator[Defect]:
+def _with_frames(images: Mapping[int, CocoImage], exif: FrameName | None) -> Iterator[Defect]:
     """Give each usable image the frame of its labels; a defect for each whose file has no or another size."""
     usable = {id_: image for id_, image in images.items() if image.is_usable}
     headers = read_headers([image.path for image in usable.values()])
     for (image_id, image), header in zip(usable.items(), headers, strict=True):
         if isinstance(header, DataError):
-            found: Frame | Problem = Problem("unreadable-image", str(header).removeprefix(f"image {image.path} "))
+            found: LabelFrame | Problem = Problem("unreadable-image", str(header).removeprefix(f"image {image.path} "))
         else:
             found = frame_of(header, image.size, exif)
         if isinstance(found, Problem):
@@ -190,7 +190,7 @@ def _with_frames(images: Mapping[int, CocoImage], exif: LabelFrame | None) -> It
             image.frame, image.size = found, found.size
 
 
-def settle_frames(images: Mapping[int, CocoImage], annotations: Sequence[Any], exif: LabelFrame | None) -> list[Remark]:
+def settle_frames(images: Mapping[int, CocoImage], annotations: Sequence[Any], exif: FrameName | None) -> list[Remark]:
     """Decide in which frame the labels of images that are stored on their side are drawn.
 
     Args:

@@ -63,7 +63,7 @@ def read_coco_panoptic(
     defects += _entry_defects(document["annotations"], found)
     usable = [(id_, image) for id_, image in found.items() if image.is_usable and image.size]
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
-        seen = list(pool.map(lambda image: _look_at(panoptic, *image), usable))
+        seen = list(pool.map(lambda image: _examined(panoptic, *image), usable))
     records: list[ImageRecord] = []
     ids = count(1)  # those of segments are unique in their image only
     for (image_id, image), (segments, objects, flaws) in zip(usable, seen, strict=True):
@@ -104,7 +104,7 @@ def _find_pictures(images: Path, annotations: Path) -> Path:
 
 
 def _entry_defects(entries: list[Any], images: Mapping[int, CocoImage]) -> Iterator[Defect]:
-    """What is wrong with the entries of `annotations` before anybody looks at their segments."""
+    """What is wrong with the entries of `annotations` before their segments are read."""
     taken: set[int] = set()
     for index, entry in enumerate(entries):
         where = f"annotations[{index}]"
@@ -119,7 +119,7 @@ def _entry_defects(entries: list[Any], images: Mapping[int, CocoImage]) -> Itera
             taken.add(image_id)
 
 
-def _look_at(panoptic: PanopticAnnotations, image_id: int, image: CocoImage) -> _Seen:
+def _examined(panoptic: PanopticAnnotations, image_id: int, image: CocoImage) -> _Seen:
     assert image.size is not None
     path = panoptic.path_of(image_id)
     if isinstance(path, Problem):

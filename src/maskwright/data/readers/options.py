@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maskwright.config.data import BinaryMaps, DatasetConfig, LabelFrame
+from maskwright.config.data import BinaryMaps, DatasetConfig, FrameName
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ReadOptions:
     """
 
     needs_masks: bool = True
-    exif: LabelFrame | None = None
+    exif: FrameName | None = None
     class_attribute: str | None = None
     has_crowds: bool = True
     boxes_as_masks: bool = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskwright.data.checks import Problem, box_around, outside_problem, shape_problem, split_strays
-from maskwright.data.frames import FRAMES, Frame, settled, upright_record
+from maskwright.data.label_frames import FRAME_NAMES, LabelFrame, settled, upright_record
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
@@ -153,7 +153,7 @@ def read_per_image(
         segment_classes: what these segments are.
     """
     with ThreadPoolExecutor() as pool:  # decoders work outside Python's lock
-        seen = list(pool.map(partial(_look_at, read_objects, options), images))
+        seen = list(pool.map(partial(_examined, read_objects, options), images))
     found = _in_frames(seen)
     if categories is None:
         names = {thing.category for _, things in found for thing in things if isinstance(thing, FoundObject)}
@@ -202,11 +202,11 @@ class _Seen(NamedTuple):
         things: (height, width) of each frame that its labels may have → what they say then.
     """
 
-    frame: Frame | None
+    frame: LabelFrame | None
     things: Mapping[Size, Sequence[Thing]]
 
 
-def _look_at(read_objects: ReadObjects, options: ReadOptions, path: Path) -> _Seen:
+def _examined(read_objects: ReadObjects, options: ReadOptions, path: Path) -> _Seen:
     """Read the labels of an image; of one that is stored on its side, in both frames: one may have fewer flaws."""
     if not path.is_file():
         return _unopened(path, "missing-image", f"there is no such file in {path.parent}")
@@ -215,15 +215,15 @@ def _look_at(read_objects: ReadObjects, options: ReadOptions, path: Path) -> _Se
     except DataError as error:
         return _unopened(path, "unreadable-image", str(error))
     if header.orientation == UPRIGHT:
-        return _Seen(Frame(header), {header.size: _read_image(read_objects, path, header.size)})
-    frames = [Frame(header, name) for name in FRAMES if options.exif in (None, name)]
+        return _Seen(LabelFrame(header), {header.size: _read_image(read_objects, path, header.size)})
+    frames = [LabelFrame(header, name) for name in FRAME_NAMES if options.exif in (None, name)]
     things = {frame.size: _read_image(read_objects, path, frame.size) for frame in frames}
     flaws = {size: _count_flaws(found, size, options.needs_masks) for size, found in things.items()}
     likely = [frame for frame in frames if flaws[frame.size] == min(flaws.values())]
-    return _Seen(likely[0] if len(likely) == 1 else Frame(header, None), things)
+    return _Seen(likely[0] if len(likely) == 1 else LabelFrame(header, None), things)
 
 
-def _in_frames(seen: Sequence[_Seen]) -> list[tuple[Frame | None, Sequence[Thing]]]:
+def _in_frames(seen: Sequence[_Seen]) -> list[tuple[LabelFrame | None, Sequence[Thing]]]:
     """What was found in each image in the frame of its labels, as all images together show it."""
     frames = iter(settled([found.frame for found in seen if found.frame is not None]))
     chosen = [None if found.frame is None else next(frames) for found in seen]

@@ -13,7 +13,7 @@ from maskwright.data.writers.coco import write_coco, write_lvis
 from maskwright.data.writers.coco_panoptic import write_coco_panoptic
 from maskwright.data.writers.contents import Written, common_folder, image_names, path_of
 from maskwright.data.writers.labelme import write_labelme
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.data.writers.pictures import write_id_maps, write_masks
 from maskwright.data.writers.voc import write_voc
 from maskwright.data.writers.yolo import write_yolo
@@ -43,14 +43,14 @@ class Conversion:
         images: folder of the images; with `none` the one where they were before.
         annotations: file or folder for the format's reader.
         num_images, num_annotations: of the dataset.
-        losses: what the format could not hold.
+        left_out: what the format could not hold.
     """
 
     images: Path
     annotations: Path
     num_images: int
     num_annotations: int
-    losses: Losses
+    left_out: LeftOut
 
 
 def write_dataset(
@@ -93,7 +93,7 @@ def write_dataset(
         raise
     folder = target / written.images if images != "none" else common_folder(dataset)
     num_annotations = sum(len(record.annotations) for record in dataset.records)
-    return Conversion(folder, target / written.annotations, len(dataset.records), num_annotations, written.losses)
+    return Conversion(folder, target / written.annotations, len(dataset.records), num_annotations, written.left_out)
 
 
 def refuse_unknown(format: str) -> None:  # noqa: A002

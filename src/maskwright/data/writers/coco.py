@@ -12,7 +12,7 @@ import hotcoco.mask
 
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.writers.contents import Written, image_names
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.structures.rle import any_to_rle
 
 _FILE = "annotations.json"
@@ -22,13 +22,13 @@ _MOST_IMAGES = {"r": 10, "c": 100}
 
 def write_coco(dataset: Dataset, target: Path) -> Written:
     """Write `annotations.json`: polygons stay polygons, other masks are compressed run lengths."""
-    losses = Losses.of(dataset, "crowds", "keypoints", "difficult", "boxes", "other")
+    left_out = LeftOut.of(dataset, "crowds", "keypoints", "difficult", "boxes", "other")
     document = _document(dataset)
     for image in document["images"]:
         for key in ("neg_category_ids", "not_exhaustive_category_ids"):
             image.pop(key, None)  # a COCO tool would take the image as annotated in full all the same
     _write(target / _FILE, document)
-    return Written("images", _FILE, losses)
+    return Written("images", _FILE, left_out)
 
 
 def write_lvis(dataset: Dataset, target: Path) -> Written:
@@ -37,15 +37,15 @@ def write_lvis(dataset: Dataset, target: Path) -> Written:
     Images of which nothing of the kind is known are annotated in full: all classes without an object are negative. LVIS
     has no crowds; a class that has one in an image is not exhaustively annotated there.
     """
-    losses = Losses.of(dataset, "crowds", "keypoints", "difficult", "boxes", "federated", "other")
+    left_out = LeftOut.of(dataset, "crowds", "keypoints", "difficult", "boxes", "federated", "other")
     document = _document(dataset)
     crowds = [annotation for annotation in document["annotations"] if annotation["iscrowd"]]
-    losses.add("crowds, written as classes that are not exhaustively annotated in their images", len(crowds))
+    left_out.add("crowds, written as classes that are not exhaustively annotated in their images", len(crowds))
     document["annotations"] = [annotation for annotation in document["annotations"] if not annotation["iscrowd"]]
     _add_coverage(document, crowds)
     _add_frequencies(document)
     _write(target / _FILE, document)
-    return Written("images", _FILE, losses)
+    return Written("images", _FILE, left_out)
 
 
 def _document(dataset: Dataset) -> dict[str, Any]:

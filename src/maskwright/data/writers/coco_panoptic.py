@@ -16,7 +16,7 @@ from maskwright.data.id_pictures import objects_of
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel
 from maskwright.data.writers.contents import Written, crop_of, image_names, paint
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.images.ids import write_ids
 from maskwright.structures import Categories
 
@@ -29,13 +29,13 @@ def write_coco_panoptic(dataset: Dataset, target: Path) -> Written:
     Raises:
         DataError: the picture of an image's segments cannot be read.
     """
-    losses = Losses.of(dataset, "crowds", "segments")
+    left_out = LeftOut.of(dataset, "crowds", "segments")
     files = image_names(dataset)
     classes = dataset.segment_classes or SegmentClasses(dataset.categories, Categories((), ()))
     images, annotations = [], []
     for record in dataset.records:
         name = Path(files[record.id]).with_suffix(".png").as_posix()
-        ids, labels = _segments(record, losses)
+        ids, labels = _segments(record, left_out)
         path = target / "panoptic" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_ids(path, ids, "colours")
@@ -44,10 +44,10 @@ def write_coco_panoptic(dataset: Dataset, target: Path) -> Written:
         annotations.append({"image_id": record.id, "file_name": name, "segments_info": infos})
     document = {"images": images, "annotations": annotations, "categories": classes.to_coco()}
     (target / "panoptic.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    return Written("images", "panoptic.json", losses)
+    return Written("images", "panoptic.json", left_out)
 
 
-def _segments(record: ImageRecord, losses: Losses) -> tuple[npt.NDArray[np.int32], Mapping[int, SegmentLabel]]:
+def _segments(record: ImageRecord, left_out: LeftOut) -> tuple[npt.NDArray[np.int32], Mapping[int, SegmentLabel]]:
     """(H, W) id at each pixel, 0 for none, and what the ids are."""
     if record.segments is not None:
         known = record.segments.segments
@@ -57,7 +57,7 @@ def _segments(record: ImageRecord, losses: Losses) -> tuple[npt.NDArray[np.int32
         return ids, {id_ + first: label for id_, label in known.items()}
     masked = [(one, crop) for one in record.annotations if (crop := crop_of(one, record.size)) is not None]
     painting = paint([crop for _, crop in masked], record.size)
-    painting.report(losses)
+    painting.report(left_out)
     labels = [SegmentLabel(one["category_id"], bool(one.get("iscrowd"))) for one, _ in masked]
     return painting.ids, dict(enumerate(labels, start=1))
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.data.record import Dataset, ImageRecord
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.errors import DataError
 from maskwright.structures.rle import Crop, any_to_rle, rle_to_crop
 
@@ -25,12 +25,12 @@ class Written:
     Attributes:
         images: folder in it where the images belong.
         annotations: file or folder in it that the format's reader takes.
-        losses: what the format could not hold.
+        left_out: what the format could not hold.
     """
 
     images: str
     annotations: str
-    losses: Losses
+    left_out: LeftOut
 
 
 def path_of(record: ImageRecord) -> Path:
@@ -111,10 +111,10 @@ class Painting(NamedTuple):
     num_lost_pixels: int
     num_lost_objects: int
 
-    def report(self, losses: Losses) -> None:
+    def report(self, left_out: LeftOut) -> None:
         """Count what is covered."""
-        losses.add("pixels of objects, under smaller objects that overlap them", self.num_lost_pixels)
-        losses.add("objects, wholly under others", self.num_lost_objects)
+        left_out.add("pixels of objects, under smaller objects that overlap them", self.num_lost_pixels)
+        left_out.add("objects, wholly under others", self.num_lost_objects)
 
 
 def paint(crops: Sequence[Crop], size: tuple[int, int]) -> Painting:
@@ -128,10 +128,10 @@ def paint(crops: Sequence[Crop], size: tuple[int, int]) -> Painting:
     return Painting(ids, int((areas - seen).sum()), int((seen == 0).sum()))
 
 
-def report_unused(dataset: Dataset, losses: Losses) -> None:
+def report_unused(dataset: Dataset, left_out: LeftOut) -> None:
     """Count the categories that no object has, of formats whose classes are those that occur."""
     used = {annotation["category_id"] for record in dataset.records for annotation in singles(record)}
-    losses.add("categories without objects, left out", len(set(dataset.categories.ids) - used))
+    left_out.add("categories without objects, left out", len(set(dataset.categories.ids) - used))
 
 
 def write_text(path: Path, lines: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.writers.contents import Written, crop_of, image_names, names_by_id, write_text
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.structures.outlines import Contour, trace
 from maskwright.structures.rle import Crop
 
@@ -34,12 +34,12 @@ def write_labelme(dataset: Dataset, target: Path) -> Written:
     """
     names = names_by_id(dataset)
     files = image_names(dataset)
-    losses = Losses.of(dataset, "crowds", "difficult", "boxes")
+    left_out = LeftOut.of(dataset, "crowds", "difficult", "boxes")
     for record in dataset.records:
         document: dict[str, Any] = {
             "version": _VERSION,
             "flags": {},
-            "shapes": list(_shapes(record, names, losses)),
+            "shapes": list(_shapes(record, names, left_out)),
             "imagePath": PurePosixPath(files[record.id]).name,
             "imageData": None,
             "imageHeight": record.size[0],
@@ -48,10 +48,10 @@ def write_labelme(dataset: Dataset, target: Path) -> Written:
         text = json.dumps(document, ensure_ascii=False)
         write_text((target / "images" / files[record.id]).with_suffix(".json"), [text])
     write_text(target / "labels.txt", ["__ignore__", *dataset.categories.names])
-    return Written("images", "images", losses)
+    return Written("images", "images", left_out)
 
 
-def _shapes(record: ImageRecord, names: Mapping[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
+def _shapes(record: ImageRecord, names: Mapping[int, str], left_out: LeftOut) -> Iterator[dict[str, Any]]:
     groups = count(1)
     for annotation in record.annotations:
         flags = {key: True for key in ("iscrowd", "difficult") if annotation.get(key)}
@@ -59,7 +59,7 @@ def _shapes(record: ImageRecord, names: Mapping[int, str], losses: Losses) -> It
         crop = crop_of(annotation, record.size)
         if crop is None:
             x, y, w, h = annotation["bbox"]
-            losses.add("objects without a mask, written as rectangles, which are masks when read again")
+            left_out.add("objects without a mask, written as rectangles, which are masks when read again")
             yield _shape(label, "rectangle", [[x, y], [x + w, y + h]], flags)
             continue
         outlines = trace(crop)

@@ -18,7 +18,7 @@ from maskwright.data.writers.contents import (
     report_unused,
     singles,
 )
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.errors import DataError
 from maskwright.images.ids import write_ids
 
@@ -52,9 +52,9 @@ def write_masks(dataset: Dataset, target: Path) -> Written:
             own_folder = folder / names[annotation["category_id"]] if has_classes else folder
             own_folder.mkdir(exist_ok=True)
             Image.fromarray(pixels).save(own_folder / f"{number:04}.png")
-    losses = Losses.of(dataset)
-    report_unused(dataset, losses)
-    return Written("images", _FOLDER, losses)
+    left_out = LeftOut.of(dataset)
+    report_unused(dataset, left_out)
+    return Written("images", _FOLDER, left_out)
 
 
 def write_id_maps(dataset: Dataset, target: Path) -> Written:
@@ -65,11 +65,11 @@ def write_id_maps(dataset: Dataset, target: Path) -> Written:
     Raises:
         DataError: an image has over 65535 objects.
     """
-    losses, files = Losses.of(dataset), image_names(dataset)
+    left_out, files = LeftOut.of(dataset), image_names(dataset)
     for record in dataset.records:
         crops = [crop for annotation in singles(record) if (crop := crop_of(annotation, record.size)) is not None]
         painting = paint(crops, record.size)
-        painting.report(losses)
+        painting.report(left_out)
         if len(crops) > _LARGEST_16_BIT:
             raise DataError(
                 f"image {record.path} has {len(crops)} objects, 16 bits number {_LARGEST_16_BIT}; write coco"
@@ -78,5 +78,5 @@ def write_id_maps(dataset: Dataset, target: Path) -> Written:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_ids(path, painting.ids)
         if tuple(dataset.categories) != (ONLY_CLASS,):
-            losses.add(f"objects' classes, left out; they read as {ONLY_CLASS!r}", len(crops))
-    return Written("images", _FOLDER, losses)
+            left_out.add(f"objects' classes, left out; they read as {ONLY_CLASS!r}", len(crops))
+    return Written("images", _FOLDER, left_out)

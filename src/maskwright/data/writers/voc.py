@@ -23,7 +23,7 @@ from maskwright.data.writers.contents import (
     singles,
     write_text,
 )
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 
 # numbers of a picture with 8 bits, without the background and the void
 _MOST_NUMBERS = VOID - 1
@@ -38,14 +38,14 @@ def write_voc(dataset: Dataset, target: Path) -> Written:
     Raises:
         DataError: two categories have the same name.
     """
-    losses = Losses.of(dataset, "difficult", "boxes", "crowds")
+    left_out = LeftOut.of(dataset, "difficult", "boxes", "crowds")
     names, files = names_by_id(dataset), image_names(dataset)
     classes = _class_numbers(dataset)
     if max(classes.values(), default=0) > _MOST_NUMBERS:
-        losses.add("categories are too many for SegmentationClass, which is left out", len(classes))
+        left_out.add("categories are too many for SegmentationClass, which is left out", len(classes))
         classes = {}
     for record in dataset.records:
-        objects = _Objects.of(record, losses)
+        objects = _Objects.of(record, left_out)
         name = Path(files[record.id]).with_suffix("")
         _write_xml(target / "Annotations" / f"{name}.xml", files[record.id], record.size, objects.annotations, names)
         if objects.annotations:
@@ -58,8 +58,8 @@ def write_voc(dataset: Dataset, target: Path) -> Written:
             )
     stems = [str(Path(files[record.id]).with_suffix("").as_posix()) for record in dataset.records]
     write_text(target / "ImageSets" / "Segmentation" / "default.txt", stems)
-    report_unused(dataset, losses)
-    return Written("JPEGImages", "Annotations", losses)
+    report_unused(dataset, left_out)
+    return Written("JPEGImages", "Annotations", left_out)
 
 
 def _class_numbers(dataset: Dataset) -> dict[int, int]:
@@ -83,22 +83,24 @@ class _Objects(NamedTuple):
     is_void: npt.NDArray[np.bool_]
 
     @staticmethod
-    def of(record: ImageRecord, losses: Losses) -> _Objects:
+    def of(record: ImageRecord, left_out: LeftOut) -> _Objects:
         crops = [(annotation, crop_of(annotation, record.size)) for annotation in singles(record)]
         painted = [(annotation, crop) for annotation, crop in crops if crop is not None]
         painting = paint([crop for _, crop in painted], record.size)
-        painting.report(losses)
+        painting.report(left_out)
         visible = set(np.unique(painting.ids).tolist())
         shown = [index for index in range(len(painted)) if index + 1 in visible]
         boxes = [annotation for annotation, crop in crops if crop is None]
-        losses.add(f"objects after the {_MOST_NUMBERS}th of their image, now void", max(0, len(shown) - _MOST_NUMBERS))
+        left_out.add(
+            f"objects after the {_MOST_NUMBERS}th of their image, now void", max(0, len(shown) - _MOST_NUMBERS)
+        )
         renumbered = np.zeros(len(painted) + 1, dtype=np.int32)
         renumbered[[index + 1 for index in shown]] = np.arange(1, len(shown) + 1)
         numbers = renumbered[painting.ids]
         is_void = numbers > _MOST_NUMBERS
         numbers[is_void] = 0
         crowds = [crop_of(annotation, record.size) for annotation in record.annotations if annotation.get("iscrowd")]
-        losses.add("crowds, now void", len(crowds))
+        left_out.add("crowds, now void", len(crowds))
         is_crowd = paint([crop for crop in crowds if crop is not None], record.size).ids > 0
         annotations = [painted[index][0] for index in shown[:_MOST_NUMBERS]]
         return _Objects([*annotations, *boxes], numbers, is_void | (is_crowd & (numbers == 0)))

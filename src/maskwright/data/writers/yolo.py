@@ -10,7 +10,7 @@ import yaml
 
 from maskwright.data.record import Dataset
 from maskwright.data.writers.contents import Written, crop_of, image_names, names_by_id, singles, write_text
-from maskwright.data.writers.losses import Losses
+from maskwright.data.writers.left_out import LeftOut
 from maskwright.structures.outlines import join, trace
 
 # of shares of the image: a thousandth of a pixel in images of up to 10,000
@@ -40,7 +40,7 @@ def write_yolo(dataset: Dataset, target: Path) -> Written:
     # without `path`, the folders are those beside this file
     content = {"train": "images", "val": "images", "names": dict(enumerate(dataset.categories.names))}
     (target / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return Written("images", "data.yaml", Losses.of(dataset, "boxes"))
+    return Written("images", "data.yaml", LeftOut.of(dataset, "boxes"))
 
 
 def _shares(annotation: Mapping[str, Any], size: tuple[int, int]) -> list[str]:

@@ -16,7 +16,7 @@ _COMMON_KEYS = {"id", "image_id", "category_id", "bbox", "segmentation", "area",
 
 
 @dataclass(frozen=True)
-class Losses:
+class LeftOut:
     """How often something could not be written as it was.
 
     Attributes:
@@ -35,17 +35,17 @@ class Losses:
         return [f"{number} {what}" for what, number in self.counts.most_common()]
 
     @staticmethod
-    def of(dataset: Dataset, *held: Held) -> Losses:
+    def of(dataset: Dataset, *held: Held) -> LeftOut:
         """What a format loses of a dataset that holds boxes and masks of objects, and beside them only what is `held`.
 
         `boxes`: objects that have only a box. `other`: any further key of an annotation.
         """
-        losses = Losses()
+        left_out = LeftOut()
         for record in dataset.records:
             for kind, what in _specials(record):
                 if kind not in held:
-                    losses.add(what)
-        return losses
+                    left_out.add(what)
+        return left_out
 
 
 def _specials(record: ImageRecord) -> Iterator[tuple[Held, str]]:

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from maskwright.config.data import LabelFrame
+from maskwright.config.data import FrameName
 from maskwright.data.checks import BORDER_TOLERANCE_PX, Problem
 from maskwright.data.record import ImageRecord, Remark
 from maskwright.errors import DataError
@@ -22,13 +22,13 @@ from maskwright.images.decode import read_header
 from maskwright.images.orientation import UPRIGHT, Header, Size, upright, upright_points
 from maskwright.structures.rle import any_to_rle, crop_to_rle, rle_to_crop
 
-FRAMES: tuple[LabelFrame, LabelFrame] = ("upright", "stored")
+FRAME_NAMES: tuple[FrameName, FrameName] = ("upright", "stored")
 # headers are small reads, so that a task of a pool has several
 _HEADERS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabelFrame:
     """The frame in which the labels of one image are drawn.
 
     Attributes:
@@ -37,7 +37,7 @@ class Frame:
     """
 
     header: Header
-    name: LabelFrame | None = "upright"
+    name: FrameName | None = "upright"
 
     @property
     def size(self) -> Size:
@@ -60,7 +60,7 @@ class Frame:
         return [Remark(kind, where, message, image_id)]
 
 
-def frame_of(header: Header, said: Size | None, exif: LabelFrame | None) -> Frame | Problem:
+def frame_of(header: Header, said: Size | None, exif: FrameName | None) -> LabelFrame | Problem:
     """The frame of an image's labels.
 
     Args:
@@ -71,14 +71,14 @@ def frame_of(header: Header, said: Size | None, exif: LabelFrame | None) -> Fram
     Returns:
         the frame, or what is wrong: the annotations are of an image of another size.
     """
-    fitting = [name for name in FRAMES if said in (None, Frame(header, name).size)]
+    fitting = [name for name in FRAME_NAMES if said in (None, LabelFrame(header, name).size)]
     if not fitting:
         return size_mismatch(header, said or header.size)
     if header.orientation == UPRIGHT:
-        return Frame(header)
+        return LabelFrame(header)
     if exif is not None:
-        return Frame(header, exif)
-    return Frame(header, fitting[0] if len(fitting) == 1 else None)
+        return LabelFrame(header, exif)
+    return LabelFrame(header, fitting[0] if len(fitting) == 1 else None)
 
 
 def size_mismatch(header: Header, said: Size) -> Problem:
@@ -89,7 +89,7 @@ def size_mismatch(header: Header, said: Size) -> Problem:
     return Problem("size-mismatch", f"{message}, the annotations say {said[1]} and {said[0]}; label this very image")
 
 
-def settled(frames: Sequence[Frame], hints: Sequence[LabelFrame | None] = ()) -> list[Frame]:
+def settled(frames: Sequence[LabelFrame], hints: Sequence[FrameName | None] = ()) -> list[LabelFrame]:
     """The frames of a dataset's images, with labels drawn by one tool: the frame of one image decides for the others.
 
     Args:
@@ -110,11 +110,13 @@ def settled(frames: Sequence[Frame], hints: Sequence[LabelFrame | None] = ()) ->
     return [frame if frame.name is not None else replace(frame, name=common) for frame in frames]
 
 
-def fitting_frame(header: Header, annotations: Iterable[Mapping[str, Any]]) -> LabelFrame | None:
+def fitting_frame(header: Header, annotations: Iterable[Mapping[str, Any]]) -> FrameName | None:
     """The only frame in which COCO annotations lie inside their image; None where they do in both or in neither."""
     if header.stored_size == header.size:
         return None
-    fitting = [name for name in FRAMES if all(_fits(entry, Frame(header, name).size) for entry in annotations)]
+    fitting = [
+        name for name in FRAME_NAMES if all(_fits(entry, LabelFrame(header, name).size) for entry in annotations)
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -129,7 +131,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header | DataError]:
         return [found for part in pool.map(_read_some, parts) for found in part]
 
 
-def upright_record(record: ImageRecord, frame: Frame) -> ImageRecord:
+def upright_record(record: ImageRecord, frame: LabelFrame) -> ImageRecord:
     """A record whose labels are drawn in a frame, with upright ones."""
     if frame.orientation == UPRIGHT:
         return record
@@ -171,7 +173,7 @@ def _are_numbers(values: Any) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
 
 
-def _upright_annotation(annotation: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
+def _upright_annotation(annotation: Mapping[str, Any], frame: LabelFrame) -> dict[str, Any]:
     """A COCO annotation, found sound, whose box, mask and keypoints are upright."""
     x, y, width, height = annotation["bbox"]
     (left, top), (right, bottom) = _upright_corners([[x, y], [x + width, y + height]], frame)
@@ -186,13 +188,13 @@ def _upright_annotation(annotation: Mapping[str, Any], frame: Frame) -> dict[str
     return turned
 
 
-def _upright_corners(corners: Sequence[Sequence[float]], frame: Frame) -> list[list[float]]:
+def _upright_corners(corners: Sequence[Sequence[float]], frame: LabelFrame) -> list[list[float]]:
     points = upright_points(np.asarray(corners, dtype=np.float64), frame.orientation, frame.header.size)
     in_order: list[list[float]] = np.sort(points, axis=0).tolist()
     return in_order
 
 
-def _upright_mask(mask: Any, frame: Frame) -> Any:
+def _upright_mask(mask: Any, frame: LabelFrame) -> Any:
     if not isinstance(mask, Mapping):
         parts = (np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in mask)
         return [upright_points(part, frame.orientation, frame.header.size).ravel().tolist() for part in parts]

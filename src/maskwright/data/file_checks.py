@@ -18,7 +18,7 @@ _JPEG = b"\xff\xd8\xff"
 _RGB = 3
 
 
-class Look(NamedTuple):
+class FileCheck(NamedTuple):
     """What was seen.
 
     Attributes:
@@ -40,18 +40,18 @@ class _Decoded(NamedTuple):
     remark: Problem | None = None
 
 
-def look_at(record: ImageRecord) -> Look:
+def check_file(record: ImageRecord) -> FileCheck:
     """Decode the image of a record as a whole."""
     try:
         (height, width), mode, remark = _decode(record.path)
     except DataError as error:
         message = str(error).removeprefix(f"image {record.path} ")
         # a decoder that gave up midway is the cause of the error; what is no image at all has no such cause
-        return Look(None, Problem("truncated-image" if error.__cause__ else "unreadable-image", message))
+        return FileCheck(None, Problem("truncated-image" if error.__cause__ else "unreadable-image", message))
     if (height, width) == record.size:
-        return Look(mode, None, remark)
+        return FileCheck(mode, None, remark)
     message = f"the file is {width} wide and {height} high, the annotations say {record.size[1]} and {record.size[0]}"
-    return Look(mode, Problem("size-mismatch", message))
+    return FileCheck(mode, Problem("size-mismatch", message))
 
 
 def _decode(path: Path) -> _Decoded:
