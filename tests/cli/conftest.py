@@ -1,21 +1,16 @@
-"""A tiny recipe, a tiny dataset, and two ways to run a command: as a process, and in this one, which is quicker."""
+"""A tiny recipe, a tiny dataset, and the two ways to run a command."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from maskwright.cli import main
+from tests.running import Outcome, run_here, run_process
 
 TINY = """
 summary: so small that a test can train it
@@ -34,15 +29,6 @@ train: {iterations: 2, batch_size: 2, learning_rate: 1.0e-3, warmup_iterations: 
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a command left: its exit status and what it said."""
-
-    status: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
 class TinyData:
     """A recipe and a dataset on disk."""
 
@@ -57,25 +43,6 @@ class TinyData:
             for part in ("train", "val")
             for key, value in (("images", self.images), ("annotations", self.annotations))
         ]
-
-
-def run_process(*arguments: object) -> Outcome:
-    """The command as users start it."""
-    words = [sys.executable, "-m", "maskwright", *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, encoding="utf-8")
-    return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-def run_here(*arguments: object) -> Outcome:
-    """The same without the seconds that a new process needs to load torch."""
-    out, err, words = StringIO(), StringIO(), sys.argv
-    sys.argv = ["maskwright", *map(str, arguments)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
-            main()
-    finally:
-        sys.argv = words
-    return Outcome(int(left.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
