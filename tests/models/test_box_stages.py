@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision.ops import box_iou
 
 from maskwright.models.mask_rcnn.box_head import BoxHead
-from maskwright.models.mask_rcnn.box_stages import Cascade
+from maskwright.models.mask_rcnn.box_stages import BoxStages
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample, label_rois
 from maskwright.models.mask_rcnn.roi_features import PoolingRule, RoiFeatures
@@ -48,10 +48,9 @@ def head_of(stage: int, spread: float = 0.3) -> BoxHead:
     return head
 
 
-def cascade_of(*heads: BoxHead) -> Cascade:
-    return Cascade(
-        heads, [MatchingRule(iou, iou, None, keeps_best_of_each_object=False) for iou in IOUS[1:]][: len(heads)]
-    )
+def stages_of(*heads: BoxHead) -> BoxStages:
+    matchings = [MatchingRule(iou, iou, None, keeps_best_of_each_object=False) for iou in IOUS[1:]]
+    return BoxStages(heads[0], nn.ModuleList(heads[1:]), tuple(matchings[: len(heads) - 1]), PX)
 
 
 @pytest.fixture
@@ -90,15 +89,16 @@ def clipped(boxes: Tensor, window: Tensor) -> Tensor:
 
 
 def test_without_further_heads_all_is_as_with_one(features, proposals, samples, truth) -> None:
-    head, cascade = head_of(0), cascade_of()
+    head = head_of(0)
+    stages = stages_of(head)
     logits, deltas = head(features.pool(proposals, PX))
-    found = cascade.classify(head, features, proposals, WINDOWS, PX)
-    assert cascade.last(head) is head
+    found = stages.classify(features, proposals, WINDOWS)
+    assert stages.heads == (head,)
     assert torch.equal(torch.cat([image.scores for image in found]), logits.softmax(dim=1))
     assert torch.equal(torch.cat([image.deltas for image in found]), deltas)
     assert all(torch.equal(image.rois, rois) for image, rois in zip(found, proposals, strict=True))
 
-    together = cascade.losses(head, features, samples, truth, WINDOWS, PX)
+    together = stages.losses(features, samples, truth, WINDOWS)
     plain = head.losses(*head(features.pool([sample.rois for sample in samples], PX)), samples, truth)
     for name, loss in together.items():
         assert (loss.total, loss.count) == (plain[name].total, plain[name].count)
@@ -110,9 +110,8 @@ def test_without_further_heads_all_is_as_with_one(features, proposals, samples, 
 
 def test_scores_are_the_mean_of_all_heads_and_boxes_those_of_the_last(features, proposals) -> None:
     heads = [head_of(stage) for stage in range(3)]
-    cascade = cascade_of(*heads[1:])
-    assert cascade.last(heads[0]) is heads[2]
-    found = cascade.classify(heads[0], features, proposals, WINDOWS, PX)
+    stages = stages_of(*heads)
+    found = stages.classify(features, proposals, WINDOWS)
 
     rois, scores = proposals, []
     for stage, head in enumerate(heads):
@@ -130,7 +129,7 @@ def test_scores_are_the_mean_of_all_heads_and_boxes_those_of_the_last(features, 
 def test_boxes_are_clipped_to_their_image_between_the_heads(features, proposals) -> None:
     far = [head_of(0, spread=5.0), head_of(1)]
     for image, window, boxes in zip(
-        cascade_of(far[1]).classify(far[0], features, proposals, WINDOWS, PX), WINDOWS, proposals, strict=True
+        stages_of(*far).classify(features, proposals, WINDOWS), WINDOWS, proposals, strict=True
     ):
         assert (image.rois >= window[[0, 1, 0, 1]]).all() and (image.rois <= window[[2, 3, 2, 3]]).all()
         assert not torch.equal(image.rois, boxes)
@@ -157,7 +156,7 @@ def stage_loss(
 
 def test_losses_add_up_and_each_head_passes_its_share_of_the_gradient_on(features, samples, truth) -> None:
     heads = [head_of(stage) for stage in range(3)]
-    found = cascade_of(*heads[1:]).losses(heads[0], features, samples, truth, WINDOWS, PX)
+    found = stages_of(*heads).losses(features, samples, truth, WINDOWS)
 
     rois, class_losses, box_losses = [sample.rois for sample in samples], [], []
     for stage, head in enumerate(heads):
@@ -195,8 +194,8 @@ def _moving_everything_away(head: BoxHead) -> BoxHead:
 
 def test_a_stage_without_any_roi_left_costs_nothing_and_still_has_gradients(features, samples, truth) -> None:
     first, second, third = _moving_everything_away(head_of(0)), head_of(1), head_of(2)
-    losses = cascade_of(second, third).losses(first, features, samples, truth, WINDOWS, PX)
-    alone = cascade_of().losses(first, features, samples, truth, WINDOWS, PX)
+    losses = stages_of(first, second, third).losses(features, samples, truth, WINDOWS)
+    alone = stages_of(first).losses(features, samples, truth, WINDOWS)
     assert all(losses[name].mean().item() == pytest.approx(alone[name].mean().item()) for name in alone)
     sum(loss.mean() for loss in losses.values()).backward()
     for head in (first, second, third):
@@ -205,7 +204,7 @@ def test_a_stage_without_any_roi_left_costs_nothing_and_still_has_gradients(feat
 
 def test_boxes_without_area_are_classified_but_not_trained_on(features, proposals) -> None:
     heads = [_moving_everything_away(head_of(0)), head_of(1)]
-    found = cascade_of(heads[1]).classify(heads[0], features, proposals, WINDOWS, PX)
+    found = stages_of(*heads).classify(features, proposals, WINDOWS)
     assert [len(image.rois) for image in found] == [len(boxes) for boxes in proposals]
     assert all(image.scores.isfinite().all() and image.deltas.isfinite().all() for image in found)
 
@@ -214,11 +213,11 @@ def test_images_without_rois_are_no_trouble(features, samples, truth) -> None:
     heads = [head_of(stage) for stage in range(3)]
     none = torch.zeros(0, dtype=torch.int64)
     empty = RoiSample(torch.zeros((0, 4)), none, none)
-    cascade = cascade_of(*heads[1:])
+    stages = stages_of(*heads)
     for some in ([samples[0], empty], [empty, samples[1]], [empty, empty]):
-        losses = cascade.losses(heads[0], features, some, truth, WINDOWS, PX)
+        losses = stages.losses(features, some, truth, WINDOWS)
         assert all(loss.total.isfinite() for loss in losses.values())
-        found = cascade.classify(heads[0], features, [one.rois for one in some], WINDOWS, PX)
+        found = stages.classify(features, [one.rois for one in some], WINDOWS)
         assert [len(image.scores) for image in found] == [len(one.rois) for one in some]
     assert all(loss.mean() == 0 for loss in losses.values())
 

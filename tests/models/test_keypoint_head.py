@@ -89,7 +89,7 @@ def test_the_loss_is_torchvisions_though_useless_rois_are_left_out() -> None:
         (rois[:, None] == kept[None]).all(dim=2).any(dim=1) for (rois, _), (kept, _) in zip(placed, chosen, strict=True)
     ]
     kept_logits = torch.cat([maps[kept] for maps, kept in zip(logits, is_kept, strict=True)])
-    loss = ours.losses(kept_logits, [rois for rois, _ in chosen], [points for _, points in chosen])["keypoint"]
+    loss = ours.loss_of(kept_logits, [rois for rois, _ in chosen], [points for _, points in chosen])
     assert len(kept_logits) < sum(map(len, logits))  # the far one at least
     assert loss.mean().item() == pytest.approx(expected.item(), rel=1e-5)
     ours_first, theirs_first = (
@@ -104,10 +104,8 @@ def test_the_planned_divisor_is_detectron2s() -> None:
     chosen = [visible.select(*rois_of(target), target) for target in truth]
     rois, keypoints = [rois for rois, _ in chosen], [points for _, points in chosen]
     logits = torch.randn(sum(map(len, rois)), K, 28, 28)
-    total = visible.losses(logits, rois, keypoints)["keypoint"].total.item()
-    assert planned.losses(logits, rois, keypoints)["keypoint"].mean().item() == pytest.approx(
-        total / (128 * K * len(truth))
-    )
+    total = visible.loss_of(logits, rois, keypoints).total.item()
+    assert planned.loss_of(logits, rois, keypoints).mean().item() == pytest.approx(total / (128 * K * len(truth)))
 
 
 def test_without_labelled_keypoints_the_loss_is_zero_and_has_a_gradient() -> None:
@@ -116,7 +114,7 @@ def test_without_labelled_keypoints_the_loss_is_zero_and_has_a_gradient() -> Non
         rois, objects = truth.boxes, torch.arange(len(truth))
         kept, keypoints = ours.select(rois, objects, truth)
         assert (kept.shape, keypoints.shape) == ((0, 4), (0, K, 3))
-        loss = ours.losses(ours(torch.zeros(0, 6, 7, 7)), [kept], [keypoints])["keypoint"].mean()
+        loss = ours.loss_of(ours(torch.zeros(0, 6, 7, 7)), [kept], [keypoints]).mean()
         loss.backward()
         assert loss.item() == 0
         assert ours.upsample.weight.grad is not None
@@ -137,14 +135,14 @@ def boxes_and_maps() -> tuple[Tensor, Tensor]:
 def test_a_logit_score_is_torchvisions() -> None:
     boxes, maps = boxes_and_maps()
     expected, scores = heatmaps_to_keypoints(maps, boxes)
-    found = head().detect(maps, boxes)
+    found = head().locate(maps, boxes)
     assert torch.allclose(found[..., :2], expected[..., :2], atol=1e-3)
     assert torch.allclose(found[..., 2], scores, atol=1e-5)
 
 
 def test_a_share_is_detectron2s() -> None:
     boxes, maps = boxes_and_maps()
-    found = head(score="share").detect(maps, boxes)
+    found = head(score="share").locate(maps, boxes)
     for box, box_maps, points in zip(boxes, maps, found, strict=True):
         width, height = (max(1, int(np.ceil(float(box[axis + 2] - box[axis])))) for axis in (0, 1))
         large = F.interpolate(box_maps[None], size=(height, width), mode="bicubic")[0].flatten(1).double().numpy()
@@ -155,9 +153,9 @@ def test_a_share_is_detectron2s() -> None:
 
 def test_shares_of_a_map_that_is_not_enlarged_are_probabilities() -> None:
     _, maps = boxes_and_maps()
-    found = head(score="share").detect(maps, torch.tensor([[0.0, 0.0, 28.0, 28.0]]).repeat(4, 1))
+    found = head(score="share").locate(maps, torch.tensor([[0.0, 0.0, 28.0, 28.0]]).repeat(4, 1))
     assert torch.allclose(found[..., 2], maps.flatten(2).softmax(dim=2).amax(dim=2), atol=1e-6)
 
 
 def test_no_detections_have_no_keypoints() -> None:
-    assert head().detect(torch.zeros(0, K, 28, 28), torch.zeros(0, 4)).shape == (0, K, 3)
+    assert head().locate(torch.zeros(0, K, 28, 28), torch.zeros(0, 4)).shape == (0, K, 3)

@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskwright.models.mask_rcnn.mask_head import FcnMaskHead, MaskHead, MaskRule, MlpMaskHead
+from maskwright.models.mask_rcnn.mask_head import FcnMaskHead, MaskHead, MaskPasting, MaskRule, MlpMaskHead
 from maskwright.models.mask_rcnn.mask_targets import MaskTargets, sample_mask_targets
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
 
 NUM_CLASSES, POOL_PX, MASK_PX = 3, 4, 8
 TARGETS = MaskTargets("aligned", 2, None, False)
+PASTING = MaskPasting("bordered", False, 0.5)
 COMPETITIONS = ("per_class", "agnostic", "softmax")
 CHANNELS = {"per_class": 3, "agnostic": 1, "softmax": 4}
 
 
 def rule_of(competition: str, **changes: Any) -> MaskRule:
     numbers = {"pool_px": POOL_PX, "mask_px": MASK_PX, "num_classes": NUM_CLASSES, "targets": TARGETS}
-    return MaskRule(**{**numbers, "competition": competition, "rois_per_image": None, **changes})
+    return MaskRule(**{**numbers, "competition": competition, "rois_per_image": None, "pasting": PASTING, **changes})
 
 
 def head_of(kind: str, competition: str) -> MaskHead:
@@ -148,7 +149,7 @@ def true_masks(samples, truth) -> Tensor:
 
 
 def test_the_loss_is_the_mean_over_pixels_and_rois_of_their_cross_entropy(head, pooled, samples, truth) -> None:
-    (loss,) = head.losses(pooled, samples, truth).values()
+    loss = head.loss_of(pooled, samples, truth)
     labels = torch.cat([sample.labels for sample in samples])
     wanted, every = true_masks(samples, truth), head.channels(pooled, None)
     assert 0 < wanted.mean() < 1
@@ -166,17 +167,17 @@ def test_the_loss_is_the_mean_over_pixels_and_rois_of_their_cross_entropy(head, 
 
 
 def test_the_loss_of_a_batch_is_the_joined_sum_of_its_images(head, pooled, samples, truth) -> None:
-    together = head.losses(pooled, samples, truth)["mask"]
-    parts = [head.losses(pooled[:4], samples[:1], truth[:1]), head.losses(pooled[4:], samples[1:], truth[1:])]
-    assert together.total.item() == pytest.approx(sum(part["mask"].total.item() for part in parts), rel=1e-5)
-    assert together.count == sum(part["mask"].count for part in parts)
+    together = head.loss_of(pooled, samples, truth)
+    parts = [head.loss_of(pooled[:4], samples[:1], truth[:1]), head.loss_of(pooled[4:], samples[1:], truth[1:])]
+    assert together.total.item() == pytest.approx(sum(part.total.item() for part in parts), rel=1e-5)
+    assert together.count == sum(part.count for part in parts)
 
 
 def test_no_positive_costs_nothing_and_still_gives_gradients(head, make_targets) -> None:
     none = torch.zeros(0, dtype=torch.int64)
     empty = RoiSample(torch.zeros((0, 4)), none, none)
     truth = TrueObjects.of(make_targets([]))
-    loss = head.losses(torch.zeros((0, 5, POOL_PX, POOL_PX)), [empty, empty], [truth, truth])["mask"]
+    loss = head.loss_of(torch.zeros((0, 5, POOL_PX, POOL_PX)), [empty, empty], [truth, truth])
     assert loss.mean() == 0
     loss.mean().backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
@@ -189,7 +190,7 @@ def test_a_few_steps_bring_the_masks_to_what_they_should_be(kind, competition, p
     optimiser = torch.optim.Adam(head.parameters(), lr=0.02)
     for _ in range(120):
         optimiser.zero_grad()
-        head.losses(pooled, samples, truth)["mask"].mean().backward()
+        head.loss_of(pooled, samples, truth).mean().backward()
         optimiser.step()
     labels = torch.cat([sample.labels for sample in samples])
     found, wanted = head(pooled, labels).sigmoid(), true_masks(samples, truth)

@@ -104,7 +104,7 @@ class PredictionAgreement:
     def test_box_head_agrees_on_the_recorded_proposals(self, case, predictor, trace) -> None:
         model, rows = predictor.model, case.expected["box/class_logits/rows_idx"]
         assert np.array_equal(rows, case.expected["box/deltas/rows_idx"])
-        pooled = features_of(model, trace.levels).pool([case.tensor("proposals/0/boxes")[rows]], model.roi.box_pool_px)
+        pooled = features_of(model, trace.levels).pool([case.tensor("proposals/0/boxes")[rows]], model.boxes.pool_px)
         class_logits, deltas = model.box_head(pooled)
         assert (case.class_rows(class_logits) - case.tensor("box/class_logits/rows")).abs().max() < HEADS
         assert (deltas.flatten(1) - case.recorded_deltas("box/deltas/rows")).abs().max() < HEADS

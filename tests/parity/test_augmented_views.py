@@ -103,7 +103,7 @@ class Reference:
     def final(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Boxes, scores, labels and mask probabilities of what has an area."""
         boxes, scores, labels = self.merged
-        probabilities = None if self.predictor.model.mask_head is None else self.mask_probabilities
+        probabilities = self.mask_probabilities if "mask_head" in self.predictor.model.heads else None
         has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         soft = None if probabilities is None else probabilities[has_area]
         return boxes[has_area], scores[has_area], labels[has_area], soft

@@ -139,7 +139,7 @@ def test_box_head_agrees_on_the_recorded_proposals(case, run, predictor, proposa
     def outputs(key: str, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Our logits and deltas of the RoIs of samples, their places in a row, and what was recorded."""
         index = torch.from_numpy(case.expected[f"{key}.index"])
-        pooled = features.pool([proposals[index // width]], model.roi.box_pool_px)
+        pooled = features.pool([proposals[index // width]], model.boxes.pool_px)
         return (*model.box_head(pooled), index % width, torch.from_numpy(case.expected[f"{key}.value"]))
 
     sample = torch.arange(128)

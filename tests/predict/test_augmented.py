@@ -24,7 +24,7 @@ def spread(predictor: mw.Predictor) -> mw.Predictor:
     with torch.no_grad():
         predictor.model.box_head.class_logits.weight.mul_(20)
         predictor.model.box_head.deltas.weight.mul_(3)
-        if predictor.model.mask_head is not None:
+        if "mask_head" in predictor.model.heads:
             predictor.model.mask_head.logits.weight.mul_(30)
     return predictor
 

@@ -3,89 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from maskwright.models.mask_rcnn.box_head import BoxHead
-from maskwright.models.mask_rcnn.detections import Classified
+from maskwright.models.mask_rcnn.detections import Classified, Selected, select
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample, label_rois
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
-from maskwright.models.mask_rcnn.rules import MatchingRule
+from maskwright.models.mask_rcnn.rules import DetectionRule, MatchingRule
 from maskwright.ops.boxes import has_area
 from maskwright.ops.losses import LossSum
 
 
-class Cascade(nn.ModuleList):
-    """The further box heads, each with the rule by which its boxes are labelled; without any, all is as in Fast R-CNN.
+@dataclass(frozen=True, eq=False)
+class BoxStages:
+    """All box heads of a model, each on the boxes of the one before; with one head, all is as in Fast R-CNN.
 
-    Args:
-        heads: class-agnostic ones.
-        matchings: one for each.
+    It is no module: the model registers the heads under the names that their weights have.
+
+    Attributes:
+        first: the head on the proposals.
+        further: class-agnostic heads behind it; none of a plain model.
+        matchings: the rule by which the boxes of each further head are labelled.
+        pool_px: side that RoIs are pooled to.
     """
 
-    def __init__(self, heads: Sequence[BoxHead], matchings: Sequence[MatchingRule]) -> None:
-        super().__init__(heads)
-        self.matchings = tuple(matchings)
+    first: BoxHead
+    further: nn.ModuleList
+    matchings: tuple[MatchingRule, ...]
+    pool_px: int
 
-    def last(self, first: BoxHead) -> BoxHead:
-        """The head whose boxes are the result."""
-        return cast(BoxHead, self[-1]) if len(self) else first
+    @property
+    def heads(self) -> tuple[BoxHead, ...]:
+        """All of them, in order."""
+        return (self.first, *cast(Iterable[BoxHead], self.further))
 
-    def classify(
-        self, first: BoxHead, features: RoiFeatures, proposals: Sequence[Tensor], windows: Tensor, px: int
-    ) -> list[Classified]:
+    def classify(self, features: RoiFeatures, proposals: Sequence[Tensor], windows: Tensor) -> list[Classified]:
         """The RoIs of each image with the scores of all heads averaged, and the last head's boxes and deltas.
 
         Args:
-            first: the head on the proposals themselves.
             features: of the batch.
             proposals: (P, 4) of each image.
             windows: (B, 4) images within the network input; boxes are clipped to them between the heads.
-            px: side that RoIs are pooled to.
         """
-        rois, previous = list(proposals), first
-        class_logits, deltas = first(features.pool(rois, px))
-        scores = [class_logits.softmax(dim=1)]
-        for head in cast(Iterable[BoxHead], self):
-            rois, previous = _refined(previous, deltas, rois, windows), head
-            class_logits, deltas = head(features.pool(rois, px))
+        rois, scores = list(proposals), []
+        class_logits, deltas = self.first(features.pool(rois, self.pool_px))
+        scores.append(class_logits.softmax(dim=1))
+        for previous, head in pairwise(self.heads):
+            rois = _refined(previous, deltas, rois, windows)
+            class_logits, deltas = head(features.pool(rois, self.pool_px))
             scores.append(class_logits.softmax(dim=1))
         counts = [len(boxes) for boxes in rois]
         parts = zip(rois, torch.stack(scores).mean(dim=0).split(counts), deltas.split(counts), strict=True)
         return [Classified(*part) for part in parts]
 
+    def select(self, classified: Sequence[Classified], windows: Tensor, rule: DetectionRule) -> list[Selected]:
+        """The detections of each image; arguments as from and of `classify`."""
+        last = self.heads[-1]
+        return [select(image, last, window, rule) for image, window in zip(classified, windows, strict=True)]
+
     def losses(
-        self,
-        first: BoxHead,
-        features: RoiFeatures,
-        samples: Sequence[RoiSample],
-        truth: Sequence[TrueObjects],
-        windows: Tensor,
-        px: int,
+        self, features: RoiFeatures, samples: Sequence[RoiSample], truth: Sequence[TrueObjects], windows: Tensor
     ) -> dict[str, LossSum]:
         """The class and box losses of all heads, added up; arguments as of `classify`, the RoIs sampled and labelled.
 
         Each head passes only its share of the gradient on to the feature maps.
         """
-        class_logits, deltas = first(self._pooled(features, samples, px))
-        found, previous = [first.losses(class_logits, deltas, samples, truth)], first
-        for head, matching in zip(cast(Iterable[BoxHead], self), self.matchings, strict=True):
+        class_logits, deltas = self.first(self._pooled(features, samples))
+        found = [self.first.losses(class_logits, deltas, samples, truth)]
+        for (previous, head), matching in zip(pairwise(self.heads), self.matchings, strict=True):
             rois = _refined(previous, deltas.detach(), [sample.rois for sample in samples], windows)
             rois = [boxes[has_area(boxes)] for boxes in rois]
-            samples = label_rois(rois, truth, matching=matching, num_classes=first.num_classes)
-            class_logits, deltas = head(self._pooled(features, samples, px))
+            samples = label_rois(rois, truth, matching=matching, num_classes=self.first.num_classes)
+            class_logits, deltas = head(self._pooled(features, samples))
             found.append(head.losses(class_logits, deltas, samples, truth))
-            previous = head
         return {name: _added([losses[name] for losses in found]) for name in found[0]}
 
-    def _pooled(self, features: RoiFeatures, samples: Sequence[RoiSample], px: int) -> Tensor:
-        pooled = features.pool([sample.rois for sample in samples], px)
-        if len(self) == 0:
+    def _pooled(self, features: RoiFeatures, samples: Sequence[RoiSample]) -> Tensor:
+        pooled = features.pool([sample.rois for sample in samples], self.pool_px)
+        if len(self.further) == 0:
             return pooled
-        scaled: Tensor = _ScaledGradient.apply(pooled, 1 / (1 + len(self)))
+        scaled: Tensor = _ScaledGradient.apply(pooled, 1 / len(self.heads))
         return scaled
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -11,12 +13,13 @@ from maskwright.config.rpn import BoxWeights
 from maskwright.models.backbones.backbone import Backbone
 from maskwright.models.backbones.build import build_backbone, build_res5
 from maskwright.models.mask_rcnn.box_head import BoxHead
-from maskwright.models.mask_rcnn.box_stages import Cascade
+from maskwright.models.mask_rcnn.box_stages import BoxStages
 from maskwright.models.mask_rcnn.keypoint_head import KeypointHead
-from maskwright.models.mask_rcnn.mask_head import Competition, FcnMaskHead, MaskHead, MaskRule, MlpMaskHead
+from maskwright.models.mask_rcnn.mask_head import Competition, FcnMaskHead, MaskPasting, MaskRule, MlpMaskHead
 from maskwright.models.mask_rcnn.mask_targets import MaskTargets
-from maskwright.models.mask_rcnn.model import MaskPasting, MaskRcnn, RoiRule
+from maskwright.models.mask_rcnn.model import MaskRcnn, RoiRule
 from maskwright.models.mask_rcnn.roi_features import PoolingRule
+from maskwright.models.mask_rcnn.roi_head import RoiHead
 from maskwright.models.mask_rcnn.rpn import Rpn, RpnHead
 from maskwright.models.mask_rcnn.rules import BoxRegression, DetectionRule, MatchingRule, ProposalRule, SamplingRule
 from maskwright.models.mask_rcnn.semantic_fpn import SemanticFpn
@@ -60,16 +63,17 @@ def _mask_rcnn(recipe: MaskRcnnRecipe, backbone: Backbone, neck: Neck) -> MaskRc
         strides_px=strides_px,
         rpn=_rpn(recipe, neck.channels, strides_px),
         shared=shared,
-        box_head=_box_head(recipe, in_channels, num_classes, recipe.box_head.box_weights),
-        cascade=_cascade(recipe, in_channels, num_classes),
-        mask_head=_mask_head(recipe, in_channels, num_classes) if recipe.mask_head.is_on else None,
-        keypoint_head=_keypoint_head(recipe, in_channels) if recipe.keypoint_head.is_on else None,
+        boxes=_boxes(recipe, in_channels, num_classes),
+        heads={
+            name: build(recipe, in_channels, num_classes)
+            for name, build in _ROI_HEADS.items()
+            if getattr(recipe, name).is_on
+        },
         semantic_head=_semantic_head(recipe, neck.channels, strides_px) if recipe.semantic_head.is_on else None,
         roi=_roi(recipe),
         train_proposals=_proposals(recipe, recipe.rpn.train_proposals_before_nms, recipe.rpn.train_proposals_after_nms),
         test_proposals=_proposals(recipe, recipe.rpn.test_proposals_before_nms, recipe.rpn.test_proposals_after_nms),
         detection=_detection(recipe),
-        pasting=MaskPasting(recipe.mask_head.pasting, recipe.mask_head.stretches_range, recipe.mask_head.threshold),
         categories=categories,
     )
 
@@ -149,7 +153,6 @@ def _roi(recipe: MaskRcnnRecipe) -> RoiRule:
         matching=_roi_matching(recipe, roi.positive_iou, roi.negative_iou),
         sampling=SamplingRule(roi.rois_per_image, roi.positive_share, roi.balances_negatives),
         adds_true_boxes=roi.adds_true_boxes,
-        box_pool_px=recipe.box_head.pool_px,
     )
 
 
@@ -191,23 +194,33 @@ def _box_head(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int, weight
     )
 
 
-def _cascade(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int) -> Cascade:
+def _boxes(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int) -> BoxStages:
     stages = list(zip(recipe.cascade.ious, recipe.cascade.box_weights, strict=True)) if recipe.cascade.is_on else []
-    return Cascade(
-        [_box_head(recipe, in_channels, num_classes, weights) for _, weights in stages],
-        [_roi_matching(recipe, iou, iou) for iou, _ in stages],
+    return BoxStages(
+        first=_box_head(recipe, in_channels, num_classes, recipe.box_head.box_weights),
+        further=nn.ModuleList(_box_head(recipe, in_channels, num_classes, weights) for _, weights in stages),
+        matchings=tuple(_roi_matching(recipe, iou, iou) for iou, _ in stages),
+        pool_px=recipe.box_head.pool_px,
     )
 
 
-def _mask_head(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int) -> MaskHead:
+def _mask_head(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int) -> RoiHead:
     head = recipe.mask_head
     competition: Competition = "agnostic" if head.is_class_agnostic else "softmax" if head.is_softmax else "per_class"
-    targets = MaskTargets(head.targets, head.target_samples, head.mini_mask_px, head.stretches_range)
-    rule = MaskRule(head.pool_px, recipe.mask_px, num_classes, competition, targets, head.rois_per_image)
-    if head.kind == "mlp":
-        return MlpMaskHead(
-            in_channels=in_channels, cells_px=recipe.mask_px // 2, width=recipe.box_head.fc_channels, rule=rule
-        )
+    rule = MaskRule(
+        pool_px=head.pool_px,
+        mask_px=recipe.mask_px,
+        num_classes=num_classes,
+        competition=competition,
+        targets=MaskTargets(head.targets, head.target_samples, head.mini_mask_px, head.stretches_range),
+        rois_per_image=head.rois_per_image,
+        pasting=MaskPasting(head.pasting, head.stretches_range, head.threshold),
+    )
+    return _MASK_HEADS[head.kind](recipe, in_channels, rule)
+
+
+def _fcn_mask_head(recipe: MaskRcnnRecipe, in_channels: int, rule: MaskRule) -> FcnMaskHead:
+    head = recipe.mask_head
     return FcnMaskHead(
         in_channels=in_channels,
         num_convs=head.num_convs,
@@ -219,7 +232,19 @@ def _mask_head(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int) -> Ma
     )
 
 
-def _keypoint_head(recipe: MaskRcnnRecipe, in_channels: int) -> KeypointHead:
+def _mlp_mask_head(recipe: MaskRcnnRecipe, in_channels: int, rule: MaskRule) -> MlpMaskHead:
+    return MlpMaskHead(
+        in_channels=in_channels, cells_px=recipe.mask_px // 2, width=recipe.box_head.fc_channels, rule=rule
+    )
+
+
+_MASK_HEADS: dict[str, Callable[[MaskRcnnRecipe, int, MaskRule], RoiHead]] = {
+    "fcn": _fcn_mask_head,
+    "mlp": _mlp_mask_head,
+}
+
+
+def _keypoint_head(recipe: MaskRcnnRecipe, in_channels: int, _: int) -> KeypointHead:
     head, roi = recipe.keypoint_head, recipe.roi
     return KeypointHead(
         in_channels=in_channels,
@@ -230,6 +255,14 @@ def _keypoint_head(recipe: MaskRcnnRecipe, in_channels: int) -> KeypointHead:
         score=head.score,
         planned_rois=roi.rois_per_image * roi.positive_share if head.loss_divisor == "planned" else None,
     )
+
+
+# from a recipe, the channels of pooled features and the number of classes to the head whose table and whose weights
+# have this name; losses come in this order
+_ROI_HEADS: dict[str, Callable[[MaskRcnnRecipe, int, int], RoiHead]] = {
+    "mask_head": _mask_head,
+    "keypoint_head": _keypoint_head,
+}
 
 
 def _semantic_head(recipe: MaskRcnnRecipe, in_channels: int, strides_px: tuple[int, ...]) -> SemanticHead:

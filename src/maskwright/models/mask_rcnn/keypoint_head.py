@@ -12,14 +12,19 @@ from torch.nn import functional as F
 
 from maskwright.errors import DataError
 from maskwright.models.backbones.norms import ConvNorm
+from maskwright.models.mask_rcnn.detections import Selected
+from maskwright.models.mask_rcnn.object_matching import TrueObjects
+from maskwright.models.mask_rcnn.proposal_targets import RoiSample
+from maskwright.models.mask_rcnn.roi_features import RoiFeatures
+from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
 from maskwright.ops.keypoints import keypoint_cells, locate_peaks
 from maskwright.ops.losses import LossSum, loss_sum
-from maskwright.structures import Targets
+from maskwright.structures import ImageBatch, Targets
 
 KeypointScore = Literal["logit", "share"]
 
 
-class KeypointHead(nn.Module):
+class KeypointHead(RoiHead):
     """Convolutions, a deconvolution to one map per keypoint, and a bilinear ×2: heat maps four times as large.
 
     Args:
@@ -28,7 +33,7 @@ class KeypointHead(nn.Module):
         num_convs: 3×3 convolutions.
         channels: of those.
         num_keypoints: of an object.
-        score: what stands for a keypoint's score; see `detect`.
+        score: what stands for a keypoint's score; see `locate`.
         planned_rois: the loss is divided by all keypoints of that many RoIs in each image (detectron2); None: by those
             that are labelled and inside their RoIs (torchvision).
     """
@@ -62,7 +67,7 @@ class KeypointHead(nn.Module):
         return 4 * self.pool_px
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features (P, C, pool_px, pool_px) → logits of the keypoints' places, (P, K, M, M) float32."""
+        """Pooled features (P, C, pool_px, pool_px) → logits of the keypoints' positions, (P, K, M, M) float32."""
         for conv in self.convs:
             pooled = F.relu(conv(pooled), inplace=True)
         maps = self.upsample(pooled).float()
@@ -95,8 +100,31 @@ class KeypointHead(nn.Module):
         is_useful = keypoint_cells(keypoints, rois, self.map_px)[1].any(dim=1)
         return rois[is_useful], keypoints[is_useful]
 
-    def losses(self, logits: Tensor, rois: Sequence[Tensor], keypoints: Sequence[Tensor]) -> dict[str, LossSum]:
-        """Cross-entropy of each labelled keypoint inside its RoI, over the M × M places where it could be.
+    def losses(
+        self,
+        features: RoiFeatures,
+        samples: Sequence[RoiSample],
+        truth: Sequence[TrueObjects],
+        keys: Sequence[int],  # noqa: ARG002 - all positives are taken, so none is drawn
+    ) -> dict[str, LossSum]:
+        """The loss `keypoint` of the positives that can be learnt from; see `RoiHead`."""
+        positives = [sample.positives() for sample in samples]
+        chosen = [
+            self.select(sample.rois, sample.objects, objects.single)
+            for sample, objects in zip(positives, truth, strict=True)
+        ]
+        rois, keypoints = zip(*chosen, strict=True)
+        return {"keypoint": self.loss_of(self(features.pool(rois, self.pool_px)), rois, keypoints)}
+
+    def detect(self, features: RoiFeatures, selected: Sequence[Selected], batch: ImageBatch) -> Columns:
+        """The column `keypoints`; see `RoiHead`."""
+        logits = self(features.pool([found.boxes for found in selected], self.pool_px))
+        parts = logits.split([len(found.boxes) for found in selected])
+        columns = zip(parts, selected, batch.shifts, strict=True)
+        return {"keypoints": [self.locate(part, found.boxes - shift) for part, found, shift in columns]}
+
+    def loss_of(self, logits: Tensor, rois: Sequence[Tensor], keypoints: Sequence[Tensor]) -> LossSum:
+        """Cross-entropy of each labelled keypoint inside its RoI, over the M × M cells where it could be.
 
         Args:
             logits: (ΣP, K, M, M), images in order.
@@ -106,11 +134,11 @@ class KeypointHead(nn.Module):
         cells, is_inside = keypoint_cells(torch.cat(list(keypoints)), torch.cat(list(rois)), self.map_px)
         total = F.cross_entropy(logits.flatten(2)[is_inside], cells[is_inside], reduction="sum")
         if self.planned_rois is None:
-            return {"keypoint": loss_sum(total, int(is_inside.sum()))}
-        return {"keypoint": loss_sum(total, round(self.planned_rois * self.num_keypoints * len(rois)))}
+            return loss_sum(total, int(is_inside.sum()))
+        return loss_sum(total, round(self.planned_rois * self.num_keypoints * len(rois)))
 
-    def detect(self, logits: Tensor, boxes: Tensor) -> Tensor:
-        """The keypoints of N detections, (N, K, 3) x y score, each at the highest place of its heat map.
+    def locate(self, logits: Tensor, boxes: Tensor) -> Tensor:
+        """The keypoints of N detections, (N, K, 3) x y score, each at the peak of its heat map.
 
         A score is the enlarged map's height there (`logit`, torchvision), or the exponential of that over the sum of
         exponentials on the map itself (`share`, detectron2): about a probability, but above one where the enlarged peak
@@ -120,6 +148,6 @@ class KeypointHead(nn.Module):
             logits: (N, K, M, M).
             boxes: (N, 4) x1 y1 x2 y2 in pixels.
         """
-        places, heights = locate_peaks(logits, boxes)
+        peaks, heights = locate_peaks(logits, boxes)
         scores = heights if self.score == "logit" else (heights - logits.flatten(2).logsumexp(dim=2)).exp()
-        return torch.cat([places, scores[..., None]], dim=-1)
+        return torch.cat([peaks, scores[..., None]], dim=-1)

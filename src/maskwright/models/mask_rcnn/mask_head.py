@@ -13,18 +13,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskwright.models.backbones.norms import ConvNorm
+from maskwright.models.mask_rcnn.detections import Selected
 from maskwright.models.mask_rcnn.mask_targets import MaskTargets, sample_mask_targets
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
+from maskwright.models.mask_rcnn.roi_features import RoiFeatures
+from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
 from maskwright.ops.losses import LossSum, loss_sum
+from maskwright.structures import ImageBatch, RoiMasks
+from maskwright.structures.roi_masks import Pasting
 
 # a sigmoid for each class, one for all classes, or a softmax over classes and background (table 2b)
 Competition = Literal["per_class", "agnostic", "softmax"]
 
 
 @dataclass(frozen=True)
+class MaskPasting:
+    """How masks come onto the image; see `structures.roi_masks.RoiMasks`."""
+
+    manner: Pasting
+    stretches_range: bool
+    threshold: float
+
+    def masks(self, logits: Tensor, selected: Sequence[Selected], batch: ImageBatch) -> list[RoiMasks]:
+        """The masks of the detections of each image, of which logits (ΣN, M, M) lie behind each other."""
+        parts = logits.sigmoid().split([len(found.boxes) for found in selected])
+        return [
+            RoiMasks(size, part, found.boxes - shift, self.threshold, self.manner, self.stretches_range)
+            for size, part, found, shift in zip(batch.sizes, parts, selected, batch.shifts, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
 class MaskRule:
-    """What all mask heads are told.
+    """What all mask heads have in common.
 
     Attributes:
         pool_px: side that RoIs are pooled to.
@@ -33,6 +55,7 @@ class MaskRule:
         competition: how classes share a pixel.
         targets: how true masks are brought onto the RoI's grid.
         rois_per_image: at most so many positives of an image enter the loss; None: all.
+        pasting: how masks come onto the image.
     """
 
     pool_px: int
@@ -41,14 +64,23 @@ class MaskRule:
     competition: Competition
     targets: MaskTargets
     rois_per_image: int | None
+    pasting: MaskPasting
 
     @property
     def num_channels(self) -> int:
         """K, masks that are predicted for each RoI."""
         return {"per_class": self.num_classes, "agnostic": 1, "softmax": self.num_classes + 1}[self.competition]
 
+    def positives(self, samples: Sequence[RoiSample], keys: Sequence[int]) -> list[RoiSample]:
+        """The RoIs of each image that enter the loss, drawn by the image's key."""
+        return [sample.positives(self.rois_per_image, key) for sample, key in zip(samples, keys, strict=True)]
 
-class MaskHead(nn.Module, ABC):
+    def channel_of(self, labels: Tensor) -> Tensor:
+        """(F,) int64 the channel of each class; classes that compete have none to themselves."""
+        return labels if self.competition == "per_class" else torch.zeros_like(labels)
+
+
+class MaskHead(RoiHead, ABC):
     """From pooled RoIs to the mask of one class each, and the loss of these masks."""
 
     def __init__(self, rule: MaskRule) -> None:
@@ -56,8 +88,8 @@ class MaskHead(nn.Module, ABC):
         self.rule = rule
 
     @abstractmethod
-    def channels(self, pooled: Tensor, places: Tensor | None) -> Tensor:
-        """(F, C, P, P) → logits of the channel that `places` (F,) names for each, (F, M, M); of all, (F, K, M, M)."""
+    def channels(self, pooled: Tensor, index: Tensor | None) -> Tensor:
+        """(F, C, P, P) → logits of the channel that `index` (F,) names for each, (F, M, M); of all, (F, K, M, M)."""
 
     def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
         """Pooled RoIs and the class of each (F,) → (F, M, M) logits of the probability that a pixel is of the object.
@@ -67,9 +99,27 @@ class MaskHead(nn.Module, ABC):
         if self.rule.competition == "softmax":
             shares = self.channels(pooled, None).softmax(dim=1)
             return shares[torch.arange(len(labels), device=labels.device), labels].logit(eps=1e-6)
-        return self.channels(pooled, self._places(labels))
+        return self.channels(pooled, self.rule.channel_of(labels))
 
-    def losses(self, pooled: Tensor, samples: Sequence[RoiSample], truth: Sequence[TrueObjects]) -> dict[str, LossSum]:
+    def losses(
+        self,
+        features: RoiFeatures,
+        samples: Sequence[RoiSample],
+        truth: Sequence[TrueObjects],
+        keys: Sequence[int],
+    ) -> dict[str, LossSum]:
+        """The loss `mask` of the positives; see `RoiHead`."""
+        positives = self.rule.positives(samples, keys)
+        pooled = features.pool([sample.rois for sample in positives], self.rule.pool_px)
+        return {"mask": self.loss_of(pooled, positives, truth)}
+
+    def detect(self, features: RoiFeatures, selected: Sequence[Selected], batch: ImageBatch) -> Columns:
+        """The column `masks`; see `RoiHead`."""
+        pooled = features.pool([found.boxes for found in selected], self.rule.pool_px)
+        logits = self(pooled, torch.cat([found.labels for found in selected]))
+        return {"masks": self.rule.pasting.masks(logits, selected, batch)}
+
+    def loss_of(self, pooled: Tensor, samples: Sequence[RoiSample], truth: Sequence[TrueObjects]) -> LossSum:
         """Mean cross-entropy over the pixels of each positive RoI, divided by the positives.
 
         Args:
@@ -89,12 +139,9 @@ class MaskHead(nn.Module, ABC):
             classes = torch.where(is_object, labels[:, None, None], self.rule.num_classes)
             pixels = F.cross_entropy(self.channels(pooled, None), classes, reduction="none")
         else:
-            logits = self.channels(pooled, self._places(labels))
+            logits = self.channels(pooled, self.rule.channel_of(labels))
             pixels = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return {"mask": loss_sum(pixels.mean(dim=(1, 2)).sum(), len(labels))}
-
-    def _places(self, labels: Tensor) -> Tensor:
-        return labels if self.rule.competition == "per_class" else torch.zeros_like(labels)
+        return loss_sum(pixels.mean(dim=(1, 2)).sum(), len(labels))
 
 
 class FcnMaskHead(MaskHead):
@@ -134,16 +181,16 @@ class FcnMaskHead(MaskHead):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def channels(self, pooled: Tensor, places: Tensor | None) -> Tensor:
+    def channels(self, pooled: Tensor, index: Tensor | None) -> Tensor:
         for conv in self.convs:
             pooled = F.relu(conv(pooled), inplace=True)
         features = F.relu(self.upsample(pooled), inplace=True)
-        if places is None:
+        if index is None:
             every: Tensor = self.logits(features).float()
             return every
-        weight, bias = self.logits.weight[places, :, 0, 0], self.logits.bias
+        weight, bias = self.logits.weight[index, :, 0, 0], self.logits.bias
         assert bias is not None
-        logits = torch.einsum("fchw,fc->fhw", features, weight.to(features)) + bias[places][:, None, None]
+        logits = torch.einsum("fchw,fc->fhw", features, weight.to(features)) + bias[index][:, None, None]
         return logits.float()
 
 
@@ -172,13 +219,13 @@ class MlpMaskHead(MaskHead):
             nn.init.kaiming_uniform_(module.weight, a=1)
             nn.init.zeros_(module.bias)
 
-    def channels(self, pooled: Tensor, places: Tensor | None) -> Tensor:
+    def channels(self, pooled: Tensor, index: Tensor | None) -> Tensor:
         vectors = pooled.flatten(1)
         for fc in self.fcs:
             vectors = F.relu(fc(vectors), inplace=True)
         shape = (self.rule.num_channels, self.rule.mask_px, self.rule.mask_px)
         logits: Tensor = self.logits(vectors).float().reshape(-1, *shape)
-        if places is None:
+        if index is None:
             return logits
-        chosen: Tensor = logits[torch.arange(len(places), device=places.device), places]
+        chosen: Tensor = logits[torch.arange(len(index), device=index.device), index]
         return chosen
