@@ -12,7 +12,7 @@ import numpy.typing as npt
 from maskwright.data.binary_maps import with_binary_maps
 from maskwright.data.checks import Problem
 from maskwright.data.id_pictures import objects_of
-from maskwright.data.map_looks import map_remarks
+from maskwright.data.map_remarks import map_remarks
 from maskwright.data.readers.cvat_masks import CLASSES, LABELS, OBJECTS, export_of
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import (
