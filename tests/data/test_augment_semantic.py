@@ -53,7 +53,7 @@ def test_flips_turns_and_windows_move_image_and_classes_alike(settings: dict[str
 
 
 @given(KEYS)
-def test_nobody_knows_the_classes_of_a_larger_canvas(key: int) -> None:
+def test_the_classes_of_a_larger_canvas_are_unknown(key: int) -> None:
     grows = {"expand": 1.0, "expand_ratio": (2.0, 2.0), "expand_fill": (99.0, 99.0, 99.0)}
     image, targets = varied(key, ShortSideResize(short_side=80, long_side=120), **grows)
     assert targets.semantic is not None

@@ -188,7 +188,7 @@ def test_a_share_that_cannot_be_meant_is_refused(data: dict[str, Any], message: 
         DataConfig.model_validate(data)
 
 
-def test_class_names_that_differ_in_spelling_are_told_with_what_mends_it(tmp_path: Path) -> None:
+def test_class_names_that_differ_in_spelling_are_reported_with_what_mends_it(tmp_path: Path) -> None:
     file = write(tmp_path / "a", 2)
     document = json.loads(file.read_text())
     document["categories"] = [{"id": 1, "name": "red"}, {"id": 2, "name": "Red "}, {"id": 3, "name": "green"}]

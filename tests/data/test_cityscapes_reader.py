@@ -228,7 +228,7 @@ def test_annotations_of_another_size_spoil_their_image(tmp_path: Path, format_: 
     assert "is for 60 × 40 pixels (width × height), its image has 40 × 60" in defect.message
 
 
-def test_a_value_of_no_class_is_told_and_the_rest_read(tmp_path: Path) -> None:
+def test_a_value_of_no_class_is_reported_and_the_rest_read(tmp_path: Path) -> None:
     write(tmp_path, SCENE)
     path = truth_of(tmp_path, "instanceIds.png")
     values = np.array(Image.open(path))
@@ -267,7 +267,7 @@ def test_a_broken_picture_leaves_its_image_out(tmp_path: Path) -> None:
         (7, "", "bad-annotation", "7 is no object with 'label' and 'polygon'"),
     ],
 )
-def test_a_bad_object_is_told_with_its_file_and_field(
+def test_a_bad_object_is_reported_with_its_file_and_field(
     tmp_path: Path, entry: Any, field: str, kind: str, message: str
 ) -> None:
     write(tmp_path, SCENE)

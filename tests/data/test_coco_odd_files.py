@@ -1,4 +1,4 @@
-"""COCO files as tools and people write them: read where there is one way to do so, and told."""
+"""COCO files as tools and people write them: read where there is one way to do so, and reported."""
 
 from __future__ import annotations
 
@@ -110,15 +110,15 @@ SAME_IDS: dict[str, tuple[Callable[[Document], Any], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "told"), SAME_IDS.values(), ids=SAME_IDS.keys())
-def test_numbers_written_in_another_way_are_read_as_numbers_and_told(
-    tmp_path: Path, change: Callable[[Document], Any], told: list[str]
+@pytest.mark.parametrize(("change", "reported"), SAME_IDS.values(), ids=SAME_IDS.keys())
+def test_numbers_written_in_another_way_are_read_as_numbers_and_reported(
+    tmp_path: Path, change: Callable[[Document], Any], reported: list[str]
 ) -> None:
     document = a_document()
     change(document)
     dataset = read(tmp_path, document)
     assert dataset.defects == ()
-    assert kinds(dataset) == told
+    assert kinds(dataset) == reported
     assert all("\n" not in str(remark) for remark in dataset.remarks)
     usual = read(tmp_path, a_document())
     assert [(record.id, record.size) for record in dataset.records] == [(4, (20, 30)), (9, (20, 30))]
@@ -253,7 +253,9 @@ MASKS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("segmentation", "kind"), MASKS.values(), ids=MASKS.keys())
 @pytest.mark.parametrize("box", [BOX, None], ids=["box", "no box"])
-def test_a_mask_written_in_another_way_is_read_and_told(tmp_path: Path, segmentation: Any, kind: str, box: Any) -> None:
+def test_a_mask_written_in_another_way_is_read_and_reported(
+    tmp_path: Path, segmentation: Any, kind: str, box: Any
+) -> None:
     document = a_document()
     document["annotations"][0].update(segmentation=segmentation, bbox=box)
     dataset = read(tmp_path, document)
@@ -303,7 +305,7 @@ def test_an_empty_box_is_that_of_the_mask(tmp_path: Path, box: list[float]) -> N
     assert dataset.records[0].annotations[0]["bbox"] == BOX
 
 
-def test_an_outline_that_reaches_outside_is_cut_off_and_told(tmp_path: Path) -> None:
+def test_an_outline_that_reaches_outside_is_cut_off_and_reported(tmp_path: Path) -> None:
     document = a_document()
     document["annotations"][0].update(segmentation=[[5, 6, 90, 6, 90, 12, 5, 12]], bbox=None)
     dataset = read(tmp_path, document)
@@ -311,7 +313,7 @@ def test_an_outline_that_reaches_outside_is_cut_off_and_told(tmp_path: Path) -> 
     assert dataset.records[0].annotations[0]["bbox"] == [5, 6, WIDTH - 5, 6]
 
 
-def test_a_box_that_is_not_around_its_mask_is_told(tmp_path: Path) -> None:
+def test_a_box_that_is_not_around_its_mask_is_reported(tmp_path: Path) -> None:
     document = a_document()
     document["annotations"][0]["bbox"] = [20, 10, 8, 8]
     dataset = read(tmp_path, document)

@@ -113,7 +113,7 @@ def test_a_wrong_area_or_box_in_the_list_does_not_matter(tmp_path: Path) -> None
         ([*SEGMENTS, 7], "bad-panoptic", "segment 7", 2),
     ],
 )
-def test_a_bad_segment_is_told_with_its_picture_and_the_rest_read(
+def test_a_bad_segment_is_reported_with_its_picture_and_the_rest_read(
     tmp_path: Path, segments: list[Any], kind: str, message: str, num_objects: int
 ) -> None:
     write(tmp_path, [entry(1), entry(2, segments_info=segments)])

@@ -91,7 +91,7 @@ def test_any_part_of_the_export_leads_to_the_whole_and_other_formats_are_answere
             read_with_defects(export.parent / "photos", export / part, name).refuse_defects()
 
 
-def test_what_does_not_fit_is_told(export: Path) -> None:
+def test_what_does_not_fit_is_reported(export: Path) -> None:
     (export / "labelmap.txt").write_text("background:0,0,0::\nred car:220,30,30::\n")
     (defect,) = read(export).defects
     assert "its colour 30,200,40 in SegmentationClass is that of no label" in str(defect)

@@ -77,7 +77,7 @@ def test_an_image_without_shapes_is_a_negative_example(images):
     assert (dataset.records[0].annotations, dataset.defects) == ((), ())
 
 
-def test_attributes_and_tags_are_told_not_lost_without_a_word(images):
+def test_attributes_and_tags_are_reported_not_lost_without_a_word(images):
     shape = SQUARE.replace("/>", '><attribute name="size">big</attribute></polygon>')
     dataset = read(images, shape, '<tag label="night" source="manual"></tag>')
     assert classes(dataset) == ["cell"]

@@ -130,7 +130,7 @@ def test_kinds_of_pixels_are_noted_and_no_defect(tmp_path: Path) -> None:
     assert report.image_modes == {"grey": 1, "RGB": 1, "16-bit grey": 1}
 
 
-def test_defects_of_annotations_and_files_are_told_together_with_counts(tmp_path: Path) -> None:
+def test_defects_of_annotations_and_files_are_reported_together_with_counts(tmp_path: Path) -> None:
     document = a_dataset(tmp_path)
     document["annotations"][0]["bbox"] = [1, 1, 0, 4]
     document["annotations"][1]["bbox"] = [1, 1, 4, 0]
@@ -167,10 +167,10 @@ def test_pixels_can_be_left_unread(tmp_path: Path) -> None:
     assert report.image_modes == {}
 
 
-def test_progress_is_told_after_every_image(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    check(tmp_path, a_dataset(tmp_path), progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+def test_progress_is_reported_after_every_image(tmp_path: Path) -> None:
+    reported: list[tuple[int, int]] = []
+    check(tmp_path, a_dataset(tmp_path), progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_dataset_without_any_usable_image_is_reported_on(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_floats_further_pages_and_frames_are_remarks(tmp_path: Path, animated: s
     ]
 
 
-def test_an_image_with_a_brightness_of_its_own_is_told(tmp_path: Path) -> None:
+def test_an_image_with_a_brightness_of_its_own_is_reported(tmp_path: Path) -> None:
     document = a_dataset(tmp_path)
     np.save(tmp_path / "c.npy", np.linspace(-3, 3, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH))
     document["images"][2]["file_name"] = "c.npy"

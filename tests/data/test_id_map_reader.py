@@ -96,7 +96,7 @@ def test_images_in_folders_have_their_maps_in_folders_alike(root: Path) -> None:
     assert has_both_objects(read(root))
 
 
-def test_what_has_no_partner_or_two_is_told(root: Path) -> None:
+def test_what_has_no_partner_or_two_is_reported(root: Path) -> None:
     for name in ("b", "c"):
         save(root / "images" / f"{name}.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
     save(root / "maps" / "a.png")
@@ -125,7 +125,7 @@ def test_a_map_that_cannot_be_used_spoils_its_image(root: Path) -> None:
     assert read(root).records == ()
 
 
-def test_a_photograph_in_place_of_a_map_is_told_and_not_cut_into_pixels(root: Path) -> None:
+def test_a_photograph_in_place_of_a_map_is_reported_and_not_cut_into_pixels(root: Path) -> None:
     photograph = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
     save(root / "images" / "a.jpg", photograph)
     save(root / "maps" / "a.png", photograph)
@@ -133,7 +133,7 @@ def test_a_photograph_in_place_of_a_map_is_told_and_not_cut_into_pixels(root: Pa
     assert (defect.kind, defect.where) == ("bad-map", "a.png")
 
 
-def test_a_background_that_is_not_0_is_told(root: Path) -> None:
+def test_a_background_that_is_not_0_is_reported(root: Path) -> None:
     ids = np.ones((6, 8), np.uint8)
     ids[2:4, 2:5] = 2
     save(root / "maps" / "a.png", np.array([[0, 0, 0], [255, 255, 255], [200, 10, 10]], np.uint8)[ids])
@@ -142,7 +142,7 @@ def test_a_background_that_is_not_0_is_told(root: Path) -> None:
     assert "16777215 is in all four corners" in remark.message
 
 
-def test_white_with_smooth_edges_is_told(root: Path) -> None:
+def test_white_with_smooth_edges_is_reported(root: Path) -> None:
     white = np.zeros((40, 60), np.uint8)
     white[10:30, 10:50] = 255
     smooth = np.asarray(Image.fromarray(white).filter(ImageFilter.GaussianBlur(1)))

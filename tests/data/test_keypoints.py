@@ -88,7 +88,7 @@ def test_a_file_tells_its_keypoints_names(dataset: Dataset, tmp_path: Path) -> N
         ("nose", "not a list of finite numbers"),
     ],
 )
-def test_broken_keypoints_are_told_with_their_place(tmp_path: Path, keypoints: Any, message: str) -> None:
+def test_broken_keypoints_are_reported_with_their_place(tmp_path: Path, keypoints: Any, message: str) -> None:
     dataset = written(tmp_path, [annotation(id=7, keypoints=keypoints)])
     with pytest.raises(DataError, match=f"annotation 7.*{message}"):
         dataset.refuse_defects()

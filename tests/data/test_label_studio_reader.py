@@ -163,7 +163,7 @@ def test_a_task_that_is_not_labelled_is_a_defect_and_an_empty_one_a_negative_exa
     assert read(images, task()).defects == ()
 
 
-def test_drafts_and_predictions_are_told_where_nothing_was_submitted(images):
+def test_drafts_and_predictions_are_reported_where_nothing_was_submitted(images):
     dataset = read(images, {**task(), "annotations": [], "predictions": [{"result": [polygon()]}]})
     assert "only predictions" in dataset.defects[0].message
 

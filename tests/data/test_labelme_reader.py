@@ -146,7 +146,7 @@ def test_a_size_that_is_not_the_images_is_a_defect(folder):
     assert "40 and 20, the image's 20 and 40" in defect.message
 
 
-def test_an_outline_that_reaches_outside_is_cut_off_and_told(folder):
+def test_an_outline_that_reaches_outside_is_cut_off_and_reported(folder):
     dataset = read(folder, shape([[1, 1], [90, 1], [90, 9], [1, 9]]))
     (remark,) = dataset.remarks
     assert (remark.kind, remark.where) == ("outline-cut-off", "a.json shapes[0]")

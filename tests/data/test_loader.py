@@ -103,7 +103,7 @@ def test_a_training_set_can_travel_to_processes_that_are_not_forked(samples: Tra
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_told_in_one_line_when_its_turn_comes(samples: TrainingSet, workers: int) -> None:
+def test_a_broken_image_is_reported_in_one_line_when_its_turn_comes(samples: TrainingSet, workers: int) -> None:
     path = samples.records[2].path
     path.write_bytes(path.read_bytes()[:300])
     loaded = load_samples(samples, [[SampleRequest(0, 1)], [SampleRequest(2, 2)]], workers)

@@ -1,4 +1,4 @@
-"""LVIS files: where the images are, what nobody looked for in them, how frequent the classes are."""
+"""LVIS files: where the images are, which classes they were not searched for, how frequent the classes are."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_file_name_goes_before_an_address(tmp_path: Path) -> None:
     assert read(tmp_path, an_image(file_name="mine.png")).records[0].path == tmp_path / "mine.png"
 
 
-def test_a_missing_image_is_told_with_all_places_looked_at(tmp_path: Path) -> None:
+def test_a_missing_image_is_reported_with_all_places_looked_at(tmp_path: Path) -> None:
     (defect,) = read(tmp_path, place="elsewhere/000000000005.jpg").defects
     assert (defect.kind, defect.image_id) == ("missing-image", 4)
     assert "'train2017/000000000004.jpg' or '000000000004.jpg' in" in defect.message
@@ -115,7 +115,7 @@ def test_an_image_with_no_name_at_all_is_a_defect(tmp_path: Path) -> None:
         ({"neg_category_ids": 7}, "bad-class-list", "neg_category_ids 7 is not a list", ((), (5,))),
     ],
 )
-def test_a_bad_entry_of_a_list_is_told_and_the_rest_kept(
+def test_a_bad_entry_of_a_list_is_reported_and_the_rest_kept(
     tmp_path: Path, changes: dict[str, Any], kind: str, message: str, kept: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
     dataset = read(tmp_path, an_image(**changes))

@@ -84,7 +84,7 @@ def test_an_empty_folder_is_a_negative_example_and_none_a_defect(root: Path) -> 
     assert text.startswith("image 'c.jpg': there is no folder")
 
 
-def test_a_folder_of_masks_without_image_is_told(root: Path) -> None:
+def test_a_folder_of_masks_without_image_is_reported(root: Path) -> None:
     for name in ("b", "day/c", ".cache"):
         (root / "masks" / name).mkdir(parents=True)
     save(root / "images" / "day" / "d.jpg", np.zeros((*SIZE, 3), dtype=np.uint8))
@@ -143,7 +143,7 @@ def test_arrays_are_masks_too(root: Path) -> None:
     assert masks_of(read(root)) == [[SHAPE.tolist()]]
 
 
-def test_masks_that_cannot_be_used_are_told_by_file_and_the_others_stay(root: Path) -> None:
+def test_masks_that_cannot_be_used_are_reported_by_file_and_the_others_stay(root: Path) -> None:
     folder = root / "masks" / "a"
     save(folder / "2.png", np.zeros(SIZE, dtype=np.uint8))
     save(folder / "3.png", np.full((8, 6), 255, dtype=np.uint8))
@@ -160,7 +160,7 @@ def test_masks_that_cannot_be_used_are_told_by_file_and_the_others_stay(root: Pa
     assert "is 8 × 6 pixels (height × width), its image 6 × 8" in str(dataset.defects[1])
 
 
-def test_images_that_differ_in_their_ending_alone_are_told(root: Path) -> None:
+def test_images_that_differ_in_their_ending_alone_are_reported(root: Path) -> None:
     save(root / "images" / "a.png", np.zeros(SIZE, dtype=np.uint8))
     assert [found.kind for found in read(root).defects] == ["ambiguous-image"]
 

@@ -58,9 +58,9 @@ def test_objects_that_no_anchor_fits_are_counted_with_the_remedy(name: str) -> N
 def test_a_hundredth_of_the_objects_is_worth_a_line_and_less_is_not() -> None:
     recipe = load_recipe("mask_rcnn")
     good, thin = [200.0, 100.0, 64.0, 64.0], [10.0, 100.0, 100.0, 0.3]
-    told = scale_lines(recipe, [record([good] * 99 + [thin])])
-    assert told[0].startswith("1 of 100 objects (1%) are thinner than a pixel at the network's size")
-    assert "raise resize.short_side and resize.long_side, or cut the images into tiles" in told[0]
+    reported = scale_lines(recipe, [record([good] * 99 + [thin])])
+    assert reported[0].startswith("1 of 100 objects (1%) are thinner than a pixel at the network's size")
+    assert "raise resize.short_side and resize.long_side, or cut the images into tiles" in reported[0]
     assert scale_lines(recipe, [record([good] * 199 + [thin])]) == []
 
 

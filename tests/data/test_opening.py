@@ -1,4 +1,4 @@
-"""From tables of datasets to one dataset: what is wrong with any of them is told at once."""
+"""From tables of datasets to one dataset: what is wrong with any of them is reported at once."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_tables_are_joined_in_order_and_each_is_renamed_and_repeated_for_itself(
     assert [record.path.parent.name for record in dataset.records] == ["a", "a", "b", "b", "c", "c"]
 
 
-def test_defects_of_all_are_told_at_once_each_with_its_source(tmp_path: Path) -> None:
+def test_defects_of_all_are_reported_at_once_each_with_its_source(tmp_path: Path) -> None:
     first = config_of(tmp_path / "a", "cell", num_bad=1)
     second = config_of(tmp_path / "b", "cell")
     third = config_of(tmp_path / "c", "cell", num_bad=2)
     fourth = DatasetConfig(images=str(tmp_path / "nowhere"), annotations=third.annotations)
     with pytest.raises(DataError) as caught:
         open_datasets([first, second, third, fourth], needs_masks=True)
-    told = str(caught.value)
-    assert "\n" not in told
-    assert "a/annotations.json has 1 defect" in told
-    assert "b/annotations.json" not in told
-    assert "c/annotations.json has 2 defects" in told
-    assert "nowhere does not exist" in told
+    reported = str(caught.value)
+    assert "\n" not in reported
+    assert "a/annotations.json has 1 defect" in reported
+    assert "b/annotations.json" not in reported
+    assert "c/annotations.json has 2 defects" in reported
+    assert "nowhere does not exist" in reported
 
 
 def test_defects_are_left_out_where_a_table_allows_it_and_listed(tmp_path: Path) -> None:

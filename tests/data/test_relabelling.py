@@ -99,7 +99,7 @@ def test_a_joined_class_is_as_frequent_as_its_most_frequent_part() -> None:
     ("objects", "negative", "not_exhaustive", "expected"),
     [
         ((), (3, 5), (), ((3,), ())),  # no part is there
-        ((), (3,), (), ((), ())),  # of one part nobody knows
+        ((), (3,), (), ((), ())),  # of one part nothing is known
         ((3,), (5,), (), ((), ())),  # all is known
         ((3,), (), (), ((), (3,))),  # there may be more of the other part
         ((3,), (5,), (3,), ((), (3,))),
@@ -172,7 +172,7 @@ def test_joining_keeps_every_image_and_the_names_of_its_objects(parts: list[Data
     assert all(record.federated is None for record in joined.records)  # all know the same four classes
 
 
-def test_defects_are_told_with_their_source_and_new_image() -> None:
+def test_defects_are_reported_with_their_source_and_new_image() -> None:
     lost = Defect("bad-box", "annotation 4 of '7.png'", "bbox …", 7)
     gone = Defect("missing-image", "image 8 ('8.png')", "there is no file", 8)
     parts = [dataset_of([record_of(1)]), dataset_of([record_of(7)], source="b.json", defects=(lost, gone))]
@@ -231,17 +231,17 @@ def test_segments_get_ids_that_are_nobody_elses() -> None:
     assert joined.records[1].segments.segments == {1: SegmentLabel(3), 2: SegmentLabel(9, True), 3: SegmentLabel(41)}
 
 
-# what nobody looked for
+# classes that were not searched for
 
 
-def test_of_classes_that_only_another_dataset_has_nothing_is_known_and_nothing_is_judged() -> None:
+def test_of_classes_that_only_another_dataset_has_nothing_is_known_and_nothing_is_scored() -> None:
     joined = join_datasets([dataset_of([record_of(1, 5), record_of(2)]), dataset_of([record_of(1, 1)], OTHER, "b")])
     assert [record.federated for record in joined.records] == [
         FederatedLabels((3, 9), ()), FederatedLabels((3, 5, 9), ()), FederatedLabels((5,), ()),
     ]  # fmt: skip
     results = [{"image_id": image, "category_id": id_} for image in (1, 3) for id_ in (1, 3, 5, 9)]
-    judged = [(entry["image_id"], entry["category_id"]) for entry in joined.scorable_results(results)]
-    assert judged == [(1, 3), (1, 5), (1, 9), (3, 1), (3, 5)]
+    scored = [(entry["image_id"], entry["category_id"]) for entry in joined.scorable_results(results)]
+    assert scored == [(1, 3), (1, 5), (1, 9), (3, 1), (3, 5)]
 
 
 def test_labels_of_federated_data_keep_their_meaning() -> None:
@@ -251,6 +251,6 @@ def test_labels_of_federated_data_keep_their_meaning() -> None:
     assert joined.records[0].federated == FederatedLabels((6,), (3,))
 
 
-def test_where_all_classes_were_looked_for_every_result_is_judged() -> None:
+def test_where_all_classes_were_looked_for_every_result_is_scored() -> None:
     results = [{"image_id": 1, "category_id": id_} for id_ in (3, 5)]
     assert dataset_of([record_of(1)]).scorable_results(results) == results

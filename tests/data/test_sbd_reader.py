@@ -81,7 +81,9 @@ def test_an_image_without_objects_is_a_negative_example(root: Path) -> None:
         ([np.nan, 12.0], "unknown-category", "a.mat, GTinst.Categories(1)"),
     ],
 )
-def test_picture_and_classes_that_do_not_fit_are_told(root: Path, categories: list[int], kind: str, where: str) -> None:
+def test_picture_and_classes_that_do_not_fit_are_reported(
+    root: Path, categories: list[int], kind: str, where: str
+) -> None:
     save_mat(root / "inst" / "a.mat", numbers_of_picture(), categories)
     dataset = read(root)
     assert [(found.kind, found.where) for found in dataset.defects] == [(kind, where)]
@@ -106,7 +108,7 @@ def test_a_file_without_the_truth_of_its_image_spoils_it(root: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # SciPy's, of damaged files
-def test_a_damaged_file_is_told_and_hides_no_other(root: Path) -> None:
+def test_a_damaged_file_is_reported_and_hides_no_other(root: Path) -> None:
     whole = (root / "inst" / "a.mat").read_bytes()
     random = np.random.default_rng(0)
     for trial in range(120):
@@ -115,7 +117,7 @@ def test_a_damaged_file_is_told_and_hides_no_other(root: Path) -> None:
             if damaged:
                 damaged[place] = random.integers(256)
         (root / "inst" / "a.mat").write_bytes(damaged)
-        read(root)  # an error that is not told as a defect would end the test
+        read(root)  # an error that is not reported as a defect would end the test
 
 
 def test_without_scipy_the_extra_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,13 +126,13 @@ def test_the_class_is_the_attribute_that_is_asked_for(images):
         read(images, regions, class_attribute="kind")
 
 
-def test_of_several_attributes_the_only_one_with_a_usual_name_is_taken_and_told(images):
+def test_of_several_attributes_the_only_one_with_a_usual_name_is_taken_and_reported(images):
     dataset = read(images, entries(region(Class="cat", colour="red")))
     assert classes(dataset) == ["cat"]
     assert "'Class'" in dataset.remarks[0].message
 
 
-def test_regions_without_attributes_are_of_one_class_which_is_told(images):
+def test_regions_without_attributes_are_of_one_class_which_is_reported(images):
     dataset = read(images, entries(region()))
     assert classes(dataset) == ["object"]
     assert [remark.kind for remark in dataset.remarks] == ["no-classes"]
@@ -155,7 +155,7 @@ def test_check_boxes_give_the_class_that_is_ticked(images):
     assert classes(read(images, entries(region(kind={"cell": True, "dust": False})))) == ["cell"]
 
 
-def test_images_of_other_paths_are_found_and_others_are_told(images):
+def test_images_of_other_paths_are_found_and_others_are_reported(images):
     write_images(images, "b.png")
     regions = [region(kind="cell")]
     document = {**entries(*regions, name="C:\\old\\a.png"), **entries(*regions, name="gone.png")}

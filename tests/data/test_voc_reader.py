@@ -118,7 +118,7 @@ def test_classes_that_are_not_all_pascals_are_those_that_occur(root: Path) -> No
     assert dataset.defects == ()  # the picture of classes cannot tell a zebra
 
 
-def test_an_object_that_only_one_of_xml_and_picture_knows_is_told(root: Path) -> None:
+def test_an_object_that_only_one_of_xml_and_picture_knows_is_reported(root: Path) -> None:
     (root / "Annotations" / "a.xml").write_text(xml_of(an_object()))
     assert defects_of(root) == [
         (
@@ -135,7 +135,7 @@ def test_an_object_that_only_one_of_xml_and_picture_knows_is_told(root: Path) ->
     assert defects_of(root, needs_masks=False) == []
 
 
-def test_a_class_that_xml_and_picture_tell_differently_is_told(root: Path) -> None:
+def test_a_class_that_xml_and_picture_tell_differently_is_reported(root: Path) -> None:
     (root / "Annotations" / "a.xml").write_text(xml_of(an_object("cow"), an_object("dog", (5, 4, 8, 6))))
     assert defects_of(root) == [
         ("class-mismatch", "a.xml, line 4, object[1]: is a cow, but its pixels in SegmentationClass are cat")
@@ -164,7 +164,9 @@ def test_an_image_of_another_size_is_left_out(root: Path) -> None:
         (lambda text: f"<!DOCTYPE x>{text}", "bad-annotation", ["line 1", "DOCTYPE"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_told_with_file_and_line(root: Path, change: Any, kind: str, parts: list[str]) -> None:
+def test_what_cannot_be_read_is_reported_with_file_and_line(
+    root: Path, change: Any, kind: str, parts: list[str]
+) -> None:
     path = root / "Annotations" / "a.xml"
     path.write_text(change(path.read_text()))
     ((found_kind, text),) = defects_of(root)

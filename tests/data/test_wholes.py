@@ -42,11 +42,11 @@ def remarks_of(folder: Path, annotations: list[dict[str, Any]], names: tuple[str
         ([{"iscrowd": 1}, {}], ["repeated-object"]),
     ],
 )
-def test_objects_that_are_there_twice_or_not_at_all_are_told(
+def test_objects_that_are_there_twice_or_not_at_all_are_reported(
     tmp_path: Path, annotations: list[dict[str, Any]], kinds: list[str]
 ) -> None:
     assert remarks_of(tmp_path, annotations) == kinds
 
 
-def test_classes_of_one_name_are_told(tmp_path: Path) -> None:
+def test_classes_of_one_name_are_reported(tmp_path: Path) -> None:
     assert remarks_of(tmp_path, [{}], ("cell", "cell")) == ["repeated-class-name"]

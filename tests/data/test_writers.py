@@ -1,4 +1,4 @@
-"""Writing datasets: what comes back through each kind's reader, and what is told to be lost."""
+"""Writing datasets: what comes back through each kind's reader, and what is reported to be lost."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_nothing_is_lost_of_plain_objects(dataset, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", sorted(WRITERS))
-def test_real_nuclei_come_back_but_for_what_is_told(shared, tmp_path, kind):
+def test_real_nuclei_come_back_but_for_what_is_reported(shared, tmp_path, kind):
     whole = read_dataset(shared / "data/nuclei/val", shared / "data/nuclei/val.json")
     some = Dataset(tuple(sorted(whole.records, key=lambda one: len(one.annotations))[-6:-3]), whole.categories, "n", ())
     made, back = round_trip(some, tmp_path / "out", kind, images="link")

@@ -169,7 +169,7 @@ def test_names_are_the_words_that_stand_in_the_file(root, names):
     assert read(root, f"1 {SQUARE}").categories.names == ("no", "yes")
 
 
-def test_a_class_by_its_name_is_read_and_told(root):
+def test_a_class_by_its_name_is_read_and_reported(root):
     (root / "data.yaml").write_text("names: [cell, dust]")
     dataset = read(root, f"dust {SQUARE}")
     assert dataset.defects == ()
@@ -177,7 +177,7 @@ def test_a_class_by_its_name_is_read_and_told(root):
     assert dataset.records[0].annotations[0]["category_id"] == 2
 
 
-def test_a_box_before_its_outline_is_left_out_and_told(root):
+def test_a_box_before_its_outline_is_left_out_and_reported(root):
     numbers = [float(word) for word in SQUARE.split()]
     xs, ys = numbers[0::2], numbers[1::2]
     box = [(min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from maskwright.config.images import PixelsConfig
-from maskwright.data.file_checks import look_at
+from maskwright.data.file_checks import check_file
 from maskwright.data.record import ImageRecord
 from maskwright.errors import DataError, MissingDependency
 from maskwright.images.decode import decode, kind_of_pixels, read_header
@@ -80,7 +80,7 @@ def test_npy_in_fortran_order_is_the_same_image() -> None:
     assert np.array_equal(decode(npy(np.asfortranarray(stored)), "a", 5), stored)
 
 
-def test_channels_first_or_last_is_told_by_their_number_and_then_by_the_shorter_axis() -> None:
+def test_channels_first_or_last_is_recognised_by_their_number_and_then_by_the_shorter_axis() -> None:
     assert decode(npy(np.zeros((4, 9, 5))), "a", 5).shape == (5, 4, 9)
     assert decode(npy(np.zeros((4, 9, 5))), "a", 7).shape == (4, 9, 5)
     assert decode(npy(np.zeros((9, 9, 9))), "a", None).shape == (9, 9, 9)
@@ -311,7 +311,7 @@ def test_whatever_a_damaged_file_leads_a_decoder_to_it_is_a_data_error(tmp_path:
         for index in draws.integers(0, len(data) if trial % 2 else min(len(data), 300), 1 + trial % 5):
             data[index] = draws.integers(256)
         path.write_bytes(data[: draws.integers(1, len(data))] if trial % 7 == 0 else data)
-        for read in (read_image, read_header, lambda path: look_at(ImageRecord(1, path, (HEIGHT, WIDTH), ()))):
+        for read in (read_image, read_header, lambda path: check_file(ImageRecord(1, path, (HEIGHT, WIDTH), ()))):
             with suppress(DataError):
                 read(path)
 

@@ -98,7 +98,7 @@ def test_axes_of_length_one_around_an_array_are_taken_off(tmp_path: Path) -> Non
         (np.array([[{}]]), "holds Python objects, but no 'masks'"),
     ],
 )
-def test_what_are_no_ids_is_told(tmp_path: Path, values: np.ndarray, message: str) -> None:
+def test_what_are_no_ids_is_reported(tmp_path: Path, values: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_ids(save(tmp_path / "a.npy", values))
 

@@ -32,8 +32,8 @@ def noise() -> list[np.ndarray]:
 
 
 def test_frames_come_in_order_with_their_times_and_pixels(write_video, tmp_path) -> None:
-    frames, told = read(write_video(tmp_path / "clip.mp4"))
-    assert told == ""
+    frames, reported = read(write_video(tmp_path / "clip.mp4"))
+    assert reported == ""
     assert [frame.index for frame in frames] == list(range(12))
     assert [frame.seconds for frame in frames] == pytest.approx([index / 10 for index in range(12)])
     for frame in frames:
@@ -81,8 +81,8 @@ def test_frames_are_turned_as_the_file_says(write_video, tmp_path, degrees, corn
     ("codec", "pixel_format"), [("ffv1", "gray"), ("ffv1", "bgra"), ("ffv1", "gray16le"), ("libx264", "yuv444p")]
 )
 def test_grey_alpha_and_deep_videos_become_rgb(write_video, tmp_path, codec, pixel_format) -> None:
-    frames, told = read(write_video(tmp_path / "clip.mkv", 3, codec=codec, pixel_format=pixel_format))
-    assert told == ""
+    frames, reported = read(write_video(tmp_path / "clip.mkv", 3, codec=codec, pixel_format=pixel_format))
+    assert reported == ""
     for frame in frames:
         assert frame.pixels.shape == (3, 48, 64)
         assert frame.pixels.float().mean((1, 2)).tolist() == pytest.approx([20 + 200 * frame.index // 3] * 3, abs=3)
@@ -101,8 +101,8 @@ def test_sound_is_ignored(tmp_path) -> None:
             container.mux(sound.encode(noise))
         container.mux(stream.encode())
         container.mux(sound.encode())
-    frames, told = read(tmp_path / "clip.mp4")
-    assert (len(frames), told) == (5, "")
+    frames, reported = read(tmp_path / "clip.mp4")
+    assert (len(frames), reported) == (5, "")
 
 
 def test_a_file_with_sound_alone_is_refused(tmp_path) -> None:
@@ -136,10 +136,10 @@ def test_of_a_file_that_was_cut_off_the_frames_before_the_cut_are_read(write_vid
     codec = "libvpx-vp9" if name == "clip.webm" else "libx264"
     path = write_video(tmp_path / name, pictures=noise, codec=codec, options=options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    frames, told = read(path)
+    frames, reported = read(path)
     assert 15 < len(frames) < 60
-    assert f"{name} is damaged or cut off near frame" in told
-    assert f"the {len(frames)} frames that can be decoded are used" in told
+    assert f"{name} is damaged or cut off near frame" in reported
+    assert f"the {len(frames)} frames that can be decoded are used" in reported
 
 
 def test_behind_a_damaged_part_reading_goes_on(write_video, tmp_path, noise) -> None:
@@ -147,10 +147,10 @@ def test_behind_a_damaged_part_reading_goes_on(write_video, tmp_path, noise) -> 
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 6000] = bytes(6000)
     path.write_bytes(content)
-    frames, told = read(path)
+    frames, reported = read(path)
     assert frames[-1].seconds == pytest.approx(5.9)
     assert 50 < len(frames) <= 60
-    assert "near frame 2" in told or "near frame 3" in told
+    assert "near frame 2" in reported or "near frame 3" in reported
 
 
 @pytest.mark.parametrize(
@@ -162,17 +162,17 @@ def test_a_video_without_frames_is_refused(tmp_path, name, message) -> None:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
-    frames, told = read(tmp_path / name)
+    frames, reported = read(tmp_path / name)
     assert frames == []
-    assert message in told
+    assert message in reported
 
 
-def test_a_change_of_size_ends_the_video_and_is_told(write_video, tmp_path) -> None:
+def test_a_change_of_size_ends_the_video_and_is_reported(write_video, tmp_path) -> None:
     parts = [write_video(tmp_path / f"{size[0]}.h264", 5, size=size) for size in ((48, 64), (32, 96))]
     (tmp_path / "clip.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
-    frames, told = read(tmp_path / "clip.h264")
+    frames, reported = read(tmp_path / "clip.h264")
     assert [tuple(frame.pixels.shape) for frame in frames] == [(3, 48, 64)] * 5
-    assert "clip.h264 changes from 48 × 64 to 32 × 96 pixels at frame 5" in told
+    assert "clip.h264 changes from 48 × 64 to 32 × 96 pixels at frame 5" in reported
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_change_of_size_ends_the_video_and_is_told(write_video, tmp_path) -> N
         ("empty.mp4", r"empty.mp4 is no video that can be read"),
     ],
 )
-def test_what_is_no_video_is_told_in_one_line(tmp_path, name, message) -> None:
+def test_what_is_no_video_is_reported_in_one_line(tmp_path, name, message) -> None:
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "text.mp4").write_text("words " * 1000)
     (tmp_path / "empty.mp4").touch()

@@ -44,10 +44,10 @@ def begin(recipe_name: str, changes: dict[str, Any]) -> tuple[torch.nn.Module, d
 
 
 def test_weights_trained_on_coco_are_the_start_where_they_can_be_had(tiny: Path, source: Path, tmp_path: Path) -> None:
-    model, told = begin(str(tiny), {"categories": ["egg", "brick"]})
+    model, reported = begin(str(tiny), {"categories": ["egg", "brick"]})
     wanted = mw.load(tmp_path / "first" / "checkpoints" / "best.safetensors", device="cpu").model.state_dict()
-    assert told["initial_weights"] == "source, trained on COCO (CC0)"
-    assert told["taken"] == "model"
+    assert reported["initial_weights"] == "source, trained on COCO (CC0)"
+    assert reported["taken"] == "model"
     assert torch.equal(model.state_dict()[STEM], wanted[STEM])
     logits = "box_head.class_logits.weight"
     assert torch.equal(model.state_dict()[logits], wanted[logits][[1, 0, 2]])
@@ -55,31 +55,31 @@ def test_weights_trained_on_coco_are_the_start_where_they_can_be_had(tiny: Path,
 
 def test_another_family_takes_the_backbone_alone(source: Path, tmp_path: Path, tiny_yolact: dict[str, Any]) -> None:
     backbone = {"backbone.depth": 18, "backbone.width": 8, "backbone.norm": "batch"}
-    model, told = begin("yolact", {**tiny_yolact, **backbone})
+    model, reported = begin("yolact", {**tiny_yolact, **backbone})
     wanted = mw.load(tmp_path / "first" / "checkpoints" / "best.safetensors", device="cpu").model.state_dict()
-    assert told["taken"] == "backbone"
+    assert reported["taken"] == "backbone"
     name = "backbone.stages.3.1.conv2.conv.weight"
     assert torch.equal(model.state_dict()[name], wanted[name])
 
 
-def test_what_cannot_be_fetched_is_told_and_the_start_is_random(
+def test_what_cannot_be_fetched_is_reported_and_the_start_is_random(
     tiny: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(*_: object) -> Path:
         raise CheckpointError("https://… cannot be fetched (no route); is there a network?")
 
     monkeypatch.setattr(beginning, "locate_weights", offline)
-    model, told = begin(str(tiny), {"categories": ["egg"]})
+    model, reported = begin(str(tiny), {"categories": ["egg"]})
     random = build_model(load_recipe(str(tiny), {"categories": ["egg"]})).state_dict()
     assert all(torch.equal(value, random[name]) for name, value in model.state_dict().items())
-    assert told["initial_weights"] is None
-    assert "cannot be fetched (no route)" in told["random_because"]
+    assert reported["initial_weights"] is None
+    assert "cannot be fetched (no route)" in reported["random_because"]
 
 
 def test_a_backbone_without_known_weights_asks_no_network(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beginning, "locate_weights", lambda *_: pytest.fail("asks for a file"))
-    told = begin(str(tiny), {"categories": ["egg"]})[1]
-    assert told == {
+    reported = begin(str(tiny), {"categories": ["egg"]})[1]
+    assert reported == {
         "initial_weights": None,
         "frozen_stages": 0,
         "random_because": "no weights trained on COCO are known for this backbone",

@@ -26,7 +26,7 @@ def cut(dataset: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data.train.images": str(tmp_path / "images"), "train.iterations": 8, "train.checkpoint_every": 100}
 
 
-def test_a_broken_image_is_skipped_where_that_is_allowed_and_told_once(
+def test_a_broken_image_is_skipped_where_that_is_allowed_and_reported_once(
     training: Training, cut: dict[str, Any], tmp_path: Path
 ) -> None:
     heard: list[tuple[str, Any]] = []

@@ -261,10 +261,10 @@ def test_progress_that_is_no_number_is_refused_in_words(name: str, value: object
 
 
 def test_other_data_than_the_run_began_with_are_refused_in_words(tmp_path: Path) -> None:
-    def told(**before: object) -> str:
+    def reported(**before: object) -> str:
         change = {"data": {"train": {"images": 3, "objects": 5, **before}}}
         return damaged(tmp_path / "last.safetensors", lambda found: found.progress.update(change))
 
-    message = told(images=4)
+    message = reported(images=4)
     assert "data.train has changed since the run began: 4 images with 5 objects then, 3 images with 5 obj" in message
-    assert "3 images with 5 objects then, as many, but other ones; put the old annotations back" in told(digest="b")
+    assert "3 images with 5 objects then, as many, but other ones; put the old annotations back" in reported(digest="b")

@@ -65,11 +65,14 @@ def as_truth(found: Instances, image_id: int, *, has_keypoints: bool) -> list[di
     for place, entry in enumerate(chosen):
         x, y, width, height = entry["bbox"]
         points = entry["keypoints"] if has_keypoints else []
-        told = {"keypoints": [2 if k % 3 == 2 else v for k, v in enumerate(points)], "num_keypoints": len(points) // 3}
+        reported = {
+            "keypoints": [2 if k % 3 == 2 else v for k, v in enumerate(points)],
+            "num_keypoints": len(points) // 3,
+        }
         annotation = {key: entry[key] for key in ("category_id", "segmentation")}
         annotation |= {"id": 100 * image_id + place, "image_id": image_id, "iscrowd": int(place == 4)}
         annotation |= {"bbox": [x, y, width, height * (0.7 if place % 3 else 1.0)], "area": width * height}
-        annotations.append(annotation | (told if has_keypoints else {}))
+        annotations.append(annotation | (reported if has_keypoints else {}))
     return annotations
 
 
@@ -200,7 +203,7 @@ def test_results_are_in_the_order_of_the_images_whoever_found_them(training: Tra
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_an_error_of_one_process_is_the_error_of_all_and_told_once(
+def test_an_error_of_one_process_is_the_error_of_all_and_reported_once(
     place: int,
     evaluation: Callable[[str, int], Callable[[str], Arguments]],
     processes: ForkServerContext,

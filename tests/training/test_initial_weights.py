@@ -222,7 +222,7 @@ def test_weights_that_are_not_finite_are_refused(training: Training, classifier:
 
 
 @pytest.mark.parametrize("num_frozen", [0, 2])
-def test_a_random_start_is_told_and_so_are_frozen_stages(
+def test_a_random_start_is_reported_and_so_are_frozen_stages(
     num_frozen: int, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = prepared(training(tmp_path / "run", {"backbone.frozen_stages": num_frozen})).start

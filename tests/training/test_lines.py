@@ -47,7 +47,7 @@ def test_a_start_says_machine_data_length_and_weights(training: Training, tmp_pa
     assert log_of(tmp_path / "run", "start")[0]["images"] == 10
 
 
-def test_time_and_memory_are_told_after_the_first_step(training: Training, tmp_path: Path) -> None:
+def test_time_and_memory_are_reported_after_the_first_step(training: Training, tmp_path: Path) -> None:
     arguments = training(tmp_path / "run", {"train.iterations": 3, "train.checkpoint_every": 1})
     shown = shown_by(arguments)
     assert [(step, part) for step, part, _ in shown[:4]] == [(0, "start"), (1, "train"), (1, "estimate"), (2, "train")]
@@ -100,7 +100,7 @@ def test_a_slow_run_shows_a_line_a_minute_and_logs_those_of_its_recipe(
         ("nuclei/yolact_small", None),
     ],
 )
-def test_a_machine_without_gpu_is_told_which_recipe_fits_it(name: str, smaller: str | None) -> None:
+def test_on_a_machine_without_gpu_the_recipe_that_fits_it_is_named(name: str, smaller: str | None) -> None:
     from maskwright.models.build import build_model
 
     recipe = load_recipe(name, {"categories": ["cell"]})
@@ -111,7 +111,7 @@ def test_a_machine_without_gpu_is_told_which_recipe_fits_it(name: str, smaller: 
     assert facts["weights"] == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_a_gpu_is_called_by_its_name_and_told_of_no_smaller_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_called_by_its_name_and_no_smaller_recipe_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     with torch.device("meta"):
         model = nn.Linear(10_000, 10_000)

@@ -70,7 +70,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(
 def test_all_processes_compute_in_the_precision_of_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
     class Second(World):
         def from_main(self, _: object) -> object:
-            return precision.Choice("bf16", "told by the main process")
+            return precision.Choice("bf16", "chosen by the main process")
 
     from maskwright.training.resolving import with_precision
 

@@ -83,7 +83,7 @@ def test_nothing_left_to_train_on_is_refused(training: Training, dataset: Path, 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_turns_out_broken_is_told_in_one_line(
+def test_an_image_that_turns_out_broken_is_reported_in_one_line(
     workers: int, training: Training, dataset: Path, tmp_path: Path
 ) -> None:
     images = tmp_path / "images"
@@ -129,7 +129,7 @@ def test_validation_categories_that_training_lacks_are_refused(
         prepared(training(tmp_path / "run", {"data.val.annotations": path}, validates=True))
 
 
-def test_validation_categories_of_another_spelling_are_told_with_the_rename_that_mends_it(
+def test_validation_categories_of_another_spelling_are_reported_with_the_rename_that_mends_it(
     training: Training, dataset: Path, tmp_path: Path
 ) -> None:
     path = rewritten(dataset, tmp_path, lambda document: document["categories"][0].update(name="Brick "))
@@ -192,7 +192,7 @@ def test_a_best_metric_that_is_none_is_refused_before_the_first_step(training: T
 
 
 def test_a_best_metric_of_masks_is_refused_for_a_model_without_them(training: Training, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"best_metric is mask\.AP, but the model gives box alone; set it to box\.AP"):
+    with pytest.raises(ConfigError, match=r"best_metric is mask\.AP, but the model gives only box; set it to box\.AP"):
         mw.train(**training(tmp_path / "run", {"mask_head.is_on": False}, validates=True))
 
 

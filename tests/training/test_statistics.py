@@ -86,10 +86,10 @@ def test_of_many_images_the_same_few_hundred_are_read(tmp_path: Path) -> None:
 def test_given_numbers_stay_and_only_what_is_missing_is_measured(tmp_path: Path) -> None:
     records = write_npy(tmp_path, 2, dtype=np.uint8)
     given = {"pixels.channels": 2, "pixels.mean": [0.1, 0.2]}
-    recipe, told = with_statistics(load_recipe("mask_rcnn", given), records, None, ALONE)
-    assert recipe.pixels.mean == (0.1, 0.2) and recipe.pixels.std == told["measured"]["std"]
-    again, told = with_statistics(recipe, records, None, ALONE)
-    assert again is recipe and told == {}
+    recipe, reported = with_statistics(load_recipe("mask_rcnn", given), records, None, ALONE)
+    assert recipe.pixels.mean == (0.1, 0.2) and recipe.pixels.std == reported["measured"]["std"]
+    again, reported = with_statistics(recipe, records, None, ALONE)
+    assert again is recipe and reported == {}
 
 
 def test_a_run_that_is_taken_up_again_keeps_those_it_began_with(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_a_run_that_is_taken_up_again_keeps_those_it_began_with(tmp_path: Path) 
     begun = RunFolder(tmp_path / "run")
     begun.root.mkdir()
     begun.recipe.write_text(yaml.safe_dump({"pixels": {"mean": [1.5, 2.5], "std": [3.5, 4.5]}}))
-    resumed, told = with_statistics(recipe, [], begun, ALONE)
-    assert (resumed.pixels.mean, resumed.pixels.std, told) == ((1.5, 2.5), (3.5, 4.5), {})
+    resumed, reported = with_statistics(recipe, [], begun, ALONE)
+    assert (resumed.pixels.mean, resumed.pixels.std, reported) == ((1.5, 2.5), (3.5, 4.5), {})
     records = write_npy(tmp_path, 2, dtype=np.uint8)
     for broken in ("", "pixels: {mean: [1], std: [2]}", "pixels: {mean: a}", "[1", "pixels: {mean: null, std: null}"):
         begun.recipe.write_text(broken)

@@ -84,37 +84,39 @@ def test_a_choice_of_classes_that_leaves_no_object_is_named(training: Training, 
     assert "no image has an object of the classes in data.train.only" in refused(training(tmp_path / "run", changes))
 
 
-@pytest.mark.parametrize(("share", "is_told"), [(0.5, True), (0.3, False)])
+@pytest.mark.parametrize(("share", "is_reported"), [(0.5, True), (0.3, False)])
 def test_a_run_warns_where_half_of_the_annotations_are_crowds(
-    share: float, is_told: bool, training: Training, dataset: Path, tmp_path: Path
+    share: float, is_reported: bool, training: Training, dataset: Path, tmp_path: Path
 ) -> None:
     changes = rewritten(dataset, tmp_path, lambda document: all_crowds(document, share))
     mw.train(**training(tmp_path / "run", {**changes, "train.iterations": 1, "train.warmup_iterations": 0}))
     (start,) = log_of(tmp_path / "run", "start")
-    told = [line for line in start.get("warnings", []) if "of 19 annotations are marked as crowds" in line]
-    assert len(told) == is_told
+    reported = [line for line in start.get("warnings", []) if "of 19 annotations are marked as crowds" in line]
+    assert len(reported) == is_reported
 
 
-@pytest.mark.parametrize(("share", "is_told"), [(0.6, True), (0.3, False)])
+@pytest.mark.parametrize(("share", "is_reported"), [(0.6, True), (0.3, False)])
 def test_a_run_warns_where_skip_bad_has_left_out_half(
-    share: float, is_told: bool, training: Training, dataset: Path, tmp_path: Path
+    share: float, is_reported: bool, training: Training, dataset: Path, tmp_path: Path
 ) -> None:
     changes = rewritten(dataset, tmp_path, lambda document: all_bad(document, share))
     run = prepared(training(tmp_path / "run", {**changes, "data.train.skip_bad": True}))
-    told = [line for line in run.start.get("warnings", []) if "data.train.skip_bad left out" in line]
-    assert len(told) == is_told
+    reported = [line for line in run.start.get("warnings", []) if "data.train.skip_bad left out" in line]
+    assert len(reported) == is_reported
 
 
-def test_a_warm_up_longer_than_half_of_the_run_is_told(training: Training, tmp_path: Path) -> None:
+def test_a_warm_up_longer_than_half_of_the_run_is_reported(training: Training, tmp_path: Path) -> None:
     run = prepared(training(tmp_path / "run", {"train.iterations": 6, "train.warmup_iterations": 1000}))
     assert run.start["warnings"] == [
         "train.warmup_iterations=1000 is more than half of the 6 steps: the warm-up ends after 3"
     ]
 
 
-def test_a_validation_without_an_object_is_told_at_the_start(training: Training, dataset: Path, tmp_path: Path) -> None:
+def test_a_validation_without_an_object_is_reported_at_the_start(
+    training: Training, dataset: Path, tmp_path: Path
+) -> None:
     changes = rewritten(dataset, tmp_path, lambda document: document.update(annotations=[]))
     changes = {"data.val.annotations": changes["data.train.annotations"]}
     run = prepared(training(tmp_path / "run", changes, validates=True))
-    (told,) = [line for line in run.start["warnings"] if "nothing to measure" in line]
-    assert told.endswith("none of its 10 images has an object; the best checkpoint is the last one then")
+    (reported,) = [line for line in run.start["warnings"] if "nothing to measure" in line]
+    assert reported.endswith("none of its 10 images has an object; the best checkpoint is the last one then")

@@ -72,7 +72,7 @@ def whole(yolact: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("rate", [1e12, 1e38])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("plus", [{}, PLUS])
-def test_a_far_too_high_learning_rate_is_told_as_such(
+def test_a_far_too_high_learning_rate_is_reported_as_such(
     optimiser: str, rate: float, plus: dict[str, Any], yolact: Training, tmp_path: Path
 ) -> None:
     settings = {"train.optimiser": optimiser, "train.learning_rate": rate, "train.warmup_iterations": 0, **plus}

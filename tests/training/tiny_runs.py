@@ -78,7 +78,7 @@ def _ellipse(size: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarra
 
 
 def _paint(pixels: np.ndarray, number: int, random: np.random.Generator) -> list[dict[str, Any]]:
-    """Draw a brick (told as a polygon) on the left and an egg (told as run lengths) on the right."""
+    """Draw a brick (reported as a polygon) on the left and an egg (reported as run lengths) on the right."""
     height, width = size = pixels.shape[:2]
     x1, y1 = (int(value) for value in random.integers(2, 8, size=2))
     x2, y2 = x1 + int(random.integers(14, width // 2 - 8)), y1 + int(random.integers(16, height - 12))

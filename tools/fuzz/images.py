@@ -18,7 +18,7 @@ from PIL import Image
 from trial import Case
 
 from maskwright.config.images import PixelsConfig
-from maskwright.data.file_checks import look_at
+from maskwright.data.file_checks import check_file
 from maskwright.data.record import ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.images.ids import read_ids
@@ -46,7 +46,7 @@ _READS: tuple[Callable[[Path], object], ...] = (
     image_size,
     notes_of,
     lambda path: read_ids(path, "either"),
-    lambda path: look_at(ImageRecord(1, path, _SIZE, ())),
+    lambda path: check_file(ImageRecord(1, path, _SIZE, ())),
 )
 
 
