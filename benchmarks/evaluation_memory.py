@@ -21,7 +21,8 @@ import numpy as np
 
 from maskwright.evaluation import evaluate_results
 from maskwright.evaluation.errors import analyse_errors
-from maskwright.structures.rle import Crop, crop_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import crop_to_rle
 
 SQUARE_PX = 12
 STEP_PX = 16

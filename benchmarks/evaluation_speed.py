@@ -25,7 +25,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskwright.evaluation import evaluate_results
-from maskwright.structures.rle import any_to_rle, crop_to_rle, rle_to_crop
+from maskwright.structures.masks.rle import any_to_rle, crop_to_rle, rle_to_crop
 
 
 def main() -> None:

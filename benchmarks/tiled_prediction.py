@@ -30,7 +30,8 @@ from PIL import Image
 import maskwright as mw
 from maskwright.data.readers import read_dataset
 from maskwright.structures import CropMasks
-from maskwright.structures.rle import Crop, rle_to_crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import rle_to_crop
 
 MODEL, SCORE, IOU, MARGIN_PX = "nuclei/mask_rcnn_small", 0.5, 0.5, 16
 MOST_GB, LARGEST_DIFFERENCE = 3.0, 0.01
@@ -94,29 +95,16 @@ def places(tiles: Sequence[Tile], side: int) -> Iterator[tuple[int, int, int]]:
 
 def found_of(objects: Sequence[Crop], detections: Sequence[Crop]) -> np.ndarray:
     """(G,) bool which objects get a detection of their own, detections best first."""
-    corners = np.array([(c.top, c.left, c.top + c.pixels.shape[0], c.left + c.pixels.shape[1]) for c in objects])
+    corners = np.array([(c.top, c.left, c.bottom, c.right) for c in objects])
     is_free = np.ones(len(objects), dtype=bool)
     for crop in detections:
-        bottom, right = crop.top + crop.pixels.shape[0], crop.left + crop.pixels.shape[1]
-        is_before = (corners[:, 0] < bottom) & (corners[:, 1] < right)
+        is_before = (corners[:, 0] < crop.bottom) & (corners[:, 1] < crop.right)
         near = is_before & (corners[:, 2] > crop.top) & (corners[:, 3] > crop.left)
-        ious = {place: iou(crop, objects[place]) for place in np.flatnonzero(near & is_free)}
+        ious = {place: crop.iou(objects[place]) for place in np.flatnonzero(near & is_free)}
         best = max(ious, key=ious.__getitem__, default=None)
         if best is not None and ious[best] >= IOU:
             is_free[best] = False
     return ~is_free
-
-
-def iou(one: Crop, other: Crop) -> float:
-    """Of two masks, in memory of the window that holds both."""
-    top, left = min(one.top, other.top), min(one.left, other.left)
-    bottom = max(crop.top + crop.pixels.shape[0] for crop in (one, other))
-    right = max(crop.left + crop.pixels.shape[1] for crop in (one, other))
-    both = np.zeros((2, bottom - top, right - left), dtype=bool)
-    for layer, crop in zip(both, (one, other), strict=True):
-        height, width = crop.pixels.shape
-        layer[crop.top - top : crop.top - top + height, crop.left - left : crop.left - left + width] = crop.pixels
-    return float((both[0] & both[1]).sum() / max((both[0] | both[1]).sum(), 1))
 
 
 def predict_mosaic(path: Path, output: Path, tile: int, overlap: int) -> tuple[list[Crop], float, float]:
@@ -148,7 +136,7 @@ def main() -> None:
         frame = tiles[index].framed()
         mosaic[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
         moved = (MARGIN_PX + top, MARGIN_PX + left)
-        objects += [Crop(c.pixels, c.top + moved[0], c.left + moved[1]) for c in tiles[index].objects()]
+        objects += [crop.moved(*moved) for crop in tiles[index].objects()]
     is_whole = np.array([whole for index, _, _ in laid for whole in tiles[index].is_whole()])
     print(f"{options.side} × {options.side} pixels of {len(laid)} images, {len(objects)} objects", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,8 @@ from maskwright.data.augment import augment, build_augmentation
 from maskwright.errors import ConfigError
 from maskwright.images.preprocess import Preprocess
 from maskwright.structures import CropMasks, Targets
-from maskwright.structures.rle import Crop, any_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import any_to_rle
 
 # the network sees the values of the image
 AS_READ = PixelsConfig(divisor=1, mean=(0, 0, 0), std=(1, 1, 1))

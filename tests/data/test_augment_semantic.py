@@ -13,7 +13,7 @@ from maskwright.data.augment import augment, build_augmentation
 from maskwright.images.preprocess import Preprocess
 from maskwright.structures import CropMasks, Targets
 from maskwright.structures.label_map import LabelMap
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 # the network sees the values of the image
 AS_READ = PixelsConfig(divisor=1, mean=(0, 0, 0), std=(1, 1, 1))

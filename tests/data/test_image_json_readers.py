@@ -16,7 +16,8 @@ from PIL import Image
 from maskwright.data.readers import read_with_defects
 from maskwright.data.record import Dataset
 from maskwright.errors import DataError
-from maskwright.structures.rle import Crop, crop_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import crop_to_rle
 
 HEIGHT, WIDTH = 40, 60
 RECTANGLE = np.zeros((HEIGHT, WIDTH), dtype=bool)

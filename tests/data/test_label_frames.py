@@ -15,7 +15,8 @@ from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset
 from maskwright.images.orientation import turned_size, upright
 from maskwright.images.read import read_image
-from maskwright.structures.rle import Crop, crop_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import crop_to_rle
 
 HEIGHT, WIDTH = 20, 30  # as stored
 RED, GREEN = (220, 30, 30), (30, 200, 40)

@@ -17,7 +17,8 @@ from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, Segmen
 from maskwright.data.writers import WRITERS, write_dataset
 from maskwright.errors import DataError, OutputError
 from maskwright.structures import Categories
-from maskwright.structures.rle import Crop, any_to_rle, crop_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import any_to_rle, crop_to_rle
 
 SIZE = (60, 80)
 CATEGORIES = Categories(("cat", "red cell", "Straße"), (3, 7, 12))

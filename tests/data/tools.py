@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from maskwright.data.record import Dataset
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 SIZE = (20, 40)
 

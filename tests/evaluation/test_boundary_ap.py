@@ -21,7 +21,8 @@ from pycocotools.cocoeval import COCOeval
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import evaluate_results
 from maskwright.evaluation.boundary import boundary_of, boundary_width, evaluate_boundary
-from maskwright.structures.rle import Crop, any_to_rle, crop_to_rle, rle_to_crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import any_to_rle, crop_to_rle, rle_to_crop
 
 Bitmap = npt.NDArray[np.bool_]
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")

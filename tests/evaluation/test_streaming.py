@@ -13,7 +13,7 @@ from maskwright.evaluation import streaming
 from maskwright.evaluation.coco import IOU_TYPES, curves_of
 from maskwright.evaluation.coco_format import read_dataset
 from maskwright.evaluation.errors import analyse_errors
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 SIZE = 100
 IDS = [int(number) for number in np.random.default_rng(0).permutation(12) + 5]

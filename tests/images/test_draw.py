@@ -17,7 +17,7 @@ from maskwright.errors import DataError
 from maskwright.images.draw import colour_of, draw_instances, object_colours
 from maskwright.structures.categories import Categories
 from maskwright.structures.instances import Instances
-from maskwright.structures.roi_masks import RoiMasks
+from maskwright.structures.masks.roi import RoiMasks
 from maskwright.structures.semantic_map import PanopticRule, SemanticMap
 
 BLACK = np.zeros((80, 120, 3), np.uint8)

@@ -14,7 +14,7 @@ from maskwright.models.build import build_model
 from maskwright.models.mask_rcnn.model import MaskRcnn
 from maskwright.models.yolact.model import Yolact
 from maskwright.structures import CropMasks, ImageBatch, Targets
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 SIZE = (64, 96)
 

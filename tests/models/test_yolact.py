@@ -11,7 +11,7 @@ import torch
 
 from maskwright.models.yolact.model import Yolact
 from maskwright.structures import CropMasks, ImageBatch, Instances, Targets
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 LOSS_NAMES = {"box", "class", "mask", "semantic"}
 SIZE = (64, 96)

@@ -13,8 +13,8 @@ from torchvision.ops import roi_align
 
 from maskwright.ops import mask_sampling
 from maskwright.ops.mask_sampling import crop_and_resize, sample_crops, sample_points
-from maskwright.structures.crop_masks import CropMasks
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.packed import CropMasks
 
 
 def random_objects(seed: int) -> tuple[np.ndarray, CropMasks]:

@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 from tracing import features_of
 
 import maskwright as mw
-from maskwright.ops.mask_pasting import paste_bordered
+from maskwright.structures.masks.pasting import paste_bordered
 
 INPUT = 1e-5  # of values up to 3, or whole numbers before the mean is subtracted
 MAPS = 1e-4

@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from maskwright.structures import CropMasks
-from maskwright.structures.polygons import read_polygons
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.polygons import read_polygons
+from maskwright.structures.masks.rle import any_to_rle
 
 
 def masks_of(segmentations: list[Any], size: tuple[int, int]) -> CropMasks:
@@ -72,7 +72,7 @@ def test_matterports_masks_are_prepared_to_the_pixel(matterport: dict[str, Any],
 
 
 def test_matterports_mini_masks_are_shrunk_to_the_pixel(matterport: dict[str, Any], placed: CropMasks) -> None:
-    from maskwright.structures.mask_resizing import mini_crop
+    from maskwright.structures.masks.resizing import mini_crop
 
     areas = [int(mini_crop(crop, 56, True).pixels.sum()) for crop in placed.crops()]
     assert areas == run_of(matterport, 56)["gt_mask_area_after_preparation"]

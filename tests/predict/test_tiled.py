@@ -20,7 +20,7 @@ from maskwright.config import load_recipe
 from maskwright.errors import ConfigError
 from maskwright.predict.tiled import Tiles
 from maskwright.structures import Categories, CropMasks, Instances
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 
 @dataclass

@@ -18,7 +18,7 @@ from maskwright.images.preprocess import Preprocess
 from maskwright.predict.coco_file import PredictionsFile
 from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files, write_json
 from maskwright.structures import Categories, CropMasks, Instances, SemanticMap
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 from maskwright.structures.semantic_map import PanopticRule
 
 CATEGORIES = Categories(("cell",), (7,))

@@ -10,8 +10,8 @@ import torch
 
 from maskwright.errors import ConfigError
 from maskwright.structures import Categories, CropMasks, Instances, PanopticMap, SemanticMap
+from maskwright.structures.masks.crop import Crop
 from maskwright.structures.panoptic_map import merge_panoptic
-from maskwright.structures.rle import Crop
 from maskwright.structures.semantic_map import PanopticClasses, PanopticRule
 
 SIZE = (6, 10)

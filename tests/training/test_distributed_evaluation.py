@@ -24,7 +24,7 @@ from maskwright.errors import DataError, MissingDependency
 from maskwright.evaluation import Metrics
 from maskwright.predict.findings import Findings, find_in, joined
 from maskwright.structures import Categories, CropMasks, Instances
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 from maskwright.training.distributed import World
 from maskwright.training.setup import Run, prepare_run
 

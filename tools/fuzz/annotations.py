@@ -24,7 +24,7 @@ from maskwright.data.readers import READERS, read_with_defects
 from maskwright.data.writers import WRITERS, write_dataset
 from maskwright.errors import MaskwrightError, printable
 from maskwright.evaluation import evaluate_results
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 HEIGHT, WIDTH = 64, 96
 _JSON, _XML = (".json", ".geojson"), (".xml",)

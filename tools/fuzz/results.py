@@ -15,7 +15,7 @@ from trial import Case
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation import evaluate_boundary, evaluate_results
 from maskwright.evaluation.errors import analyse_errors
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 
 def cases(root: Path, seed: int, count: int) -> Iterator[Case]:

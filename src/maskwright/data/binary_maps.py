@@ -16,7 +16,7 @@ from maskwright.config.data import BinaryMaps
 from maskwright.data.checks import box_around
 from maskwright.data.id_pictures import connected_parts
 from maskwright.data.record import Dataset, Defect, ImageRecord, Remark
-from maskwright.structures.rle import Rle
+from maskwright.structures.masks.rle import Rle
 
 # of 8 bits, of 16, and of colours
 WHITES = (255, 65535, 0xFFFFFF)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import hotcoco.mask
 
-from maskwright.structures.rle import any_to_rle, polygons_to_rle, rle_counts
+from maskwright.structures.masks.rle import any_to_rle, polygons_to_rle, rle_counts
 
 # annotation tools round outwards, and COCO itself has boxes that end some hundredths of a pixel beyond the border
 BORDER_TOLERANCE_PX = 2.0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.structures.rle import Rle, any_to_rle, rle_to_crop
+from maskwright.structures.masks.rle import Rle, any_to_rle, rle_to_crop
 
 
 def objects_of(ids: npt.NDArray[Any]) -> dict[int, Rle]:
@@ -57,8 +57,7 @@ def connected_parts(mask: Rle) -> list[Rle]:
     labels, _ = ndimage.label(crop.pixels, structure=np.ones((3, 3)))
     size = (int(mask["size"][0]), int(mask["size"][1]))
     picture = np.zeros(size, dtype=np.int32)
-    height, width = crop.pixels.shape
-    picture[crop.top : crop.top + height, crop.left : crop.left + width] = labels
+    picture[crop.window] = labels
     return list(objects_of(picture).values())
 
 

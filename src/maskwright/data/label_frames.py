@@ -20,7 +20,7 @@ from maskwright.data.record import ImageRecord, Remark
 from maskwright.errors import DataError
 from maskwright.images.decode import read_header
 from maskwright.images.orientation import UPRIGHT, Header, Size, upright, upright_points
-from maskwright.structures.rle import any_to_rle, crop_to_rle, rle_to_crop
+from maskwright.structures.masks.rle import any_to_rle, crop_to_rle, rle_to_crop
 
 FRAME_NAMES: tuple[FrameName, FrameName] = ("upright", "stored")
 # headers are small reads, so that a task of a pool has several
@@ -199,8 +199,6 @@ def _upright_mask(mask: Any, frame: LabelFrame) -> Any:
         parts = (np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in mask)
         return [upright_points(part, frame.orientation, frame.header.size).ravel().tolist() for part in parts]
     crop = rle_to_crop(any_to_rle(mask, frame.size))
-    height, width = crop.pixels.shape
-    corners = [[crop.left, crop.top], [crop.left + width, crop.top + height]]
-    (left, top), _ = _upright_corners(corners, frame)
+    (left, top), _ = _upright_corners([[crop.left, crop.top], [crop.right, crop.bottom]], frame)
     moved = crop._replace(pixels=upright(crop.pixels, frame.orientation), top=int(top), left=int(left))
     return crop_to_rle(moved, frame.header.size)

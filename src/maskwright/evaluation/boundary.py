@@ -34,7 +34,8 @@ from maskwright.evaluation.coco_format import (
 )
 from maskwright.evaluation.matching import IOU_THRESHOLDS, Bools, Detections, Floats, Ints, Objects, Pairs, match
 from maskwright.evaluation.metrics import Metrics
-from maskwright.structures.rle import Bitmap, Crop, Rle, any_to_rle, rle_to_crop
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.rle import Rle, any_to_rle, rle_to_crop
 
 
 def evaluate_boundary(
@@ -153,7 +154,7 @@ def _agreeing(found: list[Rle], objects: list[Rle], is_crowd: Bools, width: int)
         column: boundary_of(rle_to_crop(objects[column]), width) for column in set(columns[compared].tolist())
     }
     for pair in compared:
-        iou = iou_of_crops(found_boundaries[int(rows[pair])], boundaries[int(columns[pair])])
+        iou = found_boundaries[int(rows[pair])].iou(boundaries[int(columns[pair])])
         ious[pair] = min(ious[pair], iou)
     return Pairs(rows, columns, ious)
 
@@ -192,13 +193,3 @@ def _all_in_windows(pixels: Bitmap, length: int) -> Bitmap:
         pixels = pixels[:-step] & pixels[step:]
         reached += step
     return pixels
-
-
-def iou_of_crops(first: Crop, second: Crop) -> float:
-    """Common pixels of two masks of an image as a share of all their pixels; 0 where there are none."""
-    top, left = max(first.top, second.top), max(first.left, second.left)
-    parts = [crop.pixels[top - crop.top :, left - crop.left :] for crop in (first, second)]
-    height, width = (min(sides) for sides in zip(*(part.shape for part in parts), strict=True))
-    num_common = np.count_nonzero(parts[0][:height, :width] & parts[1][:height, :width])
-    num_either = np.count_nonzero(first.pixels) + np.count_nonzero(second.pixels) - num_common
-    return num_common / num_either if num_either else 0.0

@@ -35,7 +35,7 @@ from maskwright.evaluation.coco_format import Dataset, Result, carry, name_of, r
 from maskwright.evaluation.metrics import Metrics
 from maskwright.images.ids import read_ids
 from maskwright.images.read import image_size
-from maskwright.structures.rle import rle_to_crop
+from maskwright.structures.masks.rle import rle_to_crop
 
 # strictly to be exceeded, so the last digit matters: as the official scripts make them
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
@@ -186,9 +186,7 @@ def _compare_class(detections: Sequence[Result], picture: Picture, class_id: int
 
 def _count_under(detection: Result, picture: Picture) -> Ints:
     crop = rle_to_crop(detection["segmentation"])
-    rows, columns = crop.pixels.shape
-    window = picture.places[crop.top : crop.top + rows, crop.left : crop.left + columns]
-    return np.bincount(window[crop.pixels], minlength=len(picture.values))
+    return np.bincount(picture.places[crop.window][crop.pixels], minlength=len(picture.values))
 
 
 def _average_precisions(compared: Sequence[Compared]) -> Floats:

@@ -20,7 +20,7 @@ from typing_extensions import NotRequired, TypedDict
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation.checked_json import EMPTY_IS_NONE, Area, Count, Name, checked
 from maskwright.evaluation.coco_masks import refuse_bad_masks
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(gt=0, lt=2**20)]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.evaluation.matching import Bools, Floats, Ints, curve
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 # at least so much in common is a try at the object; less is background
 _BACKGROUND_IOU = 0.1

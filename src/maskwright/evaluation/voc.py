@@ -44,7 +44,7 @@ from maskwright.evaluation.coco_format import (
     scores_of,
 )
 from maskwright.evaluation.metrics import Metrics
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 # boxes are compared at VOC's threshold, masks at SBD's two
 THRESHOLDS = {"box": (0.5,), "mask": (0.5, 0.7)}

@@ -38,7 +38,7 @@ from maskwright.evaluation.coco_format import (
     scores_of,
 )
 from maskwright.evaluation.metrics import Metrics
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 _RECALL_LEVELS = np.arange(101) / 100

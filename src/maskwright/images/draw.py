@@ -22,7 +22,7 @@ from maskwright.images.read import ImageSource, read_stored
 from maskwright.images.scale import as_picture
 from maskwright.ops.boxes import box_areas
 from maskwright.structures import Instances, PanopticMap
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 from maskwright.structures.supervision_import import import_supervision
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _draw_stuff(picture: Picture, panoptic: PanopticMap, num_things: int, opacit
     for segment in panoptic.segments:
         if not segment["isthing"]:
             colour = colour_of(num_things + segment["label"])
-            _blend(picture, Crop(panoptic.ids == segment["id"], 0, 0), colour, opacity)
+            _blend(picture, Crop(panoptic.ids == segment["id"]), colour, opacity)
 
 
 def _draw_masks(picture: Picture, instances: Instances, colours: Sequence[Colour], opacity: float) -> None:
@@ -128,14 +128,13 @@ def _blend(picture: Picture, crop: Crop, colour: Colour, opacity: float) -> None
     from supervision import ColorLookup, Detections, MaskAnnotator
 
     annotator = MaskAnnotator(_palette([colour]), opacity, ColorLookup.INDEX)
-    pixels, top, left = crop
-    height, width = pixels.shape
+    height, width = crop.pixels.shape
+    scene = picture[crop.window]
     rows_at_once = max(1, _PIXELS_AT_ONCE // max(1, width))
     for first in range(0, height, rows_at_once):
-        part = pixels[first : first + rows_at_once]
-        scene = picture[top + first : top + first + len(part), left : left + width]
+        part = crop.pixels[first : first + rows_at_once]
         around = np.array([[0, 0, width, len(part)]], dtype=np.float32)
-        annotator.annotate(scene, Detections(xyxy=around, mask=part[None]))
+        annotator.annotate(scene[first : first + rows_at_once], Detections(xyxy=around, mask=part[None]))
 
 
 def _draw_keypoints(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:

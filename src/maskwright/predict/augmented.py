@@ -24,7 +24,7 @@ from maskwright.ops.nms import suppress
 from maskwright.predict.views import Look, View, in_image, in_view, views_of
 from maskwright.predict.whole import WholeImages
 from maskwright.structures import CropMasks, ImageBatch, Instances, Masks, RoiMasks
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 Size = tuple[int, int]
 

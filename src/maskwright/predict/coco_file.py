@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from maskwright.files import UNFINISHED, output_errors, replace_file, unfinished, uninterrupted
 from maskwright.structures import Categories, Instances, PanopticMap
-from maskwright.structures.rle import rle_counts
+from maskwright.structures.masks.rle import rle_counts
 
 
 class CocoFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwright.ops.boxes import clip_to_windows
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 # a box that ends this near to the border of its window may go on beyond it
 _BORDER_PX = 2.0
@@ -36,10 +35,6 @@ class Window(NamedTuple):
     def cut(self, image: Tensor) -> Tensor:
         """Its pixels of an image (C, H, W)."""
         return image[:, self.top : self.bottom, self.left : self.right].contiguous()
-
-    def in_image(self, crop: Crop) -> Crop:
-        """A crop of the window as a crop of the image."""
-        return Crop(crop.pixels, crop.top + self.top, crop.left + self.left)
 
     def shared_with(self, other: Window) -> Window:
         """What both windows see; no pixel where they do not meet."""
@@ -98,46 +93,14 @@ def agreement(one: Sighting, other: Sighting, zone: Window, box_iou: float) -> f
     """IoU in a zone that both windows see: of the masks, or of the boxes, as given, where there are none."""
     if one.crop is None or other.crop is None:
         return box_iou
-    first, second = _part(one.crop, zone), _part(other.crop, zone)
-    overlap = _num_common(first, second)
-    union = int(first.pixels.sum()) + int(second.pixels.sum()) - overlap
-    return overlap / union if union else 0.0
+    return one.crop.cut(*zone).iou(other.crop.cut(*zone))
 
 
 def shared_area(one: Sighting, other: Sighting) -> tuple[tuple[float, float], float]:
     """Areas of the masks, or of the boxes where there are none, and of what they have in common, in pixels."""
     if one.crop is not None and other.crop is not None:
-        return (float(one.crop.pixels.sum()), float(other.crop.pixels.sum())), float(_num_common(one.crop, other.crop))
+        return (float(one.crop.area), float(other.crop.area)), float(one.crop.overlap(other.crop))
     sides = torch.stack([one.box, other.box])
     low, high = sides[:, :2].amax(dim=0), sides[:, 2:].amin(dim=0)
     first, second = (sides[:, 2:] - sides[:, :2]).prod(dim=1).tolist()
     return (first, second), float((high - low).clamp(min=0).prod())
-
-
-def united(crops: Sequence[Crop]) -> Crop:
-    """All pixels of some crops."""
-    top, left = min(crop.top for crop in crops), min(crop.left for crop in crops)
-    bottom = max(crop.top + crop.pixels.shape[0] for crop in crops)
-    right = max(crop.left + crop.pixels.shape[1] for crop in crops)
-    pixels = np.zeros((bottom - top, right - left), dtype=bool)
-    for crop in crops:
-        height, width = crop.pixels.shape
-        pixels[crop.top - top : crop.top - top + height, crop.left - left : crop.left - left + width] |= crop.pixels
-    return Crop(pixels, top, left)
-
-
-def _num_common(one: Crop, other: Crop) -> int:
-    """Pixels of two crops."""
-    common = _extent(one).shared_with(_extent(other))
-    return int((_part(one, common).pixels & _part(other, common).pixels).sum())
-
-
-def _extent(crop: Crop) -> Window:
-    return Window(crop.top, crop.left, *crop.pixels.shape)
-
-
-def _part(crop: Crop, window: Window) -> Crop:
-    """What of a crop lies in a window; perhaps nothing."""
-    seen = _extent(crop).shared_with(window)
-    rows = slice(seen.top - crop.top, seen.bottom - crop.top)
-    return Crop(crop.pixels[rows, seen.left - crop.left : seen.right - crop.left], seen.top, seen.left)

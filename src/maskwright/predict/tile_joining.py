@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from maskwright.predict.sightings import Sighting, Window, agreement, shared_area, united
+from maskwright.predict.sightings import Sighting, Window, agreement, shared_area
+from maskwright.structures.masks.crop import Crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ def _object(sightings: Sequence[Sighting], is_cut: Sequence[bool]) -> _Found:
     boxes = torch.stack([thing.box for thing in sightings])
     box = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
     crops = [thing.crop for thing in sightings if thing.crop is not None]
-    return _Found(replace(best, box=box, crop=united(crops) if crops else None), windows)
+    return _Found(replace(best, box=box, crop=Crop.united(crops) if crops else None), windows)
 
 
 def _once(objects: Sequence[_Found], joins_from: float) -> list[Sighting]:

@@ -20,7 +20,7 @@ from maskwright.predict.sightings import Sighting, Window
 from maskwright.predict.tile_joining import join_sightings
 from maskwright.predict.whole import Detector
 from maskwright.structures import CropMasks, Instances
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 # of a window that neighbours share, unless the recipe or the caller says otherwise
 _OVERLAP_SHARE = 0.25
@@ -126,7 +126,9 @@ def _sightings(found: Instances, window: Window) -> list[Sighting]:
         found.boxes + shift,
         found.labels.tolist(),
         found.scores.tolist(),
-        [None] * len(found) if found.masks is None else [window.in_image(crop) for crop in found.masks.crops()],
+        [None] * len(found)
+        if found.masks is None
+        else [crop.moved(window.top, window.left) for crop in found.masks.crops()],
         [None] * len(found) if found.mask_scores is None else found.mask_scores.tolist(),
         [None] * len(found) if found.keypoints is None else found.keypoints + point_shift,
         strict=True,

@@ -26,7 +26,7 @@ from maskwright.report.pictures import (
     read_small,
 )
 from maskwright.structures import Categories
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 _PER_SECTION = 8
 _LONGEST_PX = 640

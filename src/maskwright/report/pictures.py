@@ -18,7 +18,8 @@ from maskwright.images.draw import Colour, Picture, draw_instances
 from maskwright.images.read import read_image
 from maskwright.ops.boxes import boxes_from_xywh
 from maskwright.structures import Categories, CropMasks, Instances, Targets
-from maskwright.structures.rle import Bitmap, any_to_rle
+from maskwright.structures.masks.crop import Bitmap
+from maskwright.structures.masks.rle import any_to_rle
 
 _WEBP_QUALITY = 72
 _OPACITY = 0.35
@@ -131,9 +132,8 @@ def draw_objects(
         picture, shrunk, opacity=_OPACITY, texts=texts, colours=colours, has_boxes=shrunk.masks is None
     )
     if shrunk.masks is not None:
-        for (pixels, top, left), colour in zip(shrunk.masks.crops(), colours, strict=True):
-            part = drawn[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-            part[_border(pixels)] = colour
+        for crop, colour in zip(shrunk.masks.crops(), colours, strict=True):
+            drawn[crop.window][_border(crop.pixels)] = colour
     return drawn
 
 

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maskwright.structures.categories import Categories as Categories
-    from maskwright.structures.crop_masks import CropMasks as CropMasks
     from maskwright.structures.image_batch import ImageBatch as ImageBatch
     from maskwright.structures.instances import Instances as Instances
-    from maskwright.structures.masks import Masks as Masks
+    from maskwright.structures.masks.interface import Masks as Masks
+    from maskwright.structures.masks.packed import CropMasks as CropMasks
+    from maskwright.structures.masks.prototype import PrototypeMasks as PrototypeMasks
+    from maskwright.structures.masks.roi import RoiMasks as RoiMasks
     from maskwright.structures.panoptic_map import PanopticMap as PanopticMap
-    from maskwright.structures.prototype_masks import PrototypeMasks as PrototypeMasks
-    from maskwright.structures.roi_masks import RoiMasks as RoiMasks
     from maskwright.structures.semantic_map import SemanticMap as SemanticMap
     from maskwright.structures.targets import Targets as Targets
 
 _HOMES = {
     "Categories": "categories",
-    "CropMasks": "crop_masks",
+    "CropMasks": "masks.packed",
     "ImageBatch": "image_batch",
     "Instances": "instances",
-    "Masks": "masks",
+    "Masks": "masks.interface",
     "PanopticMap": "panoptic_map",
-    "PrototypeMasks": "prototype_masks",
-    "RoiMasks": "roi_masks",
+    "PrototypeMasks": "masks.prototype",
+    "RoiMasks": "masks.roi",
     "SemanticMap": "semantic_map",
     "Targets": "targets",
 }

@@ -14,7 +14,7 @@ from maskwright.errors import ConfigError
 from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
 from maskwright.ops.keypoints import scale_keypoints
 from maskwright.structures.categories import Categories
-from maskwright.structures.masks import Index, Masks, as_index
+from maskwright.structures.masks.interface import Index, Masks, as_index
 from maskwright.structures.panoptic_map import PanopticMap, merge_panoptic
 from maskwright.structures.semantic_map import SemanticMap
 from maskwright.structures.supervision_import import import_supervision

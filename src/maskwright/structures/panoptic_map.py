@@ -12,8 +12,8 @@ from typing_extensions import NotRequired
 
 from maskwright.structures.categories import Categories
 from maskwright.structures.label_map import IGNORED
-from maskwright.structures.masks import Masks
-from maskwright.structures.rle import Bitmap
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.interface import Masks
 from maskwright.structures.semantic_map import PanopticClasses, PanopticRule
 
 SegmentIds = npt.NDArray[np.int32]
@@ -69,7 +69,7 @@ class PanopticMap:
                 "id": segment["id"],
                 "category_id": segment["category_id"],
                 "area": segment["area"],
-                "bbox": _box_around(self.ids == segment["id"]),
+                "bbox": _box_xywh(self.ids == segment["id"]),
                 "iscrowd": 0,
             }
             for segment in self.segments
@@ -105,10 +105,9 @@ def _place_things_(
     for place in sorted(range(len(scores)), key=lambda place: -scores[place]):
         if scores[place] < rule.score_threshold:
             break
-        pixels, top, left = masks.crop(place)
-        window = ids[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-        is_free = pixels & (window == 0)
-        num_pixels, num_free = int(pixels.sum()), int(is_free.sum())
+        crop = masks.crop(place)
+        free = crop._replace(pixels=crop.pixels & (ids[crop.window] == 0))
+        num_pixels, num_free = crop.area, free.area
         if num_free == 0 or (num_pixels - num_free) / num_pixels > rule.overlap_share:
             continue
         segments.append(
@@ -122,7 +121,7 @@ def _place_things_(
                 "instance_id": place,
             }
         )
-        window[is_free] = len(segments)
+        free.paste_into(ids, len(segments))
     return segments
 
 
@@ -151,8 +150,7 @@ def _place_stuff_(
     return segments
 
 
-def _box_around(bitmap: Bitmap) -> list[int]:
+def _box_xywh(bitmap: Bitmap) -> list[int]:
     """x y w h of the foreground, of which there is some."""
-    rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]
+    pixels, top, left = Crop(bitmap).tight()
+    return [left, top, *reversed(pixels.shape)]

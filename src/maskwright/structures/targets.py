@@ -15,12 +15,12 @@ from maskwright.errors import DataError
 from maskwright.ops.boxes import boxes_from_xywh, clip_boxes, has_area, scale_boxes
 from maskwright.ops.keypoints import scale_keypoints
 from maskwright.structures.categories import Categories
-from maskwright.structures.crop_masks import CropMasks
 from maskwright.structures.keypoints import keypoints_from_coco, moved_to_centres
 from maskwright.structures.label_map import LabelMap
-from maskwright.structures.mask_resizing import Interpolation
-from maskwright.structures.polygons import read_polygons
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.packed import CropMasks
+from maskwright.structures.masks.polygons import read_polygons
+from maskwright.structures.masks.resizing import Interpolation
+from maskwright.structures.masks.rle import any_to_rle
 
 
 @dataclass(frozen=True, eq=False)

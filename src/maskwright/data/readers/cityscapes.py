@@ -28,7 +28,7 @@ from maskwright.images.decode import read_header
 from maskwright.images.formats import is_photograph
 from maskwright.images.ids import read_ids
 from maskwright.structures import Categories
-from maskwright.structures.rle import Rle
+from maskwright.structures.masks.rle import Rle
 
 # last parts of the names of files that belong to one image
 IMAGE, INSTANCES, CLASSES = "leftImg8bit", "instanceIds.png", "labelIds.png"

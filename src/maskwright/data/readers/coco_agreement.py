@@ -10,7 +10,7 @@ import numpy as np
 
 from maskwright.data.checks import Problem, box_around, show
 from maskwright.data.readers.coco_masks import BOX_TOLERANCE_PX
-from maskwright.structures.rle import Rle, any_to_rle, as_text
+from maskwright.structures.masks.rle import Rle, any_to_rle, as_text
 
 # box and mask of one object share more of their area, however roughly they are drawn
 _LEAST_IOU = 0.5

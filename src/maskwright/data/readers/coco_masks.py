@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from maskwright.data.checks import mask_problem
 from maskwright.data.readers.coco_ids import as_number
-from maskwright.structures.rle import Rle, as_text, rle_counts
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import Rle, as_text, rle_counts
 
 # lists in lists: polygons of points are three deep, and a level too many is tolerated
 _MOST_LEVELS = 4
@@ -254,8 +255,8 @@ def _goes_down_columns(rle: Rle, size: tuple[int, int], box_xywh: Any) -> bool:
 
 def _fits(bitmap: npt.NDArray[np.uint8], box_xywh: list[Any]) -> bool:
     """Whether a box lies around what is drawn in (H, W) pixels, not counting how tools round."""
-    xs, ys = np.flatnonzero(bitmap.any(axis=0)), np.flatnonzero(bitmap.any(axis=1))
-    edges = (xs[0], ys[0], xs[-1] + 1, ys[-1] + 1)
+    crop = Crop(bitmap.astype(bool)).tight()
+    edges = (crop.left, crop.top, crop.right, crop.bottom)
     try:
         left, top, width, height = map(float, box_xywh)
     except (TypeError, ValueError):

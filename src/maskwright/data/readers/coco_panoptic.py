@@ -32,7 +32,7 @@ from maskwright.data.record import Dataset, Defect, ImageRecord
 from maskwright.data.segment_picture import SegmentLabel, SegmentPicture
 from maskwright.errors import DataError
 from maskwright.images.decode import read_header
-from maskwright.structures.rle import Rle
+from maskwright.structures.masks.rle import Rle
 
 
 def read_coco_panoptic(

@@ -22,7 +22,8 @@ from maskwright.data.readers.per_image import Flaw, FoundObject, Thing
 from maskwright.data.record import Dataset, Remark
 from maskwright.errors import DataError
 from maskwright.images.decode import read_header
-from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.rle import Rle, crop_to_rle
 
 # columns that a file has, in the letters of most competitions
 SIGNS = (
@@ -165,13 +166,7 @@ def _things(is_by_rows: bool, first: int, entry: ListedImage, size: tuple[int, i
 def _mask(runs: str, is_by_rows: bool, first: int, size: tuple[int, int]) -> Rle | Problem:
     """The mask of an object from the starts and lengths of its runs."""
     pixels = _pixels(runs, is_by_rows, first, size)
-    if isinstance(pixels, Problem):
-        return pixels
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if not len(rows):
-        return crop_to_rle(Crop(pixels, 0, 0), size)
-    crop = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return crop_to_rle(Crop(np.ascontiguousarray(crop), int(rows[0]), int(columns[0])), size)
+    return pixels if isinstance(pixels, Problem) else crop_to_rle(Crop(pixels), size)
 
 
 def _pixels(runs: str, is_by_rows: bool, first: int, size: tuple[int, int]) -> Bitmap | Problem:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.data.checks import Problem
-from maskwright.structures.rle import Bitmap
+from maskwright.structures.masks.crop import Bitmap
 
 _BANDS = 4
 

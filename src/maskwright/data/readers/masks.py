@@ -25,7 +25,8 @@ from maskwright.data.readers.per_image import (
 from maskwright.data.record import Dataset, Defect
 from maskwright.errors import DataError
 from maskwright.images.ids import load_npy, open_picture
-from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.rle import Rle, crop_to_rle
 
 # of objects whose masks lie in no folder of a class
 ONLY_CLASS = "object"
@@ -132,11 +133,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> Rle:
     if pixels.shape != size:
         found = " × ".join(map(str, pixels.shape))
         raise DataError(f"{path} is {found} pixels (height × width), its image {size[0]} × {size[1]}")
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if len(rows) == 0:
-        return crop_to_rle(Crop(pixels, 0, 0), size)
-    top, left = int(rows[0]), int(columns[0])
-    return crop_to_rle(Crop(pixels[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1], top, left), size)
+    return crop_to_rle(Crop(pixels), size)
 
 
 def _foreground(path: Path) -> Bitmap:

@@ -14,7 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from maskwright.data.checks import Problem, mask_problem, show
 from maskwright.data.record import Remark
-from maskwright.structures.rle import Bitmap, Crop, Rle, any_to_rle, as_text, crop_to_rle
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.rle import Rle, any_to_rle, as_text, crop_to_rle
 
 # polygons, or run lengths of the whole image
 Region = list[list[float]] | Rle
@@ -118,7 +119,7 @@ def with_holes(outline: Region, holes: Sequence[Region], size: tuple[int, int]) 
     pixels = bitmap_of(outline, size)
     for hole in holes:
         pixels &= ~bitmap_of(hole, size)
-    return crop_to_rle(Crop(pixels, 0, 0), size)
+    return crop_to_rle(Crop(pixels), size)
 
 
 def even_odd(outlines: Sequence[Region], size: tuple[int, int]) -> Region | Problem:
@@ -131,7 +132,7 @@ def even_odd(outlines: Sequence[Region], size: tuple[int, int]) -> Region | Prob
     pixels = np.zeros(size, dtype=bool)
     for outline in outlines:
         pixels ^= bitmap_of(outline, size)
-    return crop_to_rle(Crop(pixels, 0, 0), size)
+    return crop_to_rle(Crop(pixels), size)
 
 
 def bitmap_of(region: Region, size: tuple[int, int]) -> Bitmap:

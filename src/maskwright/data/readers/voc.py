@@ -22,7 +22,7 @@ from maskwright.data.xml_nodes import XmlNode, load_xml
 from maskwright.errors import DataError
 from maskwright.images.ids import read_ids
 from maskwright.structures import Categories
-from maskwright.structures.rle import Rle
+from maskwright.structures.masks.rle import Rle
 
 PASCAL = Categories.of([category.name for category in named_categories("pascal")])
 

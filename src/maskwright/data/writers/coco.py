@@ -13,7 +13,7 @@ import hotcoco.mask
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.writers.contents import Written, image_names
 from maskwright.data.writers.left_out import LeftOut
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.rle import any_to_rle
 
 _FILE = "annotations.json"
 # of LVIS: rare classes are in at most 10 images of the training set, common ones in at most 100 (its paper)

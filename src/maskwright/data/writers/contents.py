@@ -15,7 +15,8 @@ import numpy.typing as npt
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.writers.left_out import LeftOut
 from maskwright.errors import DataError
-from maskwright.structures.rle import Crop, any_to_rle, rle_to_crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import any_to_rle, rle_to_crop
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,9 @@ class Painting(NamedTuple):
 def paint(crops: Sequence[Crop], size: tuple[int, int]) -> Painting:
     """Draw masks into a picture of (height, width); where they overlap, the smallest lies on top."""
     ids = np.zeros(size, dtype=np.int32)
-    areas = np.array([np.count_nonzero(crop.pixels) for crop in crops], dtype=np.int64)
+    areas = np.array([crop.area for crop in crops], dtype=np.int64)
     for index in np.argsort(-areas, kind="stable").tolist():
-        pixels, top, left = crops[index]
-        ids[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = index + 1
+        crops[index].paste_into(ids, index + 1)
     seen = np.bincount(ids.ravel(), minlength=len(crops) + 1)[1:]
     return Painting(ids, int((areas - seen).sum()), int((seen == 0).sum()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,8 @@ from PIL import Image
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.writers.contents import Written, crop_of, image_names, names_by_id, write_text
 from maskwright.data.writers.left_out import LeftOut
-from maskwright.structures.outlines import Contour, trace
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.outlines import Contour, trace
 
 # the first release of LabelMe whose files have masks
 _VERSION = "5.3.0"
@@ -80,14 +80,13 @@ def _mask(label: str, crop: Crop, flags: Mapping[str, bool]) -> dict[str, Any]:
     """A PNG as text, and the first and last pixel of its box."""
     buffer = BytesIO()
     Image.fromarray(crop.pixels.astype(np.uint8) * 255).save(buffer, format="PNG")
-    height, width = crop.pixels.shape
-    corners = [[crop.left, crop.top], [crop.left + width - 1, crop.top + height - 1]]
+    corners = [[crop.left, crop.top], [crop.right - 1, crop.bottom - 1]]
     shape = _shape(label, "mask", corners, flags)
     return {**shape, "mask": base64.b64encode(buffer.getvalue()).decode("ascii")}
 
 
 def _shape(
-    label: str, kind: str, points: list[list[float]], flags: Mapping[str, bool], group: int | None = None
+    label: str, kind: str, points: Sequence[Sequence[float]], flags: Mapping[str, bool], group: int | None = None
 ) -> dict[str, Any]:
     return {
         "label": label,

@@ -11,7 +11,7 @@ import yaml
 from maskwright.data.record import Dataset
 from maskwright.data.writers.contents import Written, crop_of, image_names, names_by_id, singles, write_text
 from maskwright.data.writers.left_out import LeftOut
-from maskwright.structures.outlines import join, trace
+from maskwright.structures.masks.outlines import join, trace
 
 # of shares of the image: a thousandth of a pixel in images of up to 10,000
 _DECIMALS = 7

@@ -21,7 +21,7 @@ from maskwright.models.mask_rcnn.roi_features import RoiFeatures
 from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
 from maskwright.ops.losses import LossSum, loss_sum
 from maskwright.structures import ImageBatch, RoiMasks
-from maskwright.structures.roi_masks import Pasting
+from maskwright.structures.masks.roi import Pasting
 
 # a sigmoid for each class, one for all classes, or a softmax over classes and background (table 2b)
 Competition = Literal["per_class", "agnostic", "softmax"]
@@ -29,7 +29,7 @@ Competition = Literal["per_class", "agnostic", "softmax"]
 
 @dataclass(frozen=True)
 class MaskPasting:
-    """How masks come onto the image; see `structures.roi_masks.RoiMasks`."""
+    """How masks come onto the image; see `structures.masks.roi`."""
 
     manner: Pasting
     stretches_range: bool

@@ -9,7 +9,7 @@ import hotcoco.mask
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.structures.rle import Bitmap
+from maskwright.structures.masks.crop import Bitmap
 
 # the parts of one object, each (V, 2) x y vertices in pixels of the image
 Polygons = tuple[npt.NDArray[np.float64], ...]

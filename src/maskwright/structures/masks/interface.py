@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from maskwright.structures.outlines import trace_parts
-from maskwright.structures.rle import Bitmap, Crop, Rle, crop_to_rle
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.outlines import trace_parts
+from maskwright.structures.masks.rle import Rle, crop_to_rle
 
 Index = int | slice | Tensor | npt.NDArray[Any] | list[int]
 
@@ -66,13 +67,13 @@ class Masks(ABC):
     def bitmaps(self) -> Bitmap:
         """(N, H, W) bool pixels: N times the image's size in memory, so ask only for what fits."""
         full = np.zeros((len(self), *self.size), dtype=bool)
-        for bitmap, (pixels, top, left) in zip(full, self.crops(), strict=True):
-            bitmap[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        for bitmap, crop in zip(full, self.crops(), strict=True):
+            crop.paste_into(bitmap, True)
         return full
 
     def areas(self) -> npt.NDArray[np.int64]:
         """(N,) foreground pixels of each mask."""
-        return np.array([crop.pixels.sum() for crop in self.crops()], dtype=np.int64)
+        return np.array([crop.area for crop in self.crops()], dtype=np.int64)
 
     def polygons(self) -> list[list[npt.NDArray[np.float64]]]:
         """Each mask as COCO polygons, one array (V, 2) of x y vertices in pixels for each separate part.

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from maskwright.ops.mask_pasting import resize_bytes, to_bytes
-from maskwright.structures.rle import Bitmap, Crop
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.pasting import resize_bytes, to_bytes
 
 # half of the range of a byte, and more
 _FOREGROUND_BYTE = 128
@@ -46,12 +46,11 @@ def mini_crop(crop: Crop, side_px: int, stretches_range: bool) -> Crop:
         stretches_range: as in `to_bytes`; a mask that fills its box then has nothing but its smallest value, and its
             square becomes empty, as matterport's does by mistake.
     """
-    rows, columns = np.flatnonzero(crop.pixels.any(axis=1)), np.flatnonzero(crop.pixels.any(axis=0))
-    if not len(rows):
-        return Crop(np.zeros((side_px, side_px), dtype=bool), 0, 0)
-    pixels = crop.pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    pixels = crop.tight().pixels
+    if not pixels.size:
+        return Crop(np.zeros((side_px, side_px), dtype=bool))
     picture = to_bytes(torch.from_numpy(pixels.astype(np.float32)), stretches_range)
-    return Crop((resize_bytes(picture, (side_px, side_px)) >= _FOREGROUND_BYTE).numpy(), 0, 0)
+    return Crop((resize_bytes(picture, (side_px, side_px)) >= _FOREGROUND_BYTE).numpy())
 
 
 def nearest_sources(old: int, new: int) -> npt.NDArray[np.int64]:
@@ -93,11 +92,11 @@ def linear_sources(old: int, new: int) -> LinearSources:
 def _picked(crops: Sequence[Crop], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> list[Crop]:
     """Crops of the image whose lines are these lines of the old one, which never fall."""
     resized = []
-    for pixels, top, left in crops:
-        first_row, end_row = np.searchsorted(rows, [top, top + pixels.shape[0]])
-        first_column, end_column = np.searchsorted(columns, [left, left + pixels.shape[1]])
-        kept_rows, kept_columns = rows[first_row:end_row] - top, columns[first_column:end_column] - left
-        resized.append(Crop(pixels[np.ix_(kept_rows, kept_columns)], int(first_row), int(first_column)))
+    for crop in crops:
+        first_row, end_row = np.searchsorted(rows, [crop.top, crop.bottom])
+        first_column, end_column = np.searchsorted(columns, [crop.left, crop.right])
+        kept_rows, kept_columns = rows[first_row:end_row] - crop.top, columns[first_column:end_column] - crop.left
+        resized.append(Crop(crop.pixels[np.ix_(kept_rows, kept_columns)], int(first_row), int(first_column)))
     return resized
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskwright.structures import PrototypeMasks
-from maskwright.structures.rle import polygons_to_rle
+from maskwright.structures.masks.rle import polygons_to_rle
 
 # boxes in cells: inside, across the border, wholly outside, without area, of the whole grid
 BOXES = [

@@ -11,7 +11,7 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from maskwright.structures import RoiMasks
-from maskwright.structures.roi_masks import Pasting
+from maskwright.structures.masks.roi import Pasting
 
 
 @pytest.fixture

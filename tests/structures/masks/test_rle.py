@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from maskwright.structures.rle import Crop, any_to_rle, as_text, crop_to_rle, polygons_to_rle, rle_counts, rle_to_crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import any_to_rle, as_text, crop_to_rle, polygons_to_rle, rle_counts, rle_to_crop
 
 Bitmap = npt.NDArray[np.bool_]
 bitmaps = arrays.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)))

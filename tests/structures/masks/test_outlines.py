@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.structures.outlines import join, signed_area, trace, trace_parts
-from maskwright.structures.rle import Crop, crop_to_rle, polygons_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.outlines import join, signed_area, trace, trace_parts
+from maskwright.structures.masks.rle import crop_to_rle, polygons_to_rle
 
 
 @st.composite

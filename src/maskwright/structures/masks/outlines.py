@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.structures.rle import Bitmap, Crop
+from maskwright.structures.masks.crop import Bitmap, Crop
 
 # (V, 2) x y corners in pixels of the image, the last not the first again
 Contour = npt.NDArray[np.int64]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
 from maskwright.structures import Categories, CropMasks, Targets
-from maskwright.structures.polygons import draw_in_box, read_polygons
-from maskwright.structures.rle import any_to_rle
+from maskwright.structures.masks.polygons import draw_in_box, read_polygons
+from maskwright.structures.masks.rle import any_to_rle
 
 SIZE = (50, 70)
 seeds = st.integers(0, 10_000)

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from maskwright.ops.mask_pasting import Piece, paste_at_centres, paste_bordered, paste_bytes
-from maskwright.structures.masks import Masks
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.interface import Masks
+from maskwright.structures.masks.pasting import Piece, paste_at_centres, paste_bordered, paste_bytes
 
 # with a border of zeros over whole pixels, with both ends (torchvision) or without the last (Simple Mask R-CNN); at the
 # centres of pixels (detectron2); in 8 bits (matterport)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from maskwright.ops.masks import crop_cells, enlarge_cells, inside_cells, stretch
-from maskwright.structures.masks import Masks
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.interface import Masks
 
 # masks assembled in one product; bounds the scratch memory to some megabytes
 _MASKS_AT_ONCE = 64

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from maskwright.ops.mask_pasting import Piece, paste_at_centres, paste_bordered, paste_bytes, to_bytes
+from maskwright.structures.masks.pasting import Piece, paste_at_centres, paste_bordered, paste_bytes, to_bytes
 
 Paste = Callable[[Tensor, Tensor, tuple[int, int]], Piece]
 

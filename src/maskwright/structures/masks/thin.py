@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.structures.rle import Bitmap, Crop
+from maskwright.structures.masks.crop import Bitmap, Crop
 
 Size = tuple[int, int]
 Shares = npt.NDArray[np.float64]
@@ -40,7 +40,8 @@ def keep_thin(old: Crop, new: Crop, old_size: Size, new_size: Size) -> Crop:
         return new
     covered = coverage(old, old_size, new_size)
     shares, kept = covered.shares, np.zeros(covered.shares.shape, dtype=bool)
-    _paste(kept, new, covered.top, covered.left)
+    height, width = shares.shape
+    new.cut(covered.top, covered.left, height, width).moved(-covered.top, -covered.left).paste_into(kept, True)
     is_far = ~_largest_beside(kept)
     is_gap, most_across = _gaps(kept, shares)
     if shares[is_far | is_gap].sum() <= _LOST_SHARE * shares.sum():
@@ -94,13 +95,6 @@ def _thickness(pixels: Bitmap) -> float:
     bordered = np.pad(pixels, 1)
     outline = np.count_nonzero(bordered[1:] ^ bordered[:-1]) + np.count_nonzero(bordered[:, 1:] ^ bordered[:, :-1])
     return float(2 * np.count_nonzero(pixels) / max(outline, 1))
-
-
-def _paste(canvas: Bitmap, crop: Crop, top: int, left: int) -> None:
-    """Put a crop onto a canvas whose corner is at (top, left); both lie in one image."""
-    y, x = crop.top - top, crop.left - left
-    part = crop.pixels[max(0, -y) : max(0, canvas.shape[0] - y), max(0, -x) : max(0, canvas.shape[1] - x)]
-    canvas[max(0, y) : max(0, y) + part.shape[0], max(0, x) : max(0, x) + part.shape[1]] = part
 
 
 def _largest_beside(values: npt.NDArray[AnyValue]) -> npt.NDArray[AnyValue]:

@@ -7,33 +7,23 @@ runs down the columns, packed as the COCO API packs them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import hotcoco.mask
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.structures.masks.crop import Crop
+
 Rle = dict[str, Any]
-Bitmap = npt.NDArray[np.bool_]
-
-
-class Crop(NamedTuple):
-    """A piece of an image's mask: everything outside is background."""
-
-    pixels: Bitmap
-    top: int
-    left: int
-
-    def mirrored(self, width: int) -> Crop:
-        """The same piece of the mirrored image of a width, left and right exchanged."""
-        return Crop(self.pixels[:, ::-1], self.top, width - self.left - self.pixels.shape[1])
 
 
 def crop_to_rle(crop: Crop, size: tuple[int, int]) -> Rle:
     """Encode a crop that lies inside an image of (height, width)."""
     height, width = size
+    crop = crop.tight()
     columns = crop.pixels.T
-    if not columns.any():
+    if not columns.size:
         return _pack([height * width], size)
     # where a column's foreground begins and ends, as places down the columns of the whole image
     edges = np.diff(np.pad(columns, ((0, 0), (1, 1))).view(np.int8), axis=1)
@@ -55,14 +45,13 @@ def rle_to_crop(rle: Mapping[str, Any]) -> Crop:
     has_length = ends > starts
     starts, ends = starts[has_length], ends[has_length]
     if len(starts) == 0:
-        return Crop(np.zeros((0, 0), dtype=bool), 0, 0)
+        return Crop(np.zeros((0, 0), dtype=bool))
     left, right = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
     lengths = np.diff(np.concatenate([[left * height], np.stack([starts, ends], axis=1).ravel(), [right * height]]))
     is_foreground = np.arange(len(lengths)) % 2 == 1
     columns = np.repeat(is_foreground, lengths).reshape(right - left, height)
-    rows = np.flatnonzero(columns.any(axis=0))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    return Crop(np.ascontiguousarray(columns[:, top:bottom].T), top, left)
+    tight = Crop(columns.T, 0, left).tight()
+    return tight._replace(pixels=np.ascontiguousarray(tight.pixels))
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Rle:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from maskwright.structures import CropMasks
-from maskwright.structures.mask_resizing import mini_crop, nearest_sources
-from maskwright.structures.rle import Crop, any_to_rle
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.resizing import mini_crop, nearest_sources
+from maskwright.structures.masks.rle import any_to_rle
 
 Bitmaps = npt.NDArray[np.bool_]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.structures.mask_resizing import resize_crops
-from maskwright.structures.rle import Crop
-from maskwright.structures.thin_masks import coverage, keep_thin
+from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.resizing import resize_crops
+from maskwright.structures.masks.thin import coverage, keep_thin
 
 OLD = (200, 300)
 NEW = (40, 60)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from maskwright.ops.mask_sampling import PackedMasks, crop_and_resize, sample_crops, sample_points
 from maskwright.ops.masks import cells_of
-from maskwright.structures.mask_resizing import Interpolation, mini_crop, resize_crops
-from maskwright.structures.masks import Masks
-from maskwright.structures.polygons import Outlines, choose_outlines, draw_in_box, move_outlines
-from maskwright.structures.rle import Bitmap, Crop, rle_to_crop
-from maskwright.structures.thin_masks import keep_thin
+from maskwright.structures.masks.crop import Bitmap, Crop
+from maskwright.structures.masks.interface import Masks
+from maskwright.structures.masks.polygons import Outlines, choose_outlines, draw_in_box, move_outlines
+from maskwright.structures.masks.resizing import Interpolation, mini_crop, resize_crops
+from maskwright.structures.masks.rle import rle_to_crop
+from maskwright.structures.masks.thin import keep_thin
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +94,8 @@ class CropMasks(Masks):
     def boxes(self) -> Tensor:
         """(G, 4) float32 x1 y1 x2 y2 around the foreground of each mask; zeros where a mask is empty."""
         boxes = torch.zeros((len(self), 4))
-        for index, (pixels, top, left) in enumerate(self.crops()):
-            rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-            if len(rows):
-                edges = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
-                boxes[index] = torch.tensor([float(edge) for edge in edges])
+        for index, crop in enumerate(crop.tight() for crop in self.crops()):
+            boxes[index] = torch.tensor([crop.left, crop.top, crop.right, crop.bottom])
         return boxes
 
     def resized(
@@ -119,11 +117,7 @@ class CropMasks(Masks):
 
     def cut(self, top: int, left: int, height: int, width: int) -> CropMasks:
         """The masks as seen through a window of the image; those outside become empty but stay, in place."""
-        parts = []
-        for pixels, crop_top, crop_left in self.crops():
-            y, x = crop_top - top, crop_left - left
-            part = pixels[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
-            parts.append(Crop(part, min(max(0, y), height), min(max(0, x), width)))
+        parts = [crop.cut(top, left, height, width).moved(-top, -left) for crop in self.crops()]
         corner = np.array([left, top])
         return CropMasks.from_crops(parts, (height, width), move_outlines(self.outlines, lambda part: part - corner))
 
@@ -147,13 +141,13 @@ class CropMasks(Masks):
     def flipped_vertically(self) -> CropMasks:
         """The masks of the mirrored image, top and bottom exchanged."""
         height = self.size[0]
-        flipped = [Crop(p[::-1], height - top - p.shape[0], left) for p, top, left in self.crops()]
+        flipped = [crop.upside_down(height) for crop in self.crops()]
         outlines = move_outlines(self.outlines, lambda part: np.array([0, height]) + part * [1, -1])
         return CropMasks.from_crops(flipped, self.size, outlines)
 
     def transposed(self) -> CropMasks:
         """The masks of the image with rows and columns exchanged."""
-        turned = [Crop(pixels.T, left, top) for pixels, top, left in self.crops()]
+        turned = [crop.transposed() for crop in self.crops()]
         outlines = move_outlines(self.outlines, lambda part: part[:, ::-1])
         return CropMasks.from_crops(turned, (self.size[1], self.size[0]), outlines)
 
@@ -229,9 +223,7 @@ class CropMasks(Masks):
             lost = torch.nonzero(2 * shrunk.sum(dim=(1, 2)) * scale.prod() < areas).flatten()
             for index in lost.tolist():
                 found = keep_thin(self.crop(index), Crop(shrunk[index].cpu().numpy(), 0, 0), self.size, grid)
-                height, width = found.pixels.shape
-                cells = torch.from_numpy(found.pixels).to(shrunk.device)
-                shrunk[index, found.top : found.top + height, found.left : found.left + width] = cells
+                shrunk[index][found.window] = torch.from_numpy(found.pixels).to(shrunk.device)
         return shrunk
 
     def _object_of_pixels(self) -> Tensor:
