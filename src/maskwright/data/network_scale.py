@@ -54,7 +54,7 @@ class ScaleLoss:
 
 @dataclass(frozen=True)
 class _Level:
-    """The anchors of a pyramid level: (K, 4) around the origin, the stride of their map, and how they are laid out."""
+    """The anchors of a pyramid level: (A, 4) around the origin, the stride of their map, and how they are laid out."""
 
     cells: Numbers
     stride_px: float

@@ -156,7 +156,7 @@ def read_layout(
     )
 
 
-def size_flaw(where: str, found: tuple[Any, Any], size: tuple[int, int]) -> Flaw | None:
+def picture_size_flaw(where: str, found: tuple[Any, Any], size: tuple[int, int]) -> Flaw | None:
     """What is wrong where annotations are for (height, width) `found` and the image has `size`."""
     if found == size:
         return None
@@ -171,7 +171,7 @@ def found_object(where: str, label: CityscapesLabel, mask: Rle, is_group: bool) 
 
 
 def _read_instances(path: Path, size: tuple[int, int]) -> Iterator[FoundObject | Flaw]:
-    flaw = size_flaw(path.name, read_header(path).size, size)
+    flaw = picture_size_flaw(path.name, read_header(path).size, size)
     if flaw is not None:
         yield flaw
         return

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from maskwright.config.cityscapes_labels import LABELS, THINGS, CityscapesLabel
 from maskwright.data.checks import Problem, show
 from maskwright.data.id_pictures import objects_of
-from maskwright.data.readers.cityscapes import find_files, found_object, read_layout, size_flaw
+from maskwright.data.readers.cityscapes import find_files, found_object, picture_size_flaw, read_layout
 from maskwright.data.readers.coco_document import load_json
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject
@@ -67,7 +67,7 @@ def _read_polygons(path: Path, size: tuple[int, int]) -> Iterator[FoundObject | 
         problem = Problem("broken-json", "has no list 'objects'; is it a file of Cityscapes?")
         yield Flaw(path.name, problem, spoils_image=True)
         return
-    flaw = size_flaw(path.name, (document.get("imgHeight"), document.get("imgWidth")), size)
+    flaw = picture_size_flaw(path.name, (document.get("imgHeight"), document.get("imgWidth")), size)
     if flaw is not None:
         yield flaw
         return

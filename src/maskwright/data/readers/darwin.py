@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.image_json import not_a_list, read_image_files
+from maskwright.data.readers.image_json import not_a_list, read_file_per_image
 from maskwright.data.readers.listed import size_flaw
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, Thing
@@ -53,7 +53,9 @@ def read_darwin(images: Path, annotations: Path, options: ReadOptions = DEFAULT_
     Raises:
         DataError: there is no JSON file.
     """
-    return read_image_files(images, annotations, options, endings=(".json",), names_in=_names_in, things_in=_things_in)
+    return read_file_per_image(
+        images, annotations, options, endings=(".json",), names_in=_names_in, things_in=_things_in
+    )
 
 
 def _names_in(document: Any) -> Sequence[str] | Problem:

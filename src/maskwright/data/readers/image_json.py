@@ -21,7 +21,7 @@ NamesIn = Callable[[Any], Sequence[str] | Problem]
 ThingsIn = Callable[[str, Any, tuple[int, int]], Iterator[Thing]]
 
 
-def read_image_files(
+def read_file_per_image(
     images: Path,
     annotations: Path,
     options: ReadOptions,

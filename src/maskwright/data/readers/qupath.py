@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.image_json import not_a_list, read_image_files
+from maskwright.data.readers.image_json import not_a_list, read_file_per_image
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, Thing
 from maskwright.data.readers.shapes import Region, points_of, polygon, union, with_holes
@@ -33,7 +33,7 @@ def read_qupath(images: Path, annotations: Path, options: ReadOptions = DEFAULT_
     Raises:
         DataError: there is no GeoJSON file.
     """
-    return read_image_files(
+    return read_file_per_image(
         images, annotations, options, endings=(".geojson", ".json"), names_in=_names_in, things_in=_things_in
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.data.checks import Problem, show
-from maskwright.data.readers.image_json import not_a_list, read_image_files
+from maskwright.data.readers.image_json import not_a_list, read_file_per_image
 from maskwright.data.readers.listed import size_flaw
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from maskwright.data.readers.per_image import Flaw, FoundObject, Thing
@@ -29,7 +29,9 @@ def read_sa1b(images: Path, annotations: Path, options: ReadOptions = DEFAULT_OP
     Raises:
         DataError: there is no JSON file.
     """
-    return read_image_files(images, annotations, options, endings=(".json",), names_in=_names_in, things_in=_things_in)
+    return read_file_per_image(
+        images, annotations, options, endings=(".json",), names_in=_names_in, things_in=_things_in
+    )
 
 
 def _names_in(document: Any) -> Sequence[str] | Problem:
