@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _DOCS = Path(__file__).resolve().parent
-sys.path.insert(0, str(_DOCS))  # for the generator of the reference
+sys.path.insert(0, str(_DOCS.parent))  # for the generator of the reference
 
 project = "maskwright"
 author = "The maskwright contributors"
@@ -62,7 +62,14 @@ _FETCHED = re.compile(
 
 def setup(app: Sphinx) -> None:
     """Connect the generator of the reference, and the check of what the pages fetch."""
+    app.connect("builder-inited", _write_reference)
     app.connect("build-finished", _refuse_foreign_addresses)
+
+
+def _write_reference(app: Sphinx) -> None:
+    from docs._generate import write_pages
+
+    write_pages(Path(app.srcdir) / "reference")
 
 
 def _refuse_foreign_addresses(app: Sphinx, error: Exception | None) -> None:

@@ -34,7 +34,7 @@ class Recipe(StrictModel):
 
     name: str = Field("unnamed", description="how the recipe is called")
     summary: str = Field("", description="one line for the list of recipes")
-    family: str
+    family: str = Field(description="kind of network, mask_rcnn or yolact, which decides what tables there are")
     categories: Annotated[tuple[CategoryConfig, ...], BeforeValidator(read_categories)] = Field(
         (), description="classes in the order of the network's outputs; empty: taken from the training annotations"
     )

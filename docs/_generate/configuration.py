@@ -1,0 +1,235 @@
+"""Every key of a recipe: its meaning, its values, its default, and which systems have another value."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import cleandoc
+from typing import Any
+
+import yaml
+from docs._generate.value_types import described_type, tables_in
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from maskwright.config import Recipe, load_recipe
+from maskwright.config.loading import FAMILIES
+
+# family → (what a system is called here, the recipe that has its values)
+SYSTEMS: dict[str, tuple[tuple[str, str], ...]] = {
+    "mask_rcnn": (
+        ("torchvision", "torchvision/mask_rcnn_r50_fpn"),
+        ("torchvision v2", "torchvision/mask_rcnn_r50_fpn_v2"),
+        ("detectron2", "detectron2/mask_rcnn_r50_fpn_3x"),
+        ("matterport", "matterport/mask_rcnn_r101"),
+        ("Simple Mask R-CNN", "simple/mask_rcnn_r50"),
+        ("our `mask_rcnn`", "mask_rcnn"),
+        ("our `nuclei/mask_rcnn_small`", "nuclei/mask_rcnn_small"),
+    ),
+    "yolact": (
+        ("YOLACT", "yolact/r101"),
+        ("YOLACT++", "yolact/plus_r101"),
+        ("our `yolact`", "yolact"),
+        ("our `nuclei/yolact_small`", "nuclei/yolact_small"),
+    ),
+}
+# has the keys of `data.train`, which are described once
+_VALIDATION = "data.val"
+# one of several tables, as its key `kind` says
+_WITH_KINDS = "backbone"
+_TITLES = {"mask_rcnn": "Mask R-CNN", "yolact": "YOLACT"}
+# what is the system's own, or said by other means
+_NOT_COMPARED = ("name", "summary", "family", "categories", "weights", "default_weights")
+
+_COMMON = """# Configuration
+
+A recipe is a table of keys. On the command line a key is changed as `train.batch_size=4` (`train`, `recipes`) or
+`--set detect.nms_iou=0.6` (the other commands), in Python in `overrides`, in a recipe file as YAML. A recipe file names
+the recipe it differs from as `base`. Unknown keys are refused with the nearest right one. `none` is no value.
+
+This page has the keys that both families share with the same defaults; {doc}`configuration-mask-rcnn` and
+{doc}`configuration-yolact` have the rest. Below each key stand the systems whose value is another than the default, and
+that value.
+
+"""
+_FAMILY = """# Configuration: {title}
+
+The tables of a recipe with `family: {family}`; {{doc}}`configuration` has those that all families share. {origin}
+Below each key stand the systems whose value is another than the default, and that value.
+
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of keys.
+
+    Attributes:
+        path: how it is called in a recipe, such as `data.augment`; empty for the top level.
+        model: its class.
+        defaults: the table that a family has where nothing is given; None where keys have no such default.
+    """
+
+    path: str
+    model: type[BaseModel]
+    defaults: BaseModel | None
+
+
+def common_page() -> str:
+    """The page of what the families share."""
+    return _COMMON + "\n".join(line for table in _common_tables() for line in _table_lines(table, tuple(FAMILIES), ()))
+
+
+def family_page(family: str) -> str:
+    """The page of what one family has for itself."""
+    others = {key for other in FAMILIES if _comes_before(other, family) for key in _own_keys(other)}
+    origin = cleandoc(sys.modules[FAMILIES[family].__module__].__doc__ or "").partition("; ")[2]
+    top = _FAMILY.format(title=_TITLES[family], family=family, origin=origin[:1].upper() + origin[1:])
+    lines = [line for table in _own_tables(family) for line in _table_lines(table, (family,), others)]
+    return top + "\n".join(lines)
+
+
+def all_keys(family: str) -> set[str]:
+    """Every dotted key of a family; `NAME` and `N` stand for what a recipe may choose."""
+    return {f"{table.path}.{key}".lstrip(".") for table in _tables(family) for key in _plain_fields(table.model)}
+
+
+def _comes_before(family: str, other: str) -> bool:
+    names = list(FAMILIES)
+    return names.index(family) < names.index(other)
+
+
+def _own_keys(family: str) -> set[str]:
+    return {f"{table.path}.{key}" for table in _own_tables(family) for key in _plain_fields(table.model)}
+
+
+@cache
+def _tables(family: str) -> tuple[Table, ...]:
+    recipe = FAMILIES[family]
+    return (Table("", recipe, None), *_inner_tables(recipe, "", None))
+
+
+def _common_tables() -> list[Table]:
+    """Tables that are the same in all families, and the keys of the top level."""
+    first, *others = (_by_path(family) for family in FAMILIES)
+    shared = [path for path in first if all(first[path] == tables.get(path) for tables in others)]
+    return [Table("", Recipe, None), *(table for path in shared for table in first[path])]
+
+
+def _own_tables(family: str) -> list[Table]:
+    common = _common_tables()
+    return [table for table in _tables(family)[1:] if table not in common]
+
+
+def _by_path(family: str) -> dict[str, list[Table]]:
+    """The tables below the top level; a path has several where a key takes one of them."""
+    by_path: dict[str, list[Table]] = {}
+    for table in _tables(family)[1:]:
+        by_path.setdefault(table.path, []).append(table)
+    return by_path
+
+
+def _inner_tables(model: type[BaseModel], path: str, defaults: BaseModel | None) -> Iterator[Table]:
+    for key, field in model.model_fields.items():
+        default = getattr(defaults, key, None) if defaults is not None else field.default
+        for inner, suffix in tables_in(field.annotation):
+            own = default if isinstance(default, inner) else None
+            name = f"{path}.{key}{suffix}".lstrip(".")
+            yield Table(name, inner, own)
+            yield from _inner_tables(inner, name, own)
+
+
+def _plain_fields(model: type[BaseModel]) -> dict[str, Any]:
+    """The fields that are no tables of their own."""
+    return {key: field for key, field in model.model_fields.items() if not _is_table(field.annotation)}
+
+
+def _is_table(annotation: Any) -> bool:
+    return any(not suffix for _, suffix in tables_in(annotation))
+
+
+def _table_lines(table: Table, families: tuple[str, ...], known: set[str] | tuple[()]) -> Iterator[str]:
+    fields = _plain_fields(table.model)
+    if not fields:
+        return
+    if table.path == _VALIDATION:
+        yield f"## {table.path}\n\nThe keys of `data.train`, for validation: {_keys_in_words(table)}.\n"
+        return
+    variant = f" ({described_type(fields['kind'])})" if table.path == _WITH_KINDS else ""
+    yield f"## {table.path or 'The top level'}{variant}\n"
+    if table.path:
+        yield cleandoc(table.model.__doc__ or "") + "\n"
+    for key, field in fields.items():
+        name = f"{table.path}.{key}".lstrip(".")
+        default = field.default if table.defaults is None else getattr(table.defaults, key)
+        yield f"```{{confval}} {name}"
+        if name in known or (variant and not isinstance(table.defaults, table.model)):
+            yield ":no-index:"
+        yield f":type: {described_type(field)}"
+        if default is not PydanticUndefined:
+            yield f":default: `{_inline(default)}`"
+        yield f"\n{_sentence(field.description or '')}"
+        if others := _others(name, default, families):
+            yield f"\n{others}"
+        yield "```\n"
+
+
+def _keys_in_words(table: Table) -> str:
+    return ", ".join(f"`{table.path}.{key}`" for key in _plain_fields(table.model))
+
+
+def _others(key: str, default: Any, families: tuple[str, ...]) -> str:
+    """The systems with another value than the default, each value with those that have it."""
+    if default is PydanticUndefined or key.split(".", maxsplit=1)[0] in _NOT_COMPARED:
+        return ""
+    values: dict[str, list[str]] = {}
+    for family in families:
+        for system, recipe in SYSTEMS[family]:
+            value = _value(_dumped(recipe), key)
+            if value is not _ABSENT and _inline(value) != _inline(default):
+                values.setdefault(_inline(value), []).append(system)
+    listed = "; ".join(f"`{value}` {', '.join(systems)}" for value, systems in values.items())
+    return f"*{listed}*".replace("*our", "*our") if listed else ""
+
+
+_ABSENT = object()
+
+
+@cache
+def _dumped(recipe: str) -> Mapping[str, Any]:
+    return load_recipe(recipe).model_dump()
+
+
+def _value(table: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(table, Mapping) or part not in table:
+            return _ABSENT
+        table = table[part]
+    return table
+
+
+def _inline(value: Any) -> str:
+    """A value as a recipe file has it, on one line."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    plain = yaml.safe_load(yaml.safe_dump(_listed(value), allow_unicode=True))
+    text: str = yaml.safe_dump(plain, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False)
+    text = text.removesuffix("...\n").strip()
+    return {"null": "none"}.get(text, text)
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, which YAML has."""
+    if isinstance(value, Mapping):
+        return {key: _listed(inner) for key, inner in value.items()}
+    return [_listed(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _sentence(text: str) -> str:
+    if text.partition(" ")[0].rstrip(",:;").isalpha():
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?")) or not text else f"{text}."
