@@ -34,7 +34,8 @@ def _command_lines(command: Any, parent: Any, name: str) -> Iterator[str]:
         return
     level = "##" if parent.parent is None else "###"
     yield f"({_anchor(name)})=\n{level} {name}\n"
-    yield f"```text\n{' '.join([name, *command.collect_usage_pieces(context)])}\n```\n"
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    yield f"```text\n{usage.replace('{', '').replace('}', '')}\n```\n"
     yield _prose(command.help) + "\n"
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.get_params(context) if one.param_type_name == "option"]

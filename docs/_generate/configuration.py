@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from docs._generate.value_types import described_type, tables_in
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from maskwright.config import Recipe, load_recipe
@@ -50,14 +51,14 @@ A recipe is a table of keys. On the command line a key is changed as `train.batc
 the recipe it differs from as `base`. Unknown keys are refused with the nearest right one. `none` is no value.
 
 This page has the keys that both families share with the same defaults; {doc}`configuration-mask-rcnn` and
-{doc}`configuration-yolact` have the rest. Below each key stand the systems whose value is another than the default, and
-that value.
+{doc}`configuration-yolact` have the rest. Where systems differ, a line below the key says whose number
+is whose.
 
 """
 _FAMILY = """# Configuration: {title}
 
 The tables of a recipe with `family: {family}`; {{doc}}`configuration` has those that all families share. {origin}
-Below each key stand the systems whose value is another than the default, and that value.
+Where systems differ, a line below the key says whose number is whose.
 
 """
 
@@ -70,11 +71,27 @@ class Table:
         path: how it is called in a recipe, such as `data.augment`; empty for the top level.
         model: its class.
         defaults: the table that a family has where nothing is given; None where keys have no such default.
+        elsewhere: keys that are described with another table.
     """
 
     path: str
     model: type[BaseModel]
     defaults: BaseModel | None
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def fields(self) -> dict[str, FieldInfo]:
+        """The keys that are no tables of their own."""
+        return {
+            key: field
+            for key, field in self.model.model_fields.items()
+            if key not in self.elsewhere and not any(not suffix for _, suffix in tables_in(field.annotation))
+        }
+
+    @property
+    def keys(self) -> list[str]:
+        """The dotted names of its fields."""
+        return [f"{self.path}.{key}".lstrip(".") for key in self.fields]
 
 
 def common_page() -> str:
@@ -92,8 +109,8 @@ def family_page(family: str) -> str:
 
 
 def all_keys(family: str) -> set[str]:
-    """Every dotted key of a family; `NAME` and `N` stand for what a recipe may choose."""
-    return {f"{table.path}.{key}".lstrip(".") for table in _tables(family) for key in _plain_fields(table.model)}
+    """Every dotted key of a family; `NAME` stands for what a recipe may choose."""
+    return {key for table in (*_common_tables(), *_tables(family)) for key in table.keys}
 
 
 def _comes_before(family: str, other: str) -> bool:
@@ -102,13 +119,14 @@ def _comes_before(family: str, other: str) -> bool:
 
 
 def _own_keys(family: str) -> set[str]:
-    return {f"{table.path}.{key}" for table in _own_tables(family) for key in _plain_fields(table.model)}
+    return {key for table in _own_tables(family) for key in table.keys}
 
 
 @cache
 def _tables(family: str) -> tuple[Table, ...]:
     recipe = FAMILIES[family]
-    return (Table("", recipe, None), *_inner_tables(recipe, "", None))
+    top = Table("", recipe, None, elsewhere=frozenset(Recipe.model_fields))
+    return (top, *_inner_tables(recipe, "", None))
 
 
 def _common_tables() -> list[Table]:
@@ -120,7 +138,7 @@ def _common_tables() -> list[Table]:
 
 def _own_tables(family: str) -> list[Table]:
     common = _common_tables()
-    return [table for table in _tables(family)[1:] if table not in common]
+    return [table for table in _tables(family) if table not in common]
 
 
 def _by_path(family: str) -> dict[str, list[Table]]:
@@ -141,28 +159,18 @@ def _inner_tables(model: type[BaseModel], path: str, defaults: BaseModel | None)
             yield from _inner_tables(inner, name, own)
 
 
-def _plain_fields(model: type[BaseModel]) -> dict[str, Any]:
-    """The fields that are no tables of their own."""
-    return {key: field for key, field in model.model_fields.items() if not _is_table(field.annotation)}
-
-
-def _is_table(annotation: Any) -> bool:
-    return any(not suffix for _, suffix in tables_in(annotation))
-
-
 def _table_lines(table: Table, families: tuple[str, ...], known: set[str] | tuple[()]) -> Iterator[str]:
-    fields = _plain_fields(table.model)
-    if not fields:
+    if not table.fields:
         return
     if table.path == _VALIDATION:
-        yield f"## {table.path}\n\nThe keys of `data.train`, for validation: {_keys_in_words(table)}.\n"
+        keys = ", ".join(f"`{key}`" for key in table.keys)
+        yield f"## {table.path}\n\nThe keys of `data.train`, for validation: {keys}.\n"
         return
-    variant = f" ({described_type(fields['kind'])})" if table.path == _WITH_KINDS else ""
+    variant = f" ({described_type(table.fields['kind'])})" if table.path == _WITH_KINDS else ""
     yield f"## {table.path or 'The top level'}{variant}\n"
     if table.path:
         yield cleandoc(table.model.__doc__ or "") + "\n"
-    for key, field in fields.items():
-        name = f"{table.path}.{key}".lstrip(".")
+    for name, (key, field) in zip(table.keys, table.fields.items(), strict=True):
         default = field.default if table.defaults is None else getattr(table.defaults, key)
         yield f"```{{confval}} {name}"
         if name in known or (variant and not isinstance(table.defaults, table.model)):
@@ -176,22 +184,18 @@ def _table_lines(table: Table, families: tuple[str, ...], known: set[str] | tupl
         yield "```\n"
 
 
-def _keys_in_words(table: Table) -> str:
-    return ", ".join(f"`{table.path}.{key}`" for key in _plain_fields(table.model))
-
-
 def _others(key: str, default: Any, families: tuple[str, ...]) -> str:
-    """The systems with another value than the default, each value with those that have it."""
+    """Whose number it is: each value with the systems that have it, the default first; nothing where all agree."""
     if default is PydanticUndefined or key.split(".", maxsplit=1)[0] in _NOT_COMPARED:
         return ""
-    values: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {_inline(default): []}
     for family in families:
         for system, recipe in SYSTEMS[family]:
             value = _value(_dumped(recipe), key)
-            if value is not _ABSENT and _inline(value) != _inline(default):
+            if value is not _ABSENT:
                 values.setdefault(_inline(value), []).append(system)
-    listed = "; ".join(f"`{value}` {', '.join(systems)}" for value, systems in values.items())
-    return f"*{listed}*".replace("*our", "*our") if listed else ""
+    listed = [f"{', '.join(systems)}: `{value}`" for value, systems in values.items() if systems]
+    return "" if len(values) == 1 else f"{{.systems}}\n{' · '.join(listed)}"
 
 
 _ABSENT = object()
