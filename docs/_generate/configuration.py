@@ -194,8 +194,12 @@ def _others(key: str, default: Any, families: tuple[str, ...]) -> str:
             value = _value(_dumped(recipe), key)
             if value is not _ABSENT:
                 values.setdefault(_inline(value), []).append(system)
-    listed = [f"{', '.join(systems)}: `{value}`" for value, systems in values.items() if systems]
-    return "" if len(values) == 1 else f"{{.systems}}\n{' · '.join(listed)}"
+    if len(values) == 1:
+        return ""
+    if len(of_default := values[_inline(default)]) > 1:
+        values[_inline(default)] = [f"{of_default[0]} and others"]
+    listed = [f"`{value}`: {', '.join(systems)}" for value, systems in values.items() if systems]
+    return f"{{.systems}}\n{' · '.join(listed)}"
 
 
 _ABSENT = object()

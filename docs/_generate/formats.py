@@ -31,11 +31,10 @@ the extra `tiff` adds TIFF of many channels.
 
 def formats_page() -> str:
     """The page of all formats."""
-    rows = ["| format | IMAGES | ANNOTATIONS | written |", "|---|---|---|---|"]
-    for name in READERS:
-        images, annotations = map(_first, _places(READERS[name]))
+    rows = ["| format | what it is | written too |", "|---|---|---|"]
+    for name, reader in READERS.items():
         is_written = "✓" if name in WRITERS else ""
-        rows.append(f"| [`{name}`](#format-{_slug(name)}) | {images} | {annotations} | {is_written} |")
+        rows.append(f"| [`{name}`](#format-{_slug(name)}) | {_about(reader).splitlines()[0]} | {is_written} |")
     sections = [line for name in READERS for line in _section_lines(name)]
     return "\n".join([_TOP.format(summary="\n".join(rows)), *sections])
 
@@ -44,7 +43,7 @@ def _section_lines(name: str) -> Iterator[str]:
     reader = READERS[name]
     images, annotations = _places(reader)
     yield f"(format-{_slug(name)})=\n## {name}\n"
-    yield cleandoc(sys.modules[reader.__module__].__doc__ or "") + "\n"
+    yield _about(reader) + "\n"
     yield re.sub(r"\ARead [^:]*?\.(?=\s|\Z)\s*", "", _body(reader)) + "\n"
     yield f"IMAGES\n: {images}\n\nANNOTATIONS\n: {annotations}\n"
     if name in WRITERS:
@@ -54,6 +53,11 @@ def _section_lines(name: str) -> Iterator[str]:
 
 def _slug(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _about(reader: Callable[..., object]) -> str:
+    """What its module says: the format in a sentence, and more below."""
+    return cleandoc(sys.modules[reader.__module__].__doc__ or "")
 
 
 def _body(function: Callable[..., object]) -> str:
@@ -70,8 +74,3 @@ def _places(reader: Callable[..., object]) -> tuple[str, str]:
 
 def _sentence(text: str) -> str:
     return " ".join(text.split())
-
-
-def _first(text: str) -> str:
-    """The first part of a description, short enough for a table."""
-    return re.split(r"[;.:] |, (?:which|where|with|for|each) ", text)[0].rstrip(".")

@@ -92,8 +92,8 @@ def test_the_default_of_a_key_and_the_values_of_other_systems_are_there() -> Non
     text = page("configuration-mask-rcnn.md")
     block = text[text.index("```{confval} resize.rounding\n") :].partition("```\n")[0]
     assert ":default: `down`" in block
-    assert "`half_up`" in block
-    assert "detectron2" in block
+    assert "`down`: torchvision and others" in block
+    assert "`half_up`: detectron2" in block
 
 
 def test_every_lineage_of_recipes_is_compared() -> None:
