@@ -68,15 +68,15 @@ NARROW = {"categories": ["brick", "egg"], "backbone.width": 8, "fpn.channels": 1
     ("recipe", "parts"),
     [
         ("torchvision/mask_rcnn_r50_fpn", ["Mask R-CNN, ResNet-50", "mask head of 4 × 256 convolutions to 28 px"]),
-        ("detectron2/mask_rcnn_r50_c4", ["Mask R-CNN", "features of res4 alone (C4)", "box head of res5"]),
-        ("detectron2/faster_rcnn_r50_dc5", ["Faster R-CNN", "features of res5 alone (DC5)"]),
+        ("detectron2/mask_rcnn_r50_c4", ["Mask R-CNN", "only the features of res4 (C4)", "box head of res5"]),
+        ("detectron2/faster_rcnn_r50_dc5", ["Faster R-CNN", "only the features of res5 (DC5)"]),
         ("detectron2/keypoint_rcnn_r50_fpn", ["Keypoint R-CNN", "17 keypoints"]),
         ("detectron2/cascade_mask_rcnn_r50_fpn", ["Cascade R-CNN", "class-agnostic, 2 stages more behind it"]),
         ("detectron2/panoptic_fpn_r50", ["Panoptic FPN", "semantic head of 54 outputs"]),
         ("detectron2/semantic_fpn_r50", ["Semantic FPN", "16 channels, semantic head of 54 outputs"]),
         ("detectron2/mask_rcnn_r50_fpn_3x_dconv", ["deformable, unmodulated"]),
         ("detectron2/mask_rcnn_r50_fpn_3x_gn", ["norm group", "linear (norm group)"]),
-        ("simple/mask_rcnn_r50", ["features of res5 alone, by convolutions to 16 channels"]),
+        ("simple/mask_rcnn_r50", ["only the features of res5, by convolutions to 16 channels"]),
         ("matterport/mask_rcnn_r50", ["0 convolutions and 2 × 16 linear (norm batch)"]),
     ],
 )

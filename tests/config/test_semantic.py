@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from maskwright.config import MaskRcnnRecipe, load_recipe
-from maskwright.config.mask_rcnn import semantics_of
 from maskwright.errors import ConfigError
 from maskwright.models.build import build_model
 
@@ -55,10 +54,10 @@ def test_a_semantic_head_in_an_input_that_it_cannot_join_is_refused(changes: dic
 
 def test_a_semantic_head_has_an_output_for_each_class_and_one_for_things() -> None:
     recipe = load_recipe("mask_rcnn", {"semantic_head.is_on": True, "semantic_head.categories": ["sky", "sea"]})
-    head = semantics_of(recipe)
+    head = recipe.semantics
     assert head is not None and head.num_outputs == 3
-    assert semantics_of(load_recipe("mask_rcnn")) is None
-    assert semantics_of(load_recipe("yolact")) is None
+    assert load_recipe("mask_rcnn").semantics is None
+    assert load_recipe("yolact").semantics is None
 
 
 def test_a_network_whose_stuff_nobody_has_named_is_refused() -> None:

@@ -10,7 +10,7 @@ import torch
 from torchvision.ops import box_iou
 
 from maskwright.config import Recipe, load_recipe
-from maskwright.data.network_scale import _anchors, _best_ious, scale_lines, scale_loss
+from maskwright.data.network_scale import _best_ious, _levels, scale_lines, scale_loss
 from maskwright.data.record import ImageRecord
 from maskwright.models.build import build_model
 from maskwright.models.mask_rcnn.model import MaskRcnn
@@ -79,7 +79,7 @@ def boxes_at_random(count: int) -> torch.Tensor:
 
 def best_ious(boxes: torch.Tensor, size: tuple[int, int], recipe: Recipe) -> torch.Tensor:
     sizes = torch.tensor([size] * len(boxes), dtype=torch.float64)
-    return torch.from_numpy(_best_ious(boxes.double().numpy(), sizes.numpy(), _anchors(recipe)[2])).float()
+    return torch.from_numpy(_best_ious(boxes.double().numpy(), sizes.numpy(), _levels(recipe))).float()
 
 
 def corners_of(boxes: torch.Tensor) -> torch.Tensor:

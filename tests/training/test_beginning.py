@@ -13,7 +13,7 @@ from tiny_runs import TINY, Arguments
 
 import maskwright as mw
 from maskwright.checkpoints.fitting import compare_weights
-from maskwright.config import load_recipe
+from maskwright.config import MaskRcnnRecipe, YolactRecipe, load_recipe
 from maskwright.config.images import PixelsConfig
 from maskwright.errors import CheckpointError
 from maskwright.models.build import build_model
@@ -33,7 +33,8 @@ def source(training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     coco = {"source": str(last), "licence": "CC0"}
     path = tmp_path / "source.yaml"
     path.write_text(yaml.safe_dump({**TINY, "name": "source", "weights": {"coco": coco}}))
-    monkeypatch.setattr(beginning, "COCO_SOURCES", {"mask_rcnn": (str(path),), "yolact": (str(path),)})
+    for family in (MaskRcnnRecipe, YolactRecipe):
+        monkeypatch.setattr(family, "coco_sources", (str(path),))
     return path
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from maskwright.config import load_recipe, recipe_names
 from maskwright.config.data import AugmentConfig
-from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.data.loader import TrainingSet
 from maskwright.data.record import ImageRecord
 from maskwright.data.samplers import SampleRequest
@@ -52,7 +51,7 @@ def test_training_and_prediction_see_the_same(name: str, photograph: Path) -> No
     keys = {key: side for key, side in SIDES.items() if (key == "resize.size") == (family == "yolact")}
     recipe = load_recipe(name, keys)
     preprocess = Preprocess.of(recipe)
-    keypoints = keypoints_of(recipe)
+    keypoints = recipe.keypoints
     one = record(photograph, len(keypoints.names) if keypoints is not None else 0)
     still = AugmentConfig(horizontal_flip=0.0)
     sample = TrainingSet([one], CATEGORIES, still, preprocess, keypoints=keypoints)[SampleRequest(0, 7)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -153,9 +153,8 @@ def _by_label(tensor: Tensor, layout: _Layout, axis: int) -> Tensor | None:
 def _layout(recipe: Recipe, layer: str) -> _Layout | None:
     """What a layer's outputs stand for; None where they are of no classes, or of all at once."""
     classes = tuple(category.name for category in recipe.categories)
-    if isinstance(recipe, YolactRecipe):
-        return _layout_in_yolact(recipe, layer, classes)
-    return _layout_in_mask_rcnn(recipe, layer, classes) if isinstance(recipe, MaskRcnnRecipe) else None
+    of_family = _LAYOUTS.get(recipe.family)
+    return None if of_family is None else of_family(recipe, layer, classes)
 
 
 def _layout_in_yolact(recipe: YolactRecipe, layer: str, classes: tuple[str, ...]) -> _Layout | None:
@@ -177,6 +176,13 @@ def _layout_in_mask_rcnn(recipe: MaskRcnnRecipe, layer: str, classes: tuple[str,
         stuff = tuple(category.name for category in recipe.semantic_head.categories)
         return _Layout("stuff", (_THINGS, *stuff) if recipe.semantic_head.has_things else stuff)
     return _Layout("keypoint", recipe.keypoint_head.names) if layer == _KEYPOINT_MAPS else None
+
+
+# family → its recipe, a layer and the names of the classes to what the layer's outputs stand for
+_LAYOUTS: dict[str, Callable[[Any, str, tuple[str, ...]], _Layout | None]] = {
+    "mask_rcnn": _layout_in_mask_rcnn,
+    "yolact": _layout_in_yolact,
+}
 
 
 def _without_outputs_that_have_no_name(match: RowMatch) -> RowMatch:

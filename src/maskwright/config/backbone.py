@@ -13,7 +13,21 @@ from maskwright.config.base import MOST_CHANNELS, StrictModel
 NormName = Literal["none", "batch", "frozen_batch", "group"]
 
 
-class ResNetConfig(StrictModel):
+def norm_words(norm: str) -> str:
+    """A normalisation as it follows the layers that it belongs to; empty without one."""
+    return "" if norm == "none" else f" (norm {norm})"
+
+
+class _StagesConfig(StrictModel):
+    """What all backbones have: feature maps C2–C5."""
+
+    @property
+    def strides_px(self) -> tuple[int, int, int, int]:
+        """Of C2–C5, in pixels of the network input."""
+        return 4, 8, 16, 32
+
+
+class ResNetConfig(_StagesConfig):
     """ResNet (He et al. 2016) and what was made of it, giving C2–C5, at strides 4, 8, 16 and 32 without dilation."""
 
     kind: Literal["resnet"] = Field("resnet", description="which network: resnet, darknet53 or timm")
@@ -66,6 +80,23 @@ class ResNetConfig(StrictModel):
         True, description="deformable convolutions have biases (YOLACT++), or not (detectron2)"
     )
 
+    @property
+    def strides_px(self) -> tuple[int, int, int, int]:
+        """Of C2–C5, in pixels of the network input; a dilated stage keeps the stride of the one before."""
+        res4 = 16 // self.res4_dilation
+        return 4, 8, res4, res4 * (2 if self.res5_dilation == 1 else 1)
+
+    @property
+    def words(self) -> str:
+        """The network in words."""
+        details = [f"width {self.width}", f"norm {self.norm}"]
+        if self.groups > 1:
+            details.append(f"{self.groups} groups of {self.width_per_group or self.width // self.groups}")
+        details += ["deep stem"] if self.stem == "deep" else []
+        if self.deformable_from is not None:
+            details.append("deformable" if self.is_modulated else "deformable, unmodulated")
+        return f"{'ResNeXt' if self.groups > 1 else 'ResNet'}-{self.depth} ({', '.join(details)})"
+
     @model_validator(mode="after")
     def _check_dilations(self) -> Self:
         if self.res4_dilation == 2 and self.res5_dilation != 4:
@@ -75,7 +106,7 @@ class ResNetConfig(StrictModel):
         return self
 
 
-class DarkNetConfig(StrictModel):
+class DarkNetConfig(_StagesConfig):
     """DarkNet-53 (Redmon & Farhadi 2018), giving C2–C5 at strides 4, 8, 16 and 32."""
 
     kind: Literal["darknet53"] = Field(description="which network: resnet, darknet53 or timm")
@@ -84,13 +115,23 @@ class DarkNetConfig(StrictModel):
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
     frozen_stages: int = Field(0, ge=0, le=6, description="stages kept fixed in training, counted from the stem")
 
+    @property
+    def words(self) -> str:
+        """The network in words."""
+        return f"DarkNet-53 (width {self.width}, norm {self.norm})"
 
-class TimmConfig(StrictModel):
+
+class TimmConfig(_StagesConfig):
     """Any network of the library timm that gives features at strides 4, 8, 16 and 32."""
 
     kind: Literal["timm"] = Field(description="which network: resnet, darknet53 or timm")
     name: str = Field(min_length=1, description="what timm calls it, for example convnext_tiny")
     frozen_stages: int = Field(0, ge=0, le=1, description="1 keeps all of it fixed in training")
+
+    @property
+    def words(self) -> str:
+        """The network in words."""
+        return f"{self.name} of timm"
 
 
 def _kind(table: Any) -> str:
@@ -113,3 +154,8 @@ class FpnConfig(StrictModel):
     channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of every pyramid level")
     norm: NormName = Field("none", description="normalisation after each lateral and output convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
+
+    @property
+    def words(self) -> str:
+        """The pyramid in words."""
+        return f"FPN of {self.channels} channels{norm_words(self.norm)}"

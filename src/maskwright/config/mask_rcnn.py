@@ -7,15 +7,22 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from maskwright.config.backbone import FpnConfig, ResNetConfig
+from maskwright.config.anchors import AnchorLayout, AnchorLevel
+from maskwright.config.backbone import FpnConfig
 from maskwright.config.detect import DetectConfig
 from maskwright.config.images import ShortSideResize
-from maskwright.config.roi_heads import BoxHeadConfig, CascadeConfig, KeypointHeadConfig, MaskHeadConfig, RoiConfig
+from maskwright.config.roi_heads import (
+    BoxHeadConfig,
+    CascadeConfig,
+    KeypointHeadConfig,
+    MaskHeadConfig,
+    RoiConfig,
+    RoiHeadConfig,
+)
 from maskwright.config.rpn import AnchorConfig, RpnConfig
 from maskwright.config.run import Recipe
 from maskwright.config.semantic import PanopticConfig, SemanticHeadConfig
 
-_LOSSES = ("rpn_objectness", "rpn_box", "class", "box", "mask", "keypoint", "semantic")
 # a semantic head doubles P5 to the size of P2, which is exact where the input divides by the stride of P5
 _SEMANTIC_PX = 32
 # anchor levels of each neck
@@ -39,6 +46,9 @@ class MaskRcnnDetectConfig(DetectConfig):
 
 class MaskRcnnRecipe(Recipe):
     """Everything about one two-stage model: data in, network, training, test settings."""
+
+    coco_sources = ("detectron2/mask_rcnn_r50_fpn_3x_gn", "torchvision/mask_rcnn_r50_fpn_v2")
+    small_recipe = "nuclei/mask_rcnn_small"
 
     family: Literal["mask_rcnn"] = "mask_rcnn"
     resize: ShortSideResize = ShortSideResize()
@@ -67,12 +77,74 @@ class MaskRcnnRecipe(Recipe):
     @property
     def metric_kinds(self) -> tuple[str, ...]:
         """Those of the parts that are on; nothing without an RPN."""
-        parts = (
-            ("box", self.rpn.is_on),
-            ("mask", self.mask_head.is_on),
-            ("keypoints", self.keypoint_head.is_on),
+        return (*(("box",) if self.rpn.is_on else ()), *(head.metric_kind for head in self.roi_heads.values()))
+
+    @property
+    def roi_heads(self) -> dict[str, RoiHeadConfig]:
+        """The tables of the heads on RoIs that are on, by name."""
+        return {name: table for name, table in self if isinstance(table, RoiHeadConfig) and table.is_on}
+
+    @property
+    def keypoints(self) -> KeypointHeadConfig | None:
+        return self.keypoint_head if self.keypoint_head.is_on else None
+
+    @property
+    def semantics(self) -> SemanticHeadConfig | None:
+        return self.semantic_head if self.semantic_head.is_on else None
+
+    @property
+    def anchor_layout(self) -> AnchorLayout | None:
+        if not self.rpn.is_on:
+            return None
+        anchors, strides = self.anchors, self.backbone.strides_px
+        of_neck = {"fpn": (*strides, 2 * strides[-1]), "c4": strides[2:3]}.get(self.neck, strides[-1:])
+        levels = (
+            AnchorLevel(
+                sizes,
+                anchors.ratios,
+                anchors.is_rounded,
+                anchors.inner,
+                is_square=False,
+                stride_px=stride,
+                spacing=anchors.spacing,
+            )
+            for sizes, stride in zip(anchors.sizes_px, of_neck, strict=True)
         )
-        return tuple(name for name, is_on in parts if is_on)
+        return AnchorLayout(self.rpn.negative_iou, tuple(levels))
+
+    @property
+    def architecture(self) -> tuple[str, ...]:
+        """The network in words, from pixels to heads; heads that are off are left out."""
+        boxes = (self.box_head.words(self.neck),) if self.rpn.is_on else ()
+        cascade = (f"{len(self.cascade.ious)} stages more behind it",) if self.cascade.is_on else ()
+        heads = [
+            head.words(mask_px=self.mask_px, fc_channels=self.box_head.fc_channels) for head in self.roi_heads.values()
+        ]
+        semantic = (f"semantic head of {self.semantic_head.num_outputs} outputs",) if self.semantics else ()
+        return f"{self._kind}, {self.backbone.words}", self._neck_words, *boxes, *cascade, *heads, *semantic
+
+    @property
+    def _kind(self) -> str:
+        """What such a model is called in the literature."""
+        kinds = (
+            (not self.rpn.is_on, "Semantic FPN"),
+            (self.semantic_head.is_on, "Panoptic FPN"),
+            (self.keypoint_head.is_on, "Keypoint R-CNN"),
+            (self.cascade.is_on, "Cascade R-CNN"),
+            (self.mask_head.is_on, "Mask R-CNN"),
+            (True, "Faster R-CNN"),
+        )
+        return next(name for is_kind, name in kinds if is_kind)
+
+    @property
+    def _neck_words(self) -> str:
+        is_dilated = self.backbone.strides_px[3] == self.backbone.strides_px[2]
+        return {
+            "fpn": self.fpn.words,
+            "c4": "only the features of res4 (C4)",
+            "c5": f"only the features of res5{' (DC5)' if is_dilated else ''}",
+            "c5_conv": f"only the features of res5, by convolutions to {self.fpn.channels} channels",
+        }[self.neck]
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -96,7 +168,9 @@ class MaskRcnnRecipe(Recipe):
         self._check_semantic_fpn()
         self._check_semantic_head()
         self._check_c4()
-        self.refuse_unknown_losses(_LOSSES)
+        tables = [type(table) for _, table in self if isinstance(table, RoiHeadConfig)]
+        own = tuple(name for table in tables for name in table.losses)
+        self.refuse_unknown_losses(("rpn_objectness", "rpn_box", "class", "box", *own, "semantic"))
         if self.resize.long_side < self.resize.short_side:
             raise ValueError("resize.long_side is below resize.short_side: raise it to at least the short side")
         return self
@@ -104,7 +178,7 @@ class MaskRcnnRecipe(Recipe):
     @property
     def mask_px(self) -> int:
         """M, side of the masks on their RoIs: twice the pooled side, which res5 of a C4 model halves first."""
-        is_halved = self.neck == "c4" and isinstance(self.backbone, ResNetConfig) and self.backbone.res5_dilation == 1
+        is_halved = self.neck == "c4" and self.backbone.strides_px[3] > self.backbone.strides_px[2]
         return self.mask_head.pool_px * (1 if is_halved else 2)
 
     def _check_heads(self) -> None:
@@ -131,12 +205,8 @@ class MaskRcnnRecipe(Recipe):
             return
         if not self.semantic_head.is_on:
             raise ValueError("rpn.is_on=false leaves a semantic FPN; set semantic_head.is_on=true as well")
-        heads = (
-            ("mask_head", self.mask_head.is_on),
-            ("keypoint_head", self.keypoint_head.is_on),
-            ("cascade", self.cascade.is_on),
-        )
-        if pointless := [f"{name}.is_on=false" for name, is_on in heads if is_on]:
+        heads = (*self.roi_heads, *(("cascade",) if self.cascade.is_on else ()))
+        if pointless := [f"{name}.is_on=false" for name in heads]:
             raise ValueError(f"rpn.is_on=false leaves no objects for other heads; set {' and '.join(pointless)}")
         if self.train.patience is not None:
             raise ValueError(
@@ -156,13 +226,3 @@ class MaskRcnnRecipe(Recipe):
                 f"semantic_head joins levels that are exact halves of each other; set resize.pad_multiple to a "
                 f"multiple of {_SEMANTIC_PX}, not {self.resize.pad_multiple}"
             )
-
-
-def keypoints_of(recipe: Recipe) -> KeypointHeadConfig | None:
-    """The table of a model's keypoints; None where it predicts none."""
-    return recipe.keypoint_head if isinstance(recipe, MaskRcnnRecipe) and recipe.keypoint_head.is_on else None
-
-
-def semantics_of(recipe: Recipe) -> SemanticHeadConfig | None:
-    """The table of a model's semantic classes; None where it predicts none."""
-    return recipe.semantic_head if isinstance(recipe, MaskRcnnRecipe) and recipe.semantic_head.is_on else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import abstractmethod
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from maskwright.config.backbone import NormName
+from maskwright.config.backbone import NormName, norm_words
 from maskwright.config.base import MOST_CHANNELS, MOST_LAYERS, MOST_SIDE_PX, StrictModel
 from maskwright.config.rpn import BoxWeights
 
@@ -69,6 +70,14 @@ class BoxHeadConfig(StrictModel):
         "sampled", description="the box loss is divided by all RoIs sampled, or by 4 × the positives (matterport)"
     )
 
+    def words(self, neck: str) -> str:
+        """The head in words; behind the neck `c4` its layers are those of res5."""
+        shared = ", class-agnostic" if self.is_class_agnostic else ""
+        if neck == "c4":
+            return f"box head of res5{shared}"
+        layers = f"{self.num_convs} convolutions and {self.num_fcs} × {self.fc_channels} linear"
+        return f"box head of {layers}{norm_words(self.norm if self.norm != 'none' else self.fc_norm)}{shared}"
+
 
 class CascadeConfig(StrictModel):
     """Box heads behind each other, each on the boxes of the one before (Cai & Vasconcelos 2018)."""
@@ -80,8 +89,29 @@ class CascadeConfig(StrictModel):
     )
 
 
-class MaskHeadConfig(StrictModel):
+class RoiHeadConfig(StrictModel):
+    """What the tables of all heads on RoIs say.
+
+    Attributes:
+        losses: names of the head's losses.
+        metric_kind: the table of metrics.json that its results fill.
+    """
+
+    losses: ClassVar[tuple[str, ...]]
+    metric_kind: ClassVar[str]
+
+    is_on: bool
+
+    @abstractmethod
+    def words(self, *, mask_px: int, fc_channels: int) -> str:
+        """The head in words; `mask_px` and `fc_channels` are those of the model, which some heads depend on."""
+
+
+class MaskHeadConfig(RoiHeadConfig):
     """A binary mask per class for each RoI: convolutions, a ×2 deconvolution, a 1×1 predictor (Mask R-CNN, fig. 4)."""
+
+    losses = ("mask",)
+    metric_kind = "mask"
 
     is_on: bool = Field(True, description="masks are predicted; off: Faster R-CNN")
     kind: Literal["fcn", "mlp"] = Field(
@@ -126,9 +156,19 @@ class MaskHeadConfig(StrictModel):
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="a pixel above this probability belongs to the object")
 
+    def words(self, *, mask_px: int, fc_channels: int) -> str:
+        shared = ", class-agnostic" if self.is_class_agnostic else ""
+        if self.kind == "mlp":
+            return f"mask head of 2 × {fc_channels} linear to {mask_px} px{shared}"
+        layers = f"{self.num_convs} × {self.channels} convolutions to {mask_px} px"
+        return f"mask head of {layers}{norm_words(self.norm)}{shared}"
 
-class KeypointHeadConfig(StrictModel):
+
+class KeypointHeadConfig(RoiHeadConfig):
     """One heat map per keypoint and RoI, its best cell the keypoint (Mask R-CNN, section 5)."""
+
+    losses = ("keypoint",)
+    metric_kind = "keypoints"
 
     is_on: bool = Field(False, description="keypoints are predicted")
     names: tuple[str, ...] = Field(
@@ -162,3 +202,6 @@ class KeypointHeadConfig(StrictModel):
         description="images whose objects have fewer labelled keypoints, all counted, are not trained on (detectron2 "
         "1, torchvision 10)",
     )
+
+    def words(self, *, mask_px: int, fc_channels: int) -> str:  # noqa: ARG002 - of other heads
+        return f"{len(self.names)} keypoints"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
+from maskwright.config.anchors import AnchorLayout
 from maskwright.config.backbone import BackboneConfig, ResNetConfig
 from maskwright.config.base import StrictModel
 from maskwright.config.categories import CategoryConfig, read_categories
@@ -15,6 +16,8 @@ from maskwright.config.data import PARTS, DataConfig
 from maskwright.config.detect import DetectConfig
 from maskwright.config.images import PixelsConfig, ResizePolicy
 from maskwright.config.overrides import merge
+from maskwright.config.roi_heads import KeypointHeadConfig
+from maskwright.config.semantic import SemanticHeadConfig
 from maskwright.config.testing import AugmentedConfig, Expected, TilesConfig
 from maskwright.config.train import TrainConfig
 
@@ -30,7 +33,15 @@ class WeightsConfig(StrictModel):
 
 
 class Recipe(StrictModel):
-    """The common part of a resolved recipe; families add their tables."""
+    """The common part of a resolved recipe; families add their tables and say what is special about them.
+
+    Attributes:
+        coco_sources: shipped recipes whose COCO weights a training may start from; the first with the same backbone.
+        small_recipe: the family's recipe for machines without a GPU.
+    """
+
+    coco_sources: ClassVar[tuple[str, ...]] = ()
+    small_recipe: ClassVar[str | None] = None
 
     name: str = Field("unnamed", description="how the recipe is called")
     summary: str = Field("", description="one line for the list of recipes")
@@ -64,6 +75,26 @@ class Recipe(StrictModel):
     def finds_objects(self) -> bool:
         """Whether there is anything that COCO's metrics measure."""
         return bool(self.metric_kinds)
+
+    @property
+    def keypoints(self) -> KeypointHeadConfig | None:
+        """The table of the keypoints that it predicts; None without any."""
+        return None
+
+    @property
+    def semantics(self) -> SemanticHeadConfig | None:
+        """The table of the semantic classes that it predicts; None without any."""
+        return None
+
+    @property
+    def anchor_layout(self) -> AnchorLayout | None:
+        """Where its anchors lie; None of a model without anchors."""
+        return None
+
+    @property
+    def architecture(self) -> tuple[str, ...]:
+        """The network in words, part by part, from pixels to heads."""
+        return self.family, self.backbone.words
 
     def skipping_bad(self, keeps_damaged_images: bool) -> Self:
         """The recipe with `skip_bad` on in each of its datasets, and `keeps_damaged_images` as given."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from maskwright.config.anchors import AnchorLayout, AnchorLevel
 from maskwright.config.backbone import BackboneConfig, FpnConfig, ResNetConfig
 from maskwright.config.base import MOST_CHANNELS, MOST_LAYERS, StrictModel
 from maskwright.config.detect import DetectConfig
@@ -99,6 +100,9 @@ class YolactDetectConfig(DetectConfig):
 class YolactRecipe(Recipe):
     """Everything about one one-stage model: data in, network, training, test settings."""
 
+    coco_sources = ("yolact/r50", "yolact/r101", "detectron2/mask_rcnn_r50_fpn_3x_gn")
+    small_recipe = "nuclei/yolact_small"
+
     family: Literal["yolact"] = "yolact"
     pixels: PixelsConfig = PixelsConfig(divisor=1.0, mean=(123.68, 116.78, 103.94), std=(58.40, 57.12, 57.38))
     resize: SquareResize = SquareResize()
@@ -111,6 +115,35 @@ class YolactRecipe(Recipe):
     matching: AnchorMatchingConfig = AnchorMatchingConfig()
     losses: YolactLossConfig = YolactLossConfig()
     detect: YolactDetectConfig = YolactDetectConfig()
+
+    @property
+    def anchor_layout(self) -> AnchorLayout:
+        anchors, strides = self.anchors, list(self.backbone.strides_px[1:])
+        while len(strides) < len(anchors.sizes_px):
+            strides.append(2 * strides[-1])
+        levels = (
+            AnchorLevel(
+                sizes,
+                anchors.ratios,
+                is_rounded=False,
+                inner="sizes",
+                is_square=anchors.is_square,
+                stride_px=stride,
+                spacing="centred",
+            )
+            for sizes, stride in zip(anchors.sizes_px, strides, strict=True)
+        )
+        return AnchorLayout(self.matching.negative_iou, tuple(levels))
+
+    @property
+    def architecture(self) -> tuple[str, ...]:
+        return (
+            f"YOLACT at {self.resize.size} px, {self.backbone.words}",
+            f"FPN of {self.fpn.channels} channels",
+            f"{len(self.anchors.sizes_px[0]) * len(self.anchors.ratios)} anchors on a cell",
+            f"{self.protonet.num_prototypes} prototypes",
+            *(("mask re-scoring",) if self.rescoring.is_on else ()),
+        )
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

@@ -10,11 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.config.backbone import ResNetConfig
+from maskwright.config.anchors import AnchorLevel
 from maskwright.config.images import ShortSideResize
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
-from maskwright.config.yolact import YolactRecipe
 from maskwright.data.record import ImageRecord
 from maskwright.ops.anchors import cell_anchors
 
@@ -36,7 +34,6 @@ class ScaleLoss:
         num_dropped: whose shorter side is less than that.
         anchor_iou: below which an anchor is background.
         num_unmatched: whose best anchor overlaps it by less; it gets that one anchor all the same, and learns badly.
-        anchors_key: of the recipe, that lists the sizes of anchors; empty for a model without any.
         median_side_px: shorter side of an object, in pixels of the network input; NaN without objects.
         unmatched_side_px: the same of those in `num_unmatched`.
     """
@@ -47,7 +44,6 @@ class ScaleLoss:
     num_dropped: int
     anchor_iou: float
     num_unmatched: int
-    anchors_key: str
     median_side_px: float
     unmatched_side_px: float
 
@@ -59,6 +55,14 @@ class _Level:
     cells: Numbers
     stride_px: float
     layout: Literal["nominal", "measured", "centred"]
+
+    @staticmethod
+    def of(level: AnchorLevel) -> _Level:
+        """The anchors that a recipe describes."""
+        cells = cell_anchors(level.sizes_px, level.ratios, level.is_rounded, level.inner).double().numpy()
+        if level.is_square:
+            cells[:, 1::2] = cells[:, 0::2]
+        return _Level(cells, level.stride_px, level.spacing)
 
     def spacing(self, sizes: Numbers) -> tuple[Numbers, Numbers]:
         """(G, 2) horizontal and vertical number of anchors on inputs of (G, 2) height and width, and their distance."""
@@ -95,7 +99,8 @@ def scale_loss(recipe: Recipe, records: Sequence[ImageRecord]) -> ScaleLoss:
     """
     boxes, sizes = _at_network_scale(recipe, records)
     sides = boxes[:, 2:].min(axis=1)
-    iou_limit, key, levels = _anchors(recipe)
+    layout, levels = recipe.anchor_layout, _levels(recipe)
+    iou_limit = 0.0 if layout is None else layout.negative_iou
     ious = np.concatenate(
         [
             _best_ious(boxes[at : at + _AT_ONCE], sizes[at : at + _AT_ONCE], levels)
@@ -111,7 +116,6 @@ def scale_loss(recipe: Recipe, records: Sequence[ImageRecord]) -> ScaleLoss:
         num_dropped=int((sides < least).sum()),
         anchor_iou=iou_limit,
         num_unmatched=int(is_unmatched.sum()),
-        anchors_key=key,
         median_side_px=_median(sides),
         unmatched_side_px=_median(sides[is_unmatched]),
     )
@@ -134,7 +138,7 @@ def _lines(recipe: Recipe, loss: ScaleLoss) -> Iterator[str]:
         yield (
             f"{_share(loss.num_unmatched, loss)} overlap no anchor by {loss.anchor_iou:g} or more (their shorter side "
             f"is {loss.unmatched_side_px:.0f} pixels at the network's size, in the median), so each learns from one "
-            f"badly fitting anchor: give {loss.anchors_key} and anchors.ratios that fit them, or change {larger}"
+            f"badly fitting anchor: give anchors.sizes_px and anchors.ratios that fit them, or change {larger}"
         )
 
 
@@ -175,43 +179,10 @@ def _at_network_scale(recipe: Recipe, records: Sequence[ImageRecord]) -> tuple[N
     return np.concatenate(boxes), np.concatenate(sizes)
 
 
-def _anchors(recipe: Recipe) -> tuple[float, str, list[_Level]]:
-    """The IoU below which an anchor is background, the key of the anchors' sizes, and the anchors of each level."""
-    if isinstance(recipe, MaskRcnnRecipe) and recipe.rpn.is_on:
-        return recipe.rpn.negative_iou, "anchors.sizes_px", list(_rpn_levels(recipe))
-    if isinstance(recipe, YolactRecipe):
-        return recipe.matching.negative_iou, "anchors.sizes_px", list(_yolact_levels(recipe))
-    return 0.0, "", []
-
-
-def _rpn_levels(recipe: MaskRcnnRecipe) -> Iterator[_Level]:
-    strides = _strides(recipe)
-    of_neck = {"fpn": (*strides, 2 * strides[-1]), "c4": strides[2:3]}.get(recipe.neck, strides[-1:])
-    anchors = recipe.anchors
-    for sizes, stride in zip(anchors.sizes_px, of_neck, strict=True):
-        cells = cell_anchors(sizes, anchors.ratios, anchors.is_rounded, anchors.inner)
-        yield _Level(cells.double().numpy(), stride, anchors.spacing)
-
-
-def _yolact_levels(recipe: YolactRecipe) -> Iterator[_Level]:
-    strides = list(_strides(recipe)[1:])
-    anchors = recipe.anchors
-    while len(strides) < len(anchors.sizes_px):
-        strides.append(2 * strides[-1])
-    for sizes, stride in zip(anchors.sizes_px, strides, strict=True):
-        cells = cell_anchors(sizes, anchors.ratios, is_rounded=False, inner="sizes").double().numpy()
-        if anchors.is_square:
-            cells[:, 1::2] = cells[:, 0::2]
-        yield _Level(cells, stride, "centred")
-
-
-def _strides(recipe: Recipe) -> tuple[int, int, int, int]:
-    """Strides of C2 to C5 in pixels."""
-    backbone = recipe.backbone
-    if not isinstance(backbone, ResNetConfig):
-        return 4, 8, 16, 32
-    res4 = 16 // backbone.res4_dilation
-    return 4, 8, res4, res4 * (2 if backbone.res5_dilation == 1 else 1)
+def _levels(recipe: Recipe) -> list[_Level]:
+    """The anchors of each level of a model; none of a model without anchors."""
+    layout = recipe.anchor_layout
+    return [] if layout is None else [_Level.of(level) for level in layout.levels]
 
 
 def _best_ious(boxes: Numbers, sizes: Numbers, levels: Sequence[_Level]) -> Numbers:

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskwright.config.images import PixelsConfig, ResizePolicy
-from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError
 from maskwright.images.read import ImageSource, read_image
@@ -50,7 +49,7 @@ class Preprocess:
                 f"recipe {recipe.name}: pixels.mean and pixels.std are measured in training; without one, give "
                 f"{recipe.pixels.channels} numbers for each"
             )
-        keypoints = keypoints_of(recipe)
+        keypoints = recipe.keypoints
         return Preprocess(recipe.pixels, recipe.resize, keypoints is not None and keypoints.adds_half_pixel)
 
     def read(self, source: ImageSource) -> Tensor:

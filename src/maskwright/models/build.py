@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from maskwright.config.mask_rcnn import MaskRcnnRecipe, semantics_of
 from maskwright.config.run import Recipe
-from maskwright.config.yolact import YolactRecipe
 from maskwright.errors import ConfigError
 from maskwright.models.mask_rcnn.build import build_mask_rcnn
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.yolact.build import build_yolact
 from maskwright.ops.randomness import random_key
+
+# family → its recipe to its network
+FAMILIES: dict[str, Callable[[Any], Segmenter]] = {"mask_rcnn": build_mask_rcnn, "yolact": build_yolact}
 
 
 def build_model(recipe: Recipe, *, initialise: bool = True) -> Segmenter:
@@ -34,7 +36,7 @@ def build_model(recipe: Recipe, *, initialise: bool = True) -> Segmenter:
         torch.default_generator.manual_seed(random_key(recipe.train.seed, "initial weights"))
         try:
             with nullcontext() if initialise else _SkipRandomInit():
-                model = _of_family(recipe)
+                model = FAMILIES[recipe.family](recipe)
         except (RuntimeError, MemoryError) as error:  # torch asks for memory here and for nothing else
             reason = (str(error) or "no memory is left").splitlines()[0]
             raise ConfigError(f"recipe {recipe.name}: its network is too large for this machine ({reason})") from error
@@ -47,20 +49,12 @@ def _check_classes(recipe: Recipe) -> None:
             f"recipe {recipe.name} has no categories: give `categories` (a list of names), or train it on a dataset, "
             "whose categories it then takes"
         )
-    semantic = semantics_of(recipe)
+    semantic = recipe.semantics
     if semantic is not None and not semantic.categories:
         raise ConfigError(
             f"recipe {recipe.name} has no stuff: give `semantic_head.categories` (a list of names), or train it on "
             "panoptic annotations, whose stuff it then takes"
         )
-
-
-def _of_family(recipe: Recipe) -> Segmenter:
-    if isinstance(recipe, MaskRcnnRecipe):
-        return build_mask_rcnn(recipe)
-    if isinstance(recipe, YolactRecipe):
-        return build_yolact(recipe)
-    raise ConfigError(f"no network for family {recipe.family!r}")
 
 
 class _SkipRandomInit(TorchFunctionMode):

@@ -14,7 +14,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError
 from maskwright.models.mask_rcnn.detections import Selected
@@ -65,7 +64,7 @@ class AugmentedViews:
         refuse_unjoinable(recipe)
         self.whole, self.config = whole, recipe.augmented
         self.has_masks = "mask" in recipe.metric_kinds
-        self.has_semantic = isinstance(recipe, MaskRcnnRecipe) and recipe.semantic_head.is_on
+        self.has_semantic = recipe.semantics is not None
         self.nms_iou, self.max_detections = recipe.detect.nms_iou, recipe.detect.max_detections
 
     def detect(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from maskwright.config.mask_rcnn import semantics_of
 from maskwright.config.run import Recipe
 from maskwright.errors import DataError
 from maskwright.images.read import ImageSource
@@ -59,7 +58,7 @@ def loss_sums(predictor: Predictor, images: Sequence[ImageSource], targets: Sequ
 
 
 def _check_semantic(target: Targets, recipe: Recipe, place: int) -> None:
-    head = semantics_of(recipe)
+    head = recipe.semantics
     if head is None or target.semantic is None:
         return
     unknown = target.semantic[(target.semantic >= head.num_outputs) & (target.semantic != IGNORED)]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from maskwright.config.cityscapes_labels import LABELS, STUFF, THINGS
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
+from maskwright.config.semantic import SemanticHeadConfig
 from maskwright.data.readers.cityscapes import find_instance_picture
 from maskwright.data.record import Dataset, ImageRecord
 from maskwright.data.segment_picture import SegmentClasses, SegmentPicture
@@ -33,30 +33,31 @@ class SegmentTallies:
     so they are small, go from process to process, and add up.
 
     Args:
-        recipe: of a model with a semantic head.
+        head: the table of the model's semantic head.
         classes: of the dataset's segments.
         source: of the dataset, for messages.
-        has_objects: its pictures tell objects of a class apart.
+        is_panoptic: the model finds masks of objects, and the pictures separate the objects of a class.
     """
 
-    def __init__(self, recipe: MaskRcnnRecipe, classes: SegmentClasses, source: str, *, has_objects: bool) -> None:
-        head = recipe.semantic_head
+    def __init__(self, head: SemanticHeadConfig, classes: SegmentClasses, source: str, *, is_panoptic: bool) -> None:
         self._stuff = Categories.of([category.model_dump() for category in head.categories])
         self._outputs = classes.outputs(self._stuff, head.has_things, source)
         self._ids_by_name = {name: id_ for kind in (classes.things, classes.stuff) for name, id_ in _pairs(kind)}
         self.semantic = SemanticTally([*["things"][: head.has_things], *self._stuff])
-        self.panoptic = PanopticTally(classes.to_coco()) if has_objects and "mask" in recipe.metric_kinds else None
+        self.panoptic = PanopticTally(classes.to_coco()) if is_panoptic else None
         self.cityscapes = CityscapesTally() if _are_cityscapes(classes) and not head.has_things else None
         self._label_ids = np.array([_LABEL_IDS.get(name, _UNLABELED) for name in self._stuff])
 
     @staticmethod
     def of(recipe: Recipe, dataset: Dataset) -> SegmentTallies | None:
         """Empty tallies; None where the model has no semantic head, or the dataset no segments."""
-        if not isinstance(recipe, MaskRcnnRecipe) or not recipe.semantic_head.is_on or dataset.segment_classes is None:
+        head = recipe.semantics
+        if head is None or dataset.segment_classes is None:
             return None
         pictures = (record.segments for record in dataset.records)
         has_objects = any(picture is not None and picture.separates_objects for picture in pictures)
-        return SegmentTallies(recipe, dataset.segment_classes, dataset.source, has_objects=has_objects)
+        is_panoptic = has_objects and "mask" in recipe.metric_kinds
+        return SegmentTallies(head, dataset.segment_classes, dataset.source, is_panoptic=is_panoptic)
 
     def add(self, record: ImageRecord, found: Instances) -> None:
         """Count what was found in an image against its segments.

@@ -19,11 +19,6 @@ from maskwright.training.distributed import World
 from maskwright.training.initial import InitialWeights, initial_weights_of, read_initial_weights
 
 AUTO, _COCO = "auto", "coco"
-# family → shipped recipes whose weights a training starts from by default; the first with the same backbone is taken
-COCO_SOURCES: dict[str, tuple[str, ...]] = {
-    "mask_rcnn": ("detectron2/mask_rcnn_r50_fpn_3x_gn", "torchvision/mask_rcnn_r50_fpn_v2"),
-    "yolact": ("yolact/r50", "yolact/r101", "detectron2/mask_rcnn_r50_fpn_3x_gn"),
-}
 # settings of a backbone that only a deformable one looks at
 _OF_DEFORMABLE = ("deformable_every", "is_modulated", "deformable_biases")
 _STEM = "backbone.stem.conv.weight"
@@ -73,7 +68,7 @@ def _coco_weights(recipe: Recipe, world: World) -> tuple[InitialWeights | None, 
 
 def recipe_with_backbone_of(recipe: Recipe) -> Recipe | None:
     """A shipped recipe with weights trained on COCO and the same backbone; None where there is none."""
-    for name in COCO_SOURCES.get(recipe.family, ()):
+    for name in recipe.coco_sources:
         source = load_recipe(name)
         if _network_of(source) == _network_of(recipe):
             return source

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import count
 
 from maskwright.config.data import Part
-from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.roi_heads import KeypointHeadConfig
 from maskwright.config.run import Recipe
 from maskwright.data.opening import open_datasets, open_split
@@ -124,7 +123,7 @@ def records_to_train_on(recipe: Recipe, dataset: Dataset) -> list[ImageRecord]:
         raise DataError(
             f"{dataset.source}: no image has an object, and data.uses_empty_images is off: nothing to train on"
         )
-    keypoints = keypoints_of(recipe)
+    keypoints = recipe.keypoints
     return records if keypoints is None else _with_keypoints(records, dataset, keypoints)
 
 

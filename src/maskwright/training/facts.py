@@ -14,8 +14,6 @@ from maskwright.data.record import Dataset, ImageRecord, count_objects
 from maskwright.predict.evaluate import why_nothing_counts
 from maskwright.training.teaching import teaching_warnings
 
-# family → its recipe for machines without a GPU
-_SMALL = {"mask_rcnn": "nuclei/mask_rcnn_small", "yolact": "nuclei/yolact_small"}
 # weights of a network that a processor trains within a day
 _MOST_ON_CPU = 15_000_000
 
@@ -25,7 +23,7 @@ def machine_facts(recipe: Recipe, model: nn.Module, device: torch.device) -> dic
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     facts = {"device": describe(device), "weights": num_weights}
     is_too_much = device.type == "cpu" and num_weights > _MOST_ON_CPU
-    return facts | ({"smaller": _SMALL[recipe.family]} if is_too_much and recipe.family in _SMALL else {})
+    return facts | ({"smaller": recipe.small_recipe} if is_too_much and recipe.small_recipe is not None else {})
 
 
 def data_facts(

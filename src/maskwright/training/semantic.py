@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
 from maskwright.data.record import Dataset
 from maskwright.errors import ConfigError
@@ -19,7 +18,8 @@ def with_stuff(recipe: Recipe, train: Dataset, val: Dataset | None) -> Recipe:
         ConfigError: the training data has no segments; or the validation data has none for a semantic FPN, which has no
             other loss.
     """
-    if not isinstance(recipe, MaskRcnnRecipe) or not recipe.semantic_head.is_on:
+    semantics = recipe.semantics
+    if semantics is None:
         return recipe
     if train.segment_classes is None:
         raise ConfigError(
@@ -31,10 +31,10 @@ def with_stuff(recipe: Recipe, train: Dataset, val: Dataset | None) -> Recipe:
             "a semantic FPN is validated on data.val.panoptic_annotations=FILE and data.val.panoptic_images=FOLDER; "
             "give both, or no data.val at all"
         )
-    if recipe.semantic_head.categories:
+    if semantics.categories:
         return recipe
-    head = {**recipe.semantic_head.model_dump(), "categories": train.segment_classes.stuff.to_coco()}
-    return MaskRcnnRecipe.model_validate({**recipe.model_dump(), "semantic_head": head})
+    head = {**semantics.model_dump(), "categories": train.segment_classes.stuff.to_coco()}
+    return type(recipe).model_validate({**recipe.model_dump(), "semantic_head": head})
 
 
 def outputs_of(recipe: Recipe, dataset: Dataset) -> Outputs | None:
@@ -43,8 +43,8 @@ def outputs_of(recipe: Recipe, dataset: Dataset) -> Outputs | None:
     Raises:
         ConfigError: the data has stuff classes that the head lacks.
     """
-    if not isinstance(recipe, MaskRcnnRecipe) or not recipe.semantic_head.is_on or dataset.segment_classes is None:
+    head = recipe.semantics
+    if head is None or dataset.segment_classes is None:
         return None
-    head = recipe.semantic_head
     stuff = Categories.of([category.model_dump() for category in head.categories])
     return dataset.segment_classes.outputs(stuff, head.has_things, dataset.source)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from maskwright.config.mask_rcnn import keypoints_of
 from maskwright.config.run import Recipe
 from maskwright.config.train import TrainConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
@@ -186,7 +185,7 @@ def prepare_run(
             categories,
             recipe.data.augment,
             preprocess,
-            keypoints=keypoints_of(recipe),
+            keypoints=recipe.keypoints,
             outputs=outputs_of(recipe, train_set),
         ),
         sampler=sampler,

@@ -67,7 +67,7 @@ def _mask_rcnn(recipe: MaskRcnnRecipe, backbone: Backbone, neck: Neck) -> MaskRc
         heads={
             name: build(recipe, in_channels, num_classes)
             for name, build in _ROI_HEADS.items()
-            if getattr(recipe, name).is_on
+            if name in recipe.roi_heads
         },
         semantic_head=_semantic_head(recipe, neck.channels, strides_px) if recipe.semantic_head.is_on else None,
         roi=_roi(recipe),
