@@ -6,7 +6,7 @@ import hotcoco.mask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.evaluation.coco_masks import packed_lengths
+from maskwright.structures.masks.rle import packed_lengths
 
 runs = st.lists(st.integers(0, 5000), min_size=1, max_size=40)
 

@@ -190,7 +190,7 @@ def test_results_are_those_of_the_frames_one_by_one(tmp_path) -> None:
     results = list(detect_frames(TwoBoxes(), frames_of(7), tmp_path / "clip.mp4"))
     assert [frame.index for frame, _ in results] == list(range(7))
     assert [frame.seconds for frame in played(tmp_path / "clip.mp4")] == pytest.approx([i / 10 for i in range(7)])
-    assert [len(found) for _, found in detect_frames(TwoBoxes(), frames_of(7))] == [2] * 7
+    assert [len(found.instances) for _, found in detect_frames(TwoBoxes(), frames_of(7))] == [2] * 7
 
 
 @pytest.mark.parametrize("num_taken", [0, 1, 2, 7, 30])

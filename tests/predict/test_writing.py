@@ -19,6 +19,7 @@ from maskwright.predict.coco_file import PredictionsFile
 from maskwright.predict.writing import PREDICTIONS, claim_output, predict_files, write_json
 from maskwright.structures import Categories, CropMasks, Instances, SemanticMap
 from maskwright.structures.masks.crop import Crop
+from maskwright.structures.masks.rle import rle_to_crop
 from maskwright.structures.semantic_map import PanopticRule
 
 CATEGORIES = Categories(("cell",), (7,))
@@ -106,6 +107,24 @@ def test_names_are_relative_to_the_common_folder_and_pictures_do_not_overwrite_e
     content = json.loads((output / PREDICTIONS).read_text())
     assert [image["file_name"] for image in content["images"]] == ["a/1.png", "b/1.png", "b/2.png"]
     assert sorted(path.name for path in (output / "overlays").iterdir()) == ["2.png", "a_1.png", "b_1.png"]
+
+
+def test_pixels_of_an_image_are_read_once_and_its_masks_pasted_once(images, output, monkeypatch):
+    read, pasted = [], []
+    crops, opened = CropMasks.crops, Preprocess.read
+    monkeypatch.setattr(CropMasks, "crops", lambda self: pasted.append(len(self)) or crops(self))
+    monkeypatch.setattr(Preprocess, "read", lambda self, source: read.append(source) or opened(self, source))
+    list(predict_files(WithSky(), images, output))
+    assert read == images
+    assert pasted == [2, 2, 2]
+    assert len(list((output / "overlays").iterdir())) == len(list((output / "panoptic").iterdir())) == 3
+
+
+def test_areas_of_masks_are_their_pixels(images, output):
+    list(predict_files(WithSky(), images, output))
+    entries = json.loads((output / PREDICTIONS).read_text())["annotations"]
+    assert [entry["area"] for entry in entries] == [32.0] * 6
+    assert [rle_to_crop(entry["segmentation"]).area for entry in entries] == [32] * 6
 
 
 @pytest.mark.parametrize("num_done", [0, 1, 2])

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hotcoco.mask
-import numpy as np
-import numpy.typing as npt
 
 from maskwright.errors import DataError
+from maskwright.structures.masks.rle import packed_lengths
 
 # what run lengths can count
 _MOST_PIXELS = 2**32
@@ -66,30 +65,3 @@ def _problem_of(rles: Sequence[Mapping[str, Any]]) -> str | None:
         if length != height * width:
             return f"the run lengths cover {length} pixels, but {height} x {width} are {height * width}"
     return None
-
-
-def packed_lengths(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """(N,) how many pixels each of N texts of packed run lengths covers, all at once.
-
-    >>> packed_lengths(["66", "", "55212"])
-    array([12,  0, 22])
-    """
-    lengths = np.zeros(len(texts), dtype=np.int64)
-    owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
-    if not len(owners):
-        return lengths
-    codes = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((codes & 0x20) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes))))
-    values = np.add.reduceat((codes & 0x1F) << shifts, starts)
-    values -= np.where((codes[ends] & 0x10) != 0, 1 << (shifts[ends] + 5), 0)
-    # from the fourth on, each is written as the difference to the one before the last, so the sum has it in every
-    # later one of its parity; the first stands alone
-    owners = owners[ends]
-    nums = np.bincount(owners, minlength=len(texts))
-    firsts = np.cumsum(nums) - nums
-    places = np.arange(len(values)) - firsts[owners]
-    weights = np.where(places == 0, 1, 1 + (nums[owners] - 1 - places) // 2)
-    np.add.at(lengths, owners, values * weights)
-    return lengths

@@ -17,7 +17,6 @@ from typing_extensions import Self
 
 from maskwright.files import UNFINISHED, output_errors, replace_file, unfinished, uninterrupted
 from maskwright.structures import Categories, Instances, PanopticMap
-from maskwright.structures.masks.rle import rle_counts
 
 
 class CocoFile:
@@ -104,9 +103,11 @@ class PredictionsFile(CocoFile):
     def add(self, file_name: str, found: Instances, details: Mapping[str, float] | None = None) -> None:
         """Add an image with its objects and further facts about it; ids count from one."""
         image = self.next_image(file_name, found.size, details)
+        entries = found.to_coco(image["id"])
+        areas = _areas(found, entries)
         objects = [
-            {"id": number, **entry, "area": _area(entry), "iscrowd": 0}
-            for number, entry in enumerate(found.to_coco(image["id"]), start=self._num_annotations + 1)
+            {"id": number, **entry, "area": area, "iscrowd": 0}
+            for number, (entry, area) in enumerate(zip(entries, areas, strict=True), start=self._num_annotations + 1)
         ]
         self.write(image, objects)
 
@@ -175,8 +176,8 @@ def remove_pictures(folder: Path, *suffixes: str) -> None:
             old.unlink()
 
 
-def _area(entry: Mapping[str, Any]) -> float:
-    """Pixels of the mask, or of the box where there is none."""
-    if "segmentation" not in entry:
-        return float(entry["bbox"][2] * entry["bbox"][3])
-    return float(rle_counts(entry["segmentation"])[1::2].sum())
+def _areas(found: Instances, entries: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Pixels of each mask, or of each box where there are none."""
+    if found.masks is None:
+        return [float(entry["bbox"][2] * entry["bbox"][3]) for entry in entries]
+    return [float(area) for area in found.masks.areas().tolist()]

@@ -65,8 +65,9 @@ def find_in(
 
     def look(found: Sequence[tuple[ImageRecord, Instances]]) -> list[Instances]:
         obey_signals()
-        for record, instances in found:
-            if tallies is not None:
+        if tallies is not None:
+            found = [(record, instances.pasted()) for record, instances in found]
+            for record, instances in found:
                 tallies.add(record, instances)
         is_of_objects = predictor.recipe.finds_objects
         return [instances if is_of_objects else instances[:0] for _, instances in found]

@@ -67,10 +67,11 @@ class SegmentTallies:
         """
         if record.segments is None or found.semantic is None:
             return
-        true, labels = record.segments.ids(record.size), found.semantic.labels().numpy()
+        true, outputs = record.segments.ids(record.size), found.semantic.labels()
+        labels = outputs.numpy()
         self.semantic.add(record.segments.outputs_at(true, self._outputs), labels)
         if self.panoptic is not None and record.segments.separates_objects:
-            panoptic = found.panoptic()
+            panoptic = found.panoptic(outputs)
             segments = self._known_segments(panoptic)
             ids = np.where(np.isin(panoptic.ids, list(segments)), panoptic.ids, VOID)
             self.panoptic.add(true, record.segments.segments, ids, segments)

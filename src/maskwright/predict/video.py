@@ -16,6 +16,7 @@ from maskwright.images.draw import draw_instances
 from maskwright.images.read import IN_FLIGHT, ahead
 from maskwright.images.video import Frame
 from maskwright.images.video_writer import VideoWriter
+from maskwright.predict.prepared import Prepared
 from maskwright.structures import Instances
 
 Item = TypeVar("Item")
@@ -23,7 +24,7 @@ Item = TypeVar("Item")
 
 def detect_frames(
     detect: Callable[[Tensor], Instances], frames: Iterator[Frame], video: Path | None = None
-) -> Generator[tuple[Frame, Instances], None, None]:
+) -> Generator[tuple[Frame, Prepared], None, None]:
     """Find the objects in each frame, in constant memory however many there are.
 
     The next frames are decoded and the last ones drawn while the network, in the calling thread, works on one. What
@@ -36,13 +37,13 @@ def detect_frames(
         video: the MP4 file on which the objects are drawn; None draws nothing.
 
     Yields:
-        the frames in their order with their objects.
+        the frames in their order with what was found in them.
 
     Raises:
         OutputError: the video cannot be written, or the disk is full.
     """
     with closing(ahead(frames)) as upcoming:
-        found = ((frame, detect(frame.pixels)) for frame in upcoming)
+        found = ((frame, Prepared.of(detect(frame.pixels))) for frame in upcoming)
         if video is None:
             yield from found
             return
@@ -69,6 +70,6 @@ def behind(items: Iterable[Item], work: Callable[[Item], None]) -> Generator[Ite
                 done.result()
 
 
-def _draw(writer: VideoWriter, drawn: tuple[Frame, Instances]) -> None:
-    frame, found = drawn
-    writer.add(draw_instances(frame.pixels, found), frame.seconds)
+def _draw(writer: VideoWriter, item: tuple[Frame, Prepared]) -> None:
+    frame, found = item
+    writer.add(draw_instances(frame.pixels, found.instances, panoptic=found.panoptic), frame.seconds)

@@ -29,9 +29,10 @@ from maskwright.images.read import read_ahead
 from maskwright.images.video import read_frames
 from maskwright.predict.coco_file import PanopticFiles, PredictionsFile, remove_pictures, write_png
 from maskwright.predict.predictor import Predictor
+from maskwright.predict.prepared import Prepared
 from maskwright.predict.sources import Source, is_video, unique_names
 from maskwright.predict.video import detect_frames
-from maskwright.structures import Instances, PanopticMap
+from maskwright.structures import Instances
 
 PREDICTIONS = "predictions.json"
 PANOPTIC = "panoptic.json"
@@ -116,21 +117,17 @@ class _Results:
     names: Mapping[Source, str]
     stems: Mapping[Source, str]
 
-    def add_image(self, source: Source, found: Instances) -> PanopticMap | None:
-        return self._add(self.names[source], self.stems[source], found, None)
+    def add_image(self, source: Source, found: Prepared) -> None:
+        self._add(self.names[source], self.stems[source], found, None)
 
-    def add_frame(self, source: Source, index: int, seconds: float, found: Instances) -> None:
+    def add_frame(self, source: Source, index: int, seconds: float, found: Prepared) -> None:
         details = {"frame": index, "seconds": round(seconds, 6)}
         self._add(f"{self.names[source]}#{index:06}", f"{self.stems[source]}_{index:06}", found, details)
 
-    def _add(self, name: str, stem: str, found: Instances, details: Mapping[str, float] | None) -> PanopticMap | None:
-        """Write what was found; returns its panoptic map, where the model gives one."""
-        self.predictions.add(name, found, details)
-        if found.semantic is None or found.masks is None:
-            return None
-        panoptic = found.panoptic()
-        self.panoptic.add(name, stem, panoptic, details)
-        return panoptic
+    def _add(self, name: str, stem: str, found: Prepared, details: Mapping[str, float] | None) -> None:
+        self.predictions.add(name, found.instances, details)
+        if found.panoptic is not None:
+            self.panoptic.add(name, stem, found.panoptic, details)
 
 
 def _predict_images(
@@ -145,14 +142,14 @@ def _predict_images(
             yield Outcome(path, 0, pixels)
             continue
         try:
-            found = detect(pixels)
+            found = Prepared.of(detect(pixels))
         except OutOfMemory as error:
             yield Outcome(path, 0, OutOfMemory(f"image {path}: {error}"))
             continue
-        panoptic = results.add_image(path, found)
+        results.add_image(path, found)
         if path in overlays:
-            _draw(pixels, found, panoptic, overlays[path])
-        yield Outcome(path, len(found), None)
+            _draw(pixels, found, overlays[path])
+        yield Outcome(path, len(found.instances), None)
 
 
 def _predict_video(
@@ -166,7 +163,7 @@ def _predict_video(
             for frame, found in frames_found:
                 obey_signals()
                 results.add_frame(source, frame.index, frame.seconds, found)
-                yield Outcome(source, len(found), None)
+                yield Outcome(source, len(found.instances), None)
         except (DataError, OutOfMemory) as error:
             yield Outcome(source, 0, error)
 
@@ -222,8 +219,8 @@ def _fresh_overlays(folder: Path, names: Mapping[Source, str]) -> dict[Source, P
     return {source: overlays / f"{name}{'.mp4' if is_video(source) else '.png'}" for source, name in names.items()}
 
 
-def _draw(pixels: Tensor, found: Instances, panoptic: PanopticMap | None, path: Path) -> None:
-    picture = Image.fromarray(draw_instances(pixels, found, panoptic=panoptic))
+def _draw(pixels: Tensor, found: Prepared, path: Path) -> None:
+    picture = Image.fromarray(draw_instances(pixels, found.instances, panoptic=found.panoptic))
     write_png(path, picture, compress_level=1)  # the default level takes longer than drawing
 
 

@@ -15,6 +15,7 @@ from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
 from maskwright.ops.keypoints import scale_keypoints
 from maskwright.structures.categories import Categories
 from maskwright.structures.masks.interface import Index, Masks, as_index
+from maskwright.structures.masks.pasted import PastedMasks
 from maskwright.structures.panoptic_map import PanopticMap, merge_panoptic
 from maskwright.structures.semantic_map import SemanticMap
 from maskwright.structures.supervision_import import import_supervision
@@ -93,6 +94,10 @@ class Instances:
         """The best `limit` objects that score above the threshold."""
         return self[self.scores > score_threshold][:limit]
 
+    def pasted(self) -> Instances:
+        """The same objects with their masks put onto the image once, before pixels are needed several times."""
+        return self if self.masks is None else replace(self, masks=PastedMasks.of(self.masks))
+
     def to(self, device: torch.device | str) -> Instances:
         """The same objects with their tensors on `device`."""
         return replace(
@@ -143,10 +148,13 @@ class Instances:
             data={"class_name": names, **keypoints},
         )
 
-    def panoptic(self) -> PanopticMap:
+    def panoptic(self, labels: Tensor | None = None) -> PanopticMap:
         """Objects and stuff in one map, where every pixel belongs to at most one segment.
 
-        A segment's `instance_id` is the place of its object here.
+        A segment's `instance_id` is the index of its object here.
+
+        Args:
+            labels: `semantic.labels()`, where they are known already.
 
         Raises:
             ConfigError: the model has no semantic head, or no masks.
@@ -154,7 +162,8 @@ class Instances:
         if self.semantic is None or self.masks is None:
             missing = "semantic classes (semantic_head.is_on)" if self.semantic is None else "masks (mask_head.is_on)"
             raise ConfigError(f"a panoptic map needs a model that predicts {missing}; choose a panoptic recipe")
-        labels, classes = self.semantic.labels(), self.semantic.panoptic_classes(self.categories)
+        labels = self.semantic.labels() if labels is None else labels
+        classes = self.semantic.panoptic_classes(self.categories)
         return merge_panoptic(self.masks, self.labels, self.scores, labels, classes, self.semantic.rule)
 
     def draw(self, image: Any) -> np.ndarray:

@@ -69,18 +69,47 @@ def any_to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
 
 
 def rle_counts(rle: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-    """Unpack compressed counts: 5 bits a character, the sixth tells of more to come, values relative to two before."""
-    codes = np.frombuffer(_text(rle["counts"]).encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
-    is_last = (codes & 0x20) == 0
-    ends = np.flatnonzero(is_last) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    place = np.arange(len(codes)) - np.repeat(starts, ends - starts)
-    values = np.add.reduceat((codes & 0x1F) << (5 * place), starts) if len(codes) else np.zeros(0, dtype=np.int64)
-    is_negative = (codes[ends - 1] & 0x10) != 0
-    values = np.where(is_negative, values - (1 << (5 * (ends - starts))), values)
+    """Unpack compressed counts. From the third on, each is written as the difference to the one two before."""
+    values, _ = _written_numbers(_text(rle["counts"]))
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     return values
+
+
+def packed_lengths(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(N,) how many pixels each of N texts of compressed counts covers, all at once.
+
+    >>> packed_lengths(["66", "", "55212"])
+    array([12,  0, 22])
+    """
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    values, ends = _written_numbers("".join(texts))
+    if not len(values):
+        return lengths
+    owners = np.repeat(np.arange(len(texts)), [len(text) for text in texts])[ends]
+    nums = np.bincount(owners, minlength=len(texts))
+    firsts = np.cumsum(nums) - nums
+    indices = np.arange(len(values)) - firsts[owners]
+    # a difference is part of every later count of its parity, and the first count of none but itself
+    weights = np.where(indices == 0, 1, 1 + (nums[owners] - 1 - indices) // 2)
+    np.add.at(lengths, owners, values * weights)
+    return lengths
+
+
+def _written_numbers(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The numbers of a compressed text and the index of each one's last character.
+
+    A character holds 5 bits, the lowest first; its sixth bit says that more follow.
+    """
+    codes = np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((codes & 0x20) == 0)
+    if not len(ends):
+        return np.zeros(0, dtype=np.int64), ends
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes))))
+    values = np.add.reduceat((codes & 0x1F) << shifts, starts)
+    values -= np.where((codes[ends] & 0x10) != 0, 1 << (shifts[ends] + 5), 0)
+    return values, ends
 
 
 def as_text(rle: Mapping[str, Any]) -> Rle:
