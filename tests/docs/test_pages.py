@@ -14,7 +14,7 @@ import maskwright
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _ASSETS = Path(maskwright.__file__).parent / "assets"
-_PAGES = sorted((_REPOSITORY / "docs").rglob("*.md"))
+_PAGES = [_REPOSITORY / "README.md", *sorted((_REPOSITORY / "docs").rglob("*.md"))]
 _SPLITS = {"train": slice(0, 5), "val": slice(5, 8)}
 
 
