@@ -104,7 +104,10 @@ def test_objects_of_one_class_have_colours_of_their_own_and_several_classes_one_
 
 @given(st.integers(0, 100_000))
 def test_neighbouring_colours_are_bright_and_far_apart_in_hue(index: int) -> None:
-    hues = [colorsys.rgb_to_hsv(*(value / 255 for value in colour_of(place)))[0] for place in range(index, index + 4)]
+    hues = [
+        colorsys.rgb_to_hsv(*(value / 255 for value in colour_of(neighbour)))[0]
+        for neighbour in range(index, index + 4)
+    ]
     for one, other in pairwise(hues):
         assert 0.3 < abs(one - other) < 0.7
     assert max(colour_of(index)) == 255

@@ -25,7 +25,7 @@ def drawn(instances: Instances) -> np.ndarray:
 def test_a_dot_marks_each_keypoint() -> None:
     picture = drawn(with_keypoints([[30, 40], [90, 20]]))
     assert tuple(picture[40, 30]) == tuple(picture[20, 90]) == colour_of(0)
-    assert 10 < (picture.any(axis=2)).sum() < 60  # no limbs: nobody knows a body of two keypoints
+    assert 10 < (picture.any(axis=2)).sum() < 60  # no limbs: no body of two keypoints is known
 
 
 def test_limbs_join_the_keypoints_of_a_person() -> None:

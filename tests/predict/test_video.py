@@ -103,7 +103,7 @@ def test_items_are_made_ahead_but_only_a_few() -> None:
     items.close()
     num_made = len(made)
     assert num_made < 20
-    assert next(source) == num_made  # nobody is at work on it any more
+    assert next(source) == num_made  # no thread works on it any more
 
 
 def test_an_error_of_the_maker_comes_once_and_after_the_items_before_it() -> None:

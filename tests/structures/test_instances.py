@@ -29,7 +29,7 @@ def make(count: int = 4, has_masks: bool = True) -> Instances:
 
 
 @pytest.mark.parametrize(
-    ("index", "places"),
+    ("index", "expected"),
     [
         (0, [0]),
         (-1, [3]),
@@ -42,15 +42,15 @@ def make(count: int = 4, has_masks: bool = True) -> Instances:
         (slice(0, 0), []),
     ],
 )
-def test_every_kind_of_index_chooses_from_all_fields(index: Any, places: list[int]) -> None:
+def test_every_kind_of_index_chooses_from_all_fields(index: Any, expected: list[int]) -> None:
     instances = make()
     chosen = instances[index]
-    assert len(chosen) == len(places)
-    assert torch.equal(chosen.boxes, instances.boxes[places])
-    assert torch.equal(chosen.labels, instances.labels[places])
-    assert torch.equal(chosen.scores, instances.scores[places])
+    assert len(chosen) == len(expected)
+    assert torch.equal(chosen.boxes, instances.boxes[expected])
+    assert torch.equal(chosen.labels, instances.labels[expected])
+    assert torch.equal(chosen.scores, instances.scores[expected])
     assert chosen.masks is not None and instances.masks is not None
-    assert chosen.masks.areas().tolist() == instances.masks.areas()[places].tolist()
+    assert chosen.masks.areas().tolist() == instances.masks.areas()[expected].tolist()
     assert chosen.size == SIZE
 
 

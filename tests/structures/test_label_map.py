@@ -24,10 +24,10 @@ def test_a_new_pixel_takes_the_old_one_under_its_centre(
     resized = numbered(height, width).resized((new_height, new_width))
     # in halves of a new pixel, so that the rule is exact; where the centre lies on an edge either side may be taken
     rows, columns = ((2 * np.arange(new) + 1) * old for new, old in ((new_height, height), (new_width, width)))
-    places = np.ix_(rows // (2 * new_height), columns // (2 * new_width))
+    sources = np.ix_(rows // (2 * new_height), columns // (2 * new_width))
     is_on_edge = (rows % (2 * new_height) == 0)[:, None] | (columns % (2 * new_width) == 0)[None, :]
     assert resized.size == (new_height, new_width)
-    assert ((resized.labels.numpy() == numbered(height, width).labels.numpy()[places]) | is_on_edge).all()
+    assert ((resized.labels.numpy() == numbered(height, width).labels.numpy()[sources]) | is_on_edge).all()
 
 
 @given(SIDES, SIDES)

@@ -1,4 +1,4 @@
-"""Maps of classes stay small until somebody asks, and are then what enlarging all logits would give."""
+"""Maps of classes stay small until pixels are needed, and are then what enlarging all logits would give."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make(
 ) -> SemanticMap:
     cells = [-(-side // 4) + 1 for side in input_size]
     grid = torch.randn((num_outputs, *cells), generator=torch.Generator().manual_seed(5))
-    stuff = Categories.of([f"stuff {place}" for place in range(num_outputs - 1)])
+    stuff = Categories.of([f"stuff {index}" for index in range(num_outputs - 1)])
     return SemanticMap(size, grid, input_size, 4, stuff, True, RULE)
 
 

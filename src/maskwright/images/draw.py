@@ -1,6 +1,6 @@
 """Detections drawn over their image: masks, keypoints, boxes, names and scores, nearly all through supervision.
 
-Every object of a model with one class gets a colour of its own, so that touching objects can be told apart; with
+Every object of a model with one class gets a colour of its own, so that touching objects can be seen apart; with
 several classes the colour is the class's, the same in every picture. Masks are blended crop by crop, so a thousand
 objects cost little more memory than the picture.
 """
@@ -61,7 +61,7 @@ def draw_instances(
         has_labels: write "name 0.87" at each box that is higher than the letters; None leaves them out of crowded
             pictures, where they would cover more than a fifth.
         colours: (red, green, blue) of each object; None for those of `object_colours`.
-        texts: what to write at each object in place of name and score; nothing is written at one whose text is empty.
+        texts: what to write at each object instead of name and score; nothing where the text is empty.
         panoptic: the instances' panoptic map, where it was made before; else it is made here, which takes a while.
 
     Returns:
@@ -94,7 +94,7 @@ def draw_instances(
 def object_colours(instances: Instances) -> list[Colour]:
     """(red, green, blue) of each object: one per object where there is a single class, else one per class."""
     has_one_class = len(instances.categories) == 1
-    return [colour_of(place if has_one_class else label) for place, label in enumerate(instances.labels.tolist())]
+    return [colour_of(index if has_one_class else label) for index, label in enumerate(instances.labels.tolist())]
 
 
 def colour_of(index: int) -> Colour:
@@ -140,7 +140,7 @@ def _blend(picture: Picture, crop: Crop, colour: Colour, opacity: float) -> None
 def _draw_keypoints(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
     """A dot at each keypoint and, where supervision knows a skeleton of as many, the limbs between them.
 
-    What is NaN, as a keypoint that nobody labelled, is left out. Pillow draws: supervision without OpenCV takes a
+    What is NaN, as of a keypoint without a label, is left out. Pillow draws: supervision without OpenCV takes a
     millisecond for every line.
     """
     from supervision.key_points.skeletons import SKELETONS_BY_VERTEX_COUNT
@@ -164,24 +164,24 @@ def _draw_boxes(picture: Picture, instances: Instances, colours: Sequence[Colour
     from supervision import BoxAnnotator, ColorLookup
 
     thickness = max(1, round(min(instances.size) / 500))
-    BoxAnnotator(_palette(colours), thickness, ColorLookup.INDEX).annotate(picture, _boxes_alone(instances))
+    BoxAnnotator(_palette(colours), thickness, ColorLookup.INDEX).annotate(picture, _only_boxes(instances))
 
 
 def _draw_labels(picture: Picture, instances: Instances, colours: Sequence[Colour], texts: Sequence[str]) -> None:
     from supervision import Color, ColorLookup, RichLabelAnnotator
 
-    places = [place for place in _labelled(instances) if texts[place]]
-    if not places:
+    labelled = [index for index in _large_enough(instances) if texts[index]]
+    if not labelled:
         return
     annotator = RichLabelAnnotator(
-        color=_palette([colours[place] for place in places]),
+        color=_palette([colours[index] for index in labelled]),
         color_lookup=ColorLookup.INDEX,
         text_color=Color(0, 0, 0),
         font_size=_letter_px(instances.size),
         text_padding=_letter_px(instances.size) // 4,
         smart_position=True,  # moves labels apart and into the picture
     )
-    annotator.annotate(picture, _boxes_alone(instances[places]), labels=[texts[place] for place in places])
+    annotator.annotate(picture, _only_boxes(instances[labelled]), labels=[texts[index] for index in labelled])
 
 
 def _label_texts(instances: Instances) -> list[str]:
@@ -195,24 +195,24 @@ def _label_share(texts: Sequence[str], size: tuple[int, int]) -> float:
     return num_letters * 0.5 * _letter_px(size) * 1.5 * _letter_px(size) / math.prod(size)
 
 
-def _labelled(instances: Instances) -> list[int]:
-    """The places of the objects whose boxes are higher and wider than a letter is high."""
+def _large_enough(instances: Instances) -> list[int]:
+    """The indices of the objects whose boxes are higher and wider than a letter is high."""
     shorter_sides = (instances.boxes[:, 2:] - instances.boxes[:, :2]).amin(dim=1)
-    return [place for place, side in enumerate(shorter_sides.tolist()) if side > _letter_px(instances.size)]
+    return [index for index, side in enumerate(shorter_sides.tolist()) if side > _letter_px(instances.size)]
 
 
 def _letter_px(size: tuple[int, int]) -> int:
     return max(10, round(min(size) / 40))
 
 
-def _boxes_alone(instances: Instances) -> supervision.Detections:
+def _only_boxes(instances: Instances) -> supervision.Detections:
     from supervision import Detections
 
     return Detections(xyxy=instances.boxes.float().cpu().numpy())
 
 
 def _palette(colours: Sequence[Colour]) -> supervision.ColorPalette:
-    """The colours by place; red and blue are exchanged, as supervision paints in BGR and our pictures are RGB."""
+    """The colours by index; red and blue are exchanged, as supervision paints in BGR and our pictures are RGB."""
     from supervision import Color, ColorPalette
 
     return ColorPalette([Color(r=blue, g=green, b=red) for red, green, blue in colours])

@@ -105,7 +105,7 @@ def sample_points(masks: PackedMasks, objects: Tensor, points: Tensor) -> Tensor
 
     Args:
         masks: G of them.
-        objects: (T,) int64 the mask that each point asks.
+        objects: (T,) int64 the mask that each point is looked up in.
         points: (T, 2) float row, column; 0 is the centre of the first pixel, points outside take the border's value.
 
     Returns:
@@ -134,7 +134,7 @@ def _corner_lines(start: Tensor, end: Tensor, output_px: int, limit: int) -> _Li
 
 
 def _bilinear_weights(positions: Tensor, is_inside: Tensor | None = None) -> _Lines:
-    """(P, R) places on or between pixels; those not inside weigh nothing."""
+    """(P, R) positions on or between pixels; those not inside weigh nothing."""
     lower = positions.floor()
     upper_weight = positions - lower
     lower_weight = 1 - upper_weight

@@ -24,9 +24,9 @@ def cells_of(rectangles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     sides = (rectangles[:, 2:] - rectangles[:, :2]).clamp(min=0)
     counts = sides.prod(dim=1)
     index = torch.repeat_interleave(torch.arange(len(rectangles), device=rectangles.device), counts)
-    place = torch.arange(len(index), device=index.device) - (counts.cumsum(0) - counts)[index]
+    offset = torch.arange(len(index), device=index.device) - (counts.cumsum(0) - counts)[index]
     widths = sides[index, 0]
-    return index, rectangles[index, 1] + place // widths, rectangles[index, 0] + place % widths
+    return index, rectangles[index, 1] + offset // widths, rectangles[index, 0] + offset % widths
 
 
 def crop_cells(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -55,12 +55,12 @@ def inside_cells(rectangles: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class Stretch(NamedTuple):
-    """One axis of a grid along one of an image: of each of P pixels two neighbouring cells and the second one's weight.
+    """One axis of a grid along one of an image: for each pixel two neighbouring cells and the second one's weight.
 
     Attributes:
-        lower: (P,) int64, never falling.
-        upper: (P,) int64, the next cell, or the last one again.
-        weight: (P,) float32 from 0 to 1.
+        lower: (pixels,) int64, never falling.
+        upper: (pixels,) int64, the next cell, or the last one again.
+        weight: (pixels,) float32 from 0 to 1.
     """
 
     lower: Tensor
@@ -77,9 +77,9 @@ def stretch(cells: int, extent: float, pixels: int, device: torch.device) -> Str
         pixels: of the image.
         device: of the result.
     """
-    places = ((torch.arange(pixels, device=device) + 0.5) * (extent / pixels) - 0.5).clamp(min=0, max=cells - 1)
-    lower = places.floor().to(torch.int64)
-    return Stretch(lower, (lower + 1).clamp(max=cells - 1), (places - lower).to(torch.float32))
+    positions = ((torch.arange(pixels, device=device) + 0.5) * (extent / pixels) - 0.5).clamp(min=0, max=cells - 1)
+    lower = positions.floor().to(torch.int64)
+    return Stretch(lower, (lower + 1).clamp(max=cells - 1), (positions - lower).to(torch.float32))
 
 
 def enlarge_cells(cells: Tensor, corner: tuple[int, int], rows: Stretch, columns: Stretch) -> tuple[Tensor, int, int]:
@@ -113,5 +113,5 @@ def _reached(axis: Stretch, start: int, length: int) -> tuple[int, Stretch]:
 
 
 def _lerp(lines: Tensor, axis: Stretch) -> Tensor:
-    """(L, n) lines → (P, n) mixtures of two of them each."""
+    """(lines, n) → (pixels, n) mixtures of two of them each."""
     return torch.lerp(lines[axis.lower], lines[axis.upper], axis.weight[:, None])

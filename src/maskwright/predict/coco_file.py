@@ -22,7 +22,7 @@ from maskwright.structures import Categories, Instances, PanopticMap
 class CocoFile:
     """A COCO dataset that grows: annotations and images go to disk at once.
 
-    It is a context: on leaving it, for whatever reason, the file is completed and takes the place of an older one.
+    It is a context: on leaving it, for whatever reason, the file is completed and replaces an older one.
     Where the disk has no room for that, the older one stays. Signals wait until an image is written with its
     annotations.
 
@@ -61,7 +61,7 @@ class CocoFile:
     @staticmethod
     def _lines(entries: Sequence[Mapping[str, Any]], num_before: int) -> list[str]:
         """The entries of a JSON list in which others stand already."""
-        return [(",\n" if place else "\n") + json.dumps(entry) for place, entry in enumerate(entries, num_before)]
+        return [(",\n" if index else "\n") + json.dumps(entry) for index, entry in enumerate(entries, num_before)]
 
     def next_image(
         self, file_name: str, size: tuple[int, int], details: Mapping[str, float] | None = None

@@ -68,7 +68,7 @@ def predict_files(
 ) -> Generator[Outcome, None, None]:
     """Predict images, videos and cameras into a folder, in memory that does not grow with their number or length.
 
-    What cannot be used is told in its outcome and left out of `predictions.json`; the others go on. Closing the
+    What cannot be used has an error in its outcome and is left out of `predictions.json`; the others go on. Closing the
     iterator early, or an interruption, leaves a whole `predictions.json` and videos of the images and frames so far.
 
     Args:
@@ -225,7 +225,7 @@ def _draw(pixels: Tensor, found: Prepared, path: Path) -> None:
 
 
 def _names_in_dataset(sources: Sequence[Source]) -> dict[Source, str]:
-    """Each file relative to the deepest folder with all of them in it, and a camera as it was asked for."""
+    """Each file relative to the deepest folder with all of them in it, and a camera as it was given."""
     paths = [source for source in sources if isinstance(source, Path)]
     names: dict[Source, str] = {source: str(source) for source in sources}
     if paths:

@@ -32,7 +32,7 @@ class Categories(Sequence[str]):
         """
         if isinstance(source, Categories):
             return source
-        pairs = [_pair(entry, place) for place, entry in enumerate(source, start=1)]
+        pairs = [_pair(entry, number) for number, entry in enumerate(source, start=1)]
         ids = tuple(id_ for id_, _ in pairs)
         if repeated := sorted(id_ for id_, count in Counter(ids).items() if count > 1):
             raise DataError(f"categories: id {repeated[0]} occurs twice; every category needs an id of its own")
@@ -75,9 +75,9 @@ class Categories(Sequence[str]):
         return len(self.names)
 
 
-def _pair(entry: str | Mapping[str, Any], place: int) -> tuple[int, str]:
+def _pair(entry: str | Mapping[str, Any], number: int) -> tuple[int, str]:
     if isinstance(entry, str):
-        return place, entry
+        return number, entry
     try:
         number = int(entry["id"])
         if number != float(entry["id"]) or not 0 <= number < 2**63:

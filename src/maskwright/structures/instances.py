@@ -37,8 +37,8 @@ class Instances:
         keypoints: (N, K, 3) x y in pixels and score, or None. A score is what the model's kind reports: a height of the
             heat map, or a share of it; neither ends at 1.
         categories: names and ids of the classes.
-        mask_scores: (N,) float32 scores of the masks where these are judged apart (YOLACT++), or None. They are not
-            sorted, and may exceed 1.
+        mask_scores: (N,) float32 scores of the masks where the model gives them apart from `scores` (YOLACT++), or
+            None. They are not sorted, and may exceed 1.
         semantic: a class for every pixel of the image, or None where the model has no semantic head. It stays whole
             when some of the objects are chosen.
         keypoints_at_centres: a keypoint that annotation files would call pixel 3 has x 3.5 here, as detectron2 counts;
@@ -168,6 +168,6 @@ class Instances:
 
     def draw(self, image: Any) -> np.ndarray:
         """The (H, W, 3) uint8 RGB image with masks, boxes, names and scores drawn over it."""
-        from maskwright.images.draw import draw_instances  # drawing stands above; this method alone reaches up
+        from maskwright.images.draw import draw_instances  # drawing stands above; only this method reaches up
 
         return draw_instances(image, self)

@@ -21,7 +21,7 @@ class Keypoints:
         size: (height, width) of the image in pixels.
         points: (G, K, 3) float32 x y in pixels and visibility: 0 not labelled, 1 hidden, 2 visible. Those not labelled
             are zero throughout.
-        mirror_order: which keypoint stands at each of the K places in a mirrored image, where left is right.
+        mirror_order: which keypoint has each of the K indices in a mirrored image, where left is right.
     """
 
     size: tuple[int, int]
@@ -62,13 +62,13 @@ class Keypoints:
 
 
 def mirror_order(names: Sequence[str]) -> tuple[int, ...]:
-    """Which keypoint stands at each place in a mirrored image: left_… and right_… change places.
+    """Which keypoint has each index in a mirrored image: left_… and right_… are exchanged.
 
     >>> mirror_order(["nose", "left_eye", "right_eye"])
     (0, 2, 1)
     """
-    places = {name: place for place, name in enumerate(names)}
-    return tuple(places.get(_other_side(name), place) for place, name in enumerate(names))
+    index_of = {name: index for index, name in enumerate(names)}
+    return tuple(index_of.get(_other_side(name), index) for index, name in enumerate(names))
 
 
 def _other_side(name: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-# of a pixel whose class nobody knows; it enters no loss
+# of a pixel whose class is not known; it enters no loss
 IGNORED = 255
 
 
@@ -19,7 +19,7 @@ class LabelMap:
     """The true output of a semantic head at each pixel.
 
     Attributes:
-        labels: (H, W) uint8, 255 where nobody knows.
+        labels: (H, W) uint8, 255 = ignored.
     """
 
     labels: Tensor
@@ -41,7 +41,7 @@ class LabelMap:
         return LabelMap(torch.from_numpy(np.array(pixels)).to(self.labels.device))
 
     def cut(self, top: int, left: int, height: int, width: int) -> LabelMap:
-        """The map as seen through a window, which may reach outside the image; nobody knows what is there."""
+        """The map as seen through a window, which may reach outside the image; what lies there is ignored."""
         below, right = top + height - self.size[0], left + width - self.size[1]
         return LabelMap(F.pad(self.labels, (-left, right, -top, below), value=IGNORED))
 

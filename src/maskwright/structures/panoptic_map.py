@@ -20,7 +20,7 @@ SegmentIds = npt.NDArray[np.int32]
 
 
 class Segment(TypedDict):
-    """One segment of a panoptic map; things have a score too, and their place among the instances.
+    """One segment of a panoptic map; things have a score too, and their index among the instances.
 
     `category_id` is that of annotation files, `label` the index into the things or the stuff; `area` counts pixels.
     """
@@ -102,10 +102,10 @@ def _place_things_(
 ) -> list[Segment]:
     """Write objects into `ids`, best first, each where no better one is."""
     segments: list[Segment] = []
-    for place in sorted(range(len(scores)), key=lambda place: -scores[place]):
-        if scores[place] < rule.score_threshold:
+    for index in sorted(range(len(scores)), key=lambda index: -scores[index]):
+        if scores[index] < rule.score_threshold:
             break
-        crop = masks.crop(place)
+        crop = masks.crop(index)
         free = crop._replace(pixels=crop.pixels & (ids[crop.window] == 0))
         num_pixels, num_free = crop.area, free.area
         if num_free == 0 or (num_pixels - num_free) / num_pixels > rule.overlap_share:
@@ -114,11 +114,11 @@ def _place_things_(
             {
                 "id": len(segments) + 1,
                 "isthing": True,
-                "category_id": things.ids[labels[place]],
-                "label": labels[place],
+                "category_id": things.ids[labels[index]],
+                "label": labels[index],
                 "area": num_free,
-                "score": scores[place],
-                "instance_id": place,
+                "score": scores[index],
+                "instance_id": index,
             }
         )
         free.paste_into(ids, len(segments))

@@ -8,7 +8,7 @@ import warnings
 def import_supervision() -> None:
     """Make `from supervision import …` quick and quiet.
 
-    Without OpenCV supervision works just as well for us; only users who import it themselves need be told.
+    Without OpenCV supervision works just as well for us; its warning is for users who import it themselves.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OpenCV", category=UserWarning)

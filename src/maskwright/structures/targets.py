@@ -29,13 +29,13 @@ class Targets:
 
     Attributes:
         size: (height, width) of the image in pixels.
-        boxes: (G, 4) float64 x1 y1 x2 y2 in pixels; anchors of equal IoU are told apart by their last digits.
+        boxes: (G, 4) float64 x1 y1 x2 y2 in pixels; the last digits decide between anchors of equal IoU.
         labels: (G,) int64 index into the categories.
         masks: G masks.
         is_crowd: (G,) bool; a crowd stands for many objects, so it is neither positive nor counted.
         keypoints: (G, K, 3) float32 x y in pixels and visibility (0 not labelled, 1 hidden, 2 visible), or None where
             the data has none; objects without any have zeros.
-        semantic: (H, W) uint8 output of a semantic head that each pixel belongs to, 255 where nobody knows; None where
+        semantic: (H, W) uint8 output of a semantic head that each pixel belongs to, 255 = ignored; None where
             the image has no such map. It is of the whole image, whichever objects are chosen.
     """
 

@@ -29,8 +29,10 @@ def whole(crop: Crop, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Bitmap:
 
 
 @given(crops())
-def test_area_and_window_are_those_of_the_bitmap(crop: Crop) -> None:
-    assert crop.area == whole(crop).sum()
+def test_area_perimeter_and_window_are_those_of_the_bitmap(crop: Crop) -> None:
+    bordered = np.pad(whole(crop), 1)
+    assert crop.area == bordered.sum()
+    assert crop.perimeter == sum(len(np.flatnonzero(np.diff(line))) for line in [*bordered, *bordered.T])
     assert np.array_equal(whole(crop)[crop.window], crop.pixels)
 
 

@@ -78,8 +78,8 @@ def test_resizing_is_torchs_nearest(stack: tuple[Bitmaps, CropMasks], height: in
 def whole_bitmap_resized(bitmap: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """OpenCV's 8-bit bilinear resize of a 0/1 bitmap, pixel by pixel."""
 
-    def source(place: int, old: int, new: int) -> tuple[int, int, int, int]:
-        position = np.float32((place + 0.5) * (1 / (new / old)) - 0.5)
+    def source(index: int, old: int, new: int) -> tuple[int, int, int, int]:
+        position = np.float32((index + 0.5) * (1 / (new / old)) - 0.5)
         line, share = int(np.floor(position)), position - np.floor(position)
         weights = round(float(np.float32(1) - share) * 2048), round(float(share) * 2048)
         return max(line, 0), min(line + 1, old - 1), *weights

@@ -96,7 +96,7 @@ def test_polygons_are_the_masks_exactly(seed, grid, size) -> None:
 
 @pytest.mark.parametrize("size", [(375, 500), (31, 7), (1, 1)])
 def test_restored_masks_are_the_grid_stretched_over_the_other_image(size: tuple[int, int]) -> None:
-    """The image takes exactly 4 × 5 cells of 8 × 8, so torch can stretch these alone, with their neighbours."""
+    """The image takes exactly 4 × 5 cells of 8 × 8, so torch can stretch only these, with their neighbours."""
     masks = prototype_masks(3, (8, 8), (16, 20), (32, 32)).restored(size, torch.zeros((6, 4)))
     cells = dense_probabilities(masks)[:, None]
     y, x = ((torch.arange(side) + 0.5) * cut / side for side, cut in zip(size, (4, 5), strict=True))

@@ -1,4 +1,4 @@
-"""A detection's mask on its own box, and what becomes of it when pixels are asked for."""
+"""A detection's mask on its own box, and what it becomes on the image."""
 
 from __future__ import annotations
 

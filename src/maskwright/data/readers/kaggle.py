@@ -138,13 +138,8 @@ def _is_by_rows(rows: Mapping[str, Sequence[_Row]], first: int, images: Path, *,
         num_asked += 1
         for is_by_rows in outlines:
             masks = [_pixels(text, is_by_rows, first, read_header(file.path).size) for text in runs]
-            outlines[is_by_rows] += sum(_outline_px(mask) for mask in masks if not isinstance(mask, Problem))
+            outlines[is_by_rows] += sum(Crop(mask).perimeter for mask in masks if not isinstance(mask, Problem))
     return default if outlines[False] == outlines[True] else outlines[True] < outlines[False]
-
-
-def _outline_px(pixels: Bitmap) -> int:
-    bordered = np.pad(pixels, 1)
-    return sum(int(np.count_nonzero(np.diff(bordered, axis=axis))) for axis in (0, 1))
 
 
 def _starts_at_zero(runs: str) -> bool:

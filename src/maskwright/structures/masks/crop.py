@@ -44,6 +44,12 @@ class Crop(NamedTuple):
         return int(np.count_nonzero(self.pixels))
 
     @property
+    def perimeter(self) -> int:
+        """Edges of pixels between foreground and background."""
+        bordered = np.pad(self.pixels, 1)
+        return sum(int(np.count_nonzero(np.diff(bordered, axis=axis))) for axis in (0, 1))
+
+    @property
     def window(self) -> tuple[slice, slice]:
         """Its rows and columns: `picture[crop.window]` is the part of an image (H, W, …) that it lies on."""
         return slice(self.top, self.bottom), slice(self.left, self.right)

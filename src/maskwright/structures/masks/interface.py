@@ -1,4 +1,4 @@
-"""Masks of the objects of one image, kept small until somebody asks for pixels."""
+"""Masks of the objects of one image, kept small until pixels are needed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Masks(ABC):
         return bitmap
 
     def bitmaps(self) -> Bitmap:
-        """(N, H, W) bool pixels: N times the image's size in memory, so ask only for what fits."""
+        """(N, H, W) bool pixels: N times the image's size in memory, so call it only for what fits."""
         full = np.zeros((len(self), *self.size), dtype=bool)
         for bitmap, crop in zip(full, self.crops(), strict=True):
             crop.paste_into(bitmap, True)
@@ -88,8 +88,8 @@ class Masks(ABC):
 def as_index(index: Index, length: int) -> slice | Tensor:
     """One form for everything that may stand in brackets; an int becomes a slice of one."""
     if isinstance(index, int):
-        place = range(length)[index]
-        return slice(place, place + 1)
+        first = range(length)[index]
+        return slice(first, first + 1)
     if isinstance(index, list) and not index:
         return slice(0, 0)
     return index if isinstance(index, slice) else torch.as_tensor(index)

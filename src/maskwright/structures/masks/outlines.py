@@ -111,8 +111,8 @@ def _runs(pixels: Bitmap) -> tuple[Contour, Contour, npt.NDArray[np.int64]]:
     ends: list[Contour] = []
     for direction, (line, first, last) in enumerate(pieces):
         begin, end = (first, last) if direction < 2 else (last, first)
-        for corners, place in ((starts, begin), (ends, end)):
-            corners.append(np.stack([place, line] if direction % 2 == 0 else [line, place], axis=1))
+        for corners, along in ((starts, begin), (ends, end)):
+            corners.append(np.stack([along, line] if direction % 2 == 0 else [line, along], axis=1))
     directions = np.repeat(np.arange(4), [len(corners) for corners in starts])
     return np.concatenate(starts), np.concatenate(ends), directions
 
@@ -130,10 +130,10 @@ def _successors(starts: Contour, ends: Contour, directions: npt.NDArray[np.int64
     order = np.argsort(keys)
     corner = (ends[:, 1] * stride + ends[:, 0]) * 4
     right, left = corner + (directions + 1) % 4, corner + (directions + 3) % 4
-    place = np.searchsorted(keys, right, sorter=order).clip(max=max(0, len(keys) - 1))
-    is_right = keys[order[place]] == right
-    place = np.where(is_right, place, np.searchsorted(keys, left, sorter=order))
-    successors: list[int] = order[place].tolist()
+    position = np.searchsorted(keys, right, sorter=order).clip(max=max(0, len(keys) - 1))
+    is_right = keys[order[position]] == right
+    position = np.where(is_right, position, np.searchsorted(keys, left, sorter=order))
+    successors: list[int] = order[position].tolist()
     return successors
 
 
@@ -155,7 +155,7 @@ def _cycles(successors: list[int]) -> list[list[int]]:
 def join(contours: list[Contour]) -> Contour:
     """One closed path through all contours, along bridges of no width that are walked there and back.
 
-    Fills by the even-odd and by the non-zero rule both see the contours alone. Every contour is reached from the corner
+    Fills by the even-odd and by the non-zero rule both see only the contours. Every contour is reached from the corner
     nearest to it among those already joined, so that a rasteriser which draws outlines too adds as little as can be.
 
     Args:
@@ -175,10 +175,10 @@ def _with_visitors(contour: Contour, visitors: dict[int, list[Contour]], entry: 
     """A contour from a corner of its own round to the same, with a visit wherever a bridge leaves."""
     pieces = []
     for step in range(len(contour)):
-        place = (entry + step) % len(contour)
-        here = contour[place : place + 1]
+        index = (entry + step) % len(contour)
+        here = contour[index : index + 1]
         pieces.append(here)
-        for path in visitors.get(place, ()):
+        for path in visitors.get(index, ()):
             pieces += [path, here]
     return np.concatenate([*pieces, contour[entry : entry + 1]])
 
@@ -219,8 +219,8 @@ def _shorten(
     for start in range(first, first + length, step):
         block = corners[start : min(start + step, first + length)]
         apart = ((corners[left, None] - block[None]) ** 2).sum(axis=2)
-        place = apart.argmin(axis=1)
-        found = apart[np.arange(len(left)), place]
+        index = apart.argmin(axis=1)
+        found = apart[np.arange(len(left)), index]
         is_nearer = found < distance[left]
         distance[left[is_nearer]] = found[is_nearer]
-        nearest[left[is_nearer]] = start + place[is_nearer]
+        nearest[left[is_nearer]] = start + index[is_nearer]

@@ -29,8 +29,8 @@ class CropMasks(Masks):
         pixels: (T,) uint8 0 or 1, row by row, object by object.
         corners: (G, 2) int64 top, left of each crop.
         crop_sizes: (G, 2) int64 height, width of each crop.
-        outlines: polygons of the objects that were annotated so, in pixels of the image, or None where nobody asks for
-            them. They may go on beyond the image's border, which the pixels do not.
+        outlines: polygons of the objects that were annotated so, in pixels of the image, or None where they are
+            not kept. They may go on beyond the image's border, which the pixels do not.
     """
 
     size: tuple[int, int]
@@ -73,10 +73,10 @@ class CropMasks(Masks):
         return len(self.corners)
 
     def chosen(self, index: Tensor | slice) -> CropMasks:
-        places = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].tolist()
+        indices = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index].tolist()
         crops = self.crops()
-        outlines = choose_outlines(self.outlines, places)
-        return CropMasks.from_crops([crops[place] for place in places], self.size, outlines).to(self.pixels.device)
+        outlines = choose_outlines(self.outlines, indices)
+        return CropMasks.from_crops([crops[chosen] for chosen in indices], self.size, outlines).to(self.pixels.device)
 
     def crop(self, index: int) -> Crop:
         height, width = self.crop_sizes[index].tolist()
@@ -116,7 +116,7 @@ class CropMasks(Masks):
         return CropMasks.from_crops(crops, size, move_outlines(self.outlines, lambda part: part * ratio))
 
     def cut(self, top: int, left: int, height: int, width: int) -> CropMasks:
-        """The masks as seen through a window of the image; those outside become empty but stay, in place."""
+        """The masks as seen through a window of the image; those outside become empty and keep their index."""
         parts = [crop.cut(top, left, height, width).moved(-top, -left) for crop in self.crops()]
         corner = np.array([left, top])
         return CropMasks.from_crops(parts, (height, width), move_outlines(self.outlines, lambda part: part - corner))

@@ -1,4 +1,4 @@
-"""Outlines of true masks, kept beside their pixels for those who draw them on the grid of each RoI (detectron2)."""
+"""Outlines of true masks, kept beside their pixels to be drawn on the grid of each RoI (detectron2)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def move_outlines(
     return tuple(polygons and tuple(move(part) for part in polygons) for polygons in outlines)
 
 
-def choose_outlines(outlines: Outlines | None, places: Sequence[int]) -> Outlines | None:
+def choose_outlines(outlines: Outlines | None, indices: Sequence[int]) -> Outlines | None:
     """Those of some of the objects."""
-    return None if outlines is None else tuple(outlines[place] for place in places)
+    return None if outlines is None else tuple(outlines[index] for index in indices)
 
 
 def draw_in_box(polygons: Polygons, box: npt.NDArray[np.float32], output_px: int) -> Bitmap:

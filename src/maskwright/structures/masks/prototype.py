@@ -18,7 +18,7 @@ _MASKS_AT_ONCE = 64
 
 @dataclass(frozen=True, eq=False)
 class PrototypeMasks(Masks):
-    """σ(prototypes · coefficients), cropped to each object's box, stretched onto the image when asked.
+    """σ(prototypes · coefficients), cropped to each object's box, stretched onto the image when pixels are needed.
 
     Attributes:
         size: (height, width) of the image in pixels.

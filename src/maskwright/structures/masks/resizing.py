@@ -55,8 +55,8 @@ def mini_crop(crop: Crop, side_px: int, stretches_range: bool) -> Crop:
 
 def nearest_sources(old: int, new: int) -> npt.NDArray[np.int64]:
     """(new,) int64 the old pixel that each new pixel shows, by torch's `nearest` rule in float32."""
-    places = np.floor(np.arange(new, dtype=np.float32) * np.float32(old / new)).astype(np.int64)
-    return np.asarray(np.minimum(places, old - 1))
+    sources = np.floor(np.arange(new, dtype=np.float32) * np.float32(old / new)).astype(np.int64)
+    return np.asarray(np.minimum(sources, old - 1))
 
 
 def corner_sources(old: int, new: int) -> npt.NDArray[np.int64]:

@@ -25,7 +25,7 @@ def crop_to_rle(crop: Crop, size: tuple[int, int]) -> Rle:
     columns = crop.pixels.T
     if not columns.size:
         return _pack([height * width], size)
-    # where a column's foreground begins and ends, as places down the columns of the whole image
+    # where a column's foreground begins and ends, as indices down the columns of the whole image
     edges = np.diff(np.pad(columns, ((0, 0), (1, 1))).view(np.int8), axis=1)
     first = (crop.left + np.arange(len(columns)))[:, None] * height + crop.top + np.arange(edges.shape[1])
     starts, ends = first[edges == 1], first[edges == -1]

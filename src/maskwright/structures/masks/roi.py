@@ -24,7 +24,7 @@ Compare = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class RoiMasks(Masks):
-    """Foreground probabilities on each detection's own box, stretched onto the image when asked.
+    """Foreground probabilities on each detection's own box, stretched onto the image when pixels are needed.
 
     Attributes:
         size: (height, width) of the image in pixels.

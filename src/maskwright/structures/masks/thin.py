@@ -36,7 +36,7 @@ def keep_thin(old: Crop, new: Crop, old_size: Size, new_size: Size) -> Crop:
         most.
     """
     scale = max(new_size[0] / old_size[0], new_size[1] / old_size[1])
-    if scale >= 1 or _thickness(old.pixels) * scale >= _THIN_PX:
+    if scale >= 1 or _thickness(old) * scale >= _THIN_PX:
         return new
     covered = coverage(old, old_size, new_size)
     shares, kept = covered.shares, np.zeros(covered.shares.shape, dtype=bool)
@@ -90,11 +90,9 @@ def _overlaps(start: int, length: int, old: int, new: int) -> tuple[Shares, int]
     return inside.clip(min=0), first
 
 
-def _thickness(pixels: Bitmap) -> float:
+def _thickness(crop: Crop) -> float:
     """Mean thickness of a mask in pixels: that of a long ribbon with its area and outline."""
-    bordered = np.pad(pixels, 1)
-    outline = np.count_nonzero(bordered[1:] ^ bordered[:-1]) + np.count_nonzero(bordered[:, 1:] ^ bordered[:, :-1])
-    return float(2 * np.count_nonzero(pixels) / max(outline, 1))
+    return 2 * crop.area / max(crop.perimeter, 1)
 
 
 def _largest_beside(values: npt.NDArray[AnyValue]) -> npt.NDArray[AnyValue]:
