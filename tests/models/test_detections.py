@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskwright.models.mask_rcnn.box_head import BoxHead
-from maskwright.models.mask_rcnn.detections import Classified, Selected, _places_in_class, select
+from maskwright.models.mask_rcnn.detections import Classified, _places_in_class, select
 from maskwright.models.mask_rcnn.rules import BoxRegression, DetectionRule
+from maskwright.models.segmenter import AS_RECIPE, Limits, Selected
 from maskwright.ops.box_coding import encode_boxes
 from maskwright.ops.nms import suppress, suppress_inclusive
 
@@ -144,8 +145,8 @@ def test_each_class_has_deltas_of_its_own_or_shares_those_of_all() -> None:
 
 
 def test_limit_and_threshold_can_be_changed_for_a_call() -> None:
-    assert RULE.changed(None, None) == RULE
-    changed = RULE.changed(0.0, 7)
+    assert RULE.within(AS_RECIPE) == RULE
+    changed = RULE.within(Limits(0.0, 7))
     assert (changed.score_threshold, changed.max_detections) == (0.0, 7)
     assert replace(changed, score_threshold=0.05, max_detections=100) == RULE
 

@@ -15,6 +15,7 @@ from maskwright.models.build import build_model
 from maskwright.models.mask_rcnn.build import build_mask_rcnn
 from maskwright.models.mask_rcnn.mask_head import FcnMaskHead, MlpMaskHead
 from maskwright.models.mask_rcnn.model import MaskRcnn
+from maskwright.models.segmenter import Limits
 from maskwright.structures import ImageBatch, Targets
 
 TWO_STAGE = [name for name in recipe_names() if "yolact" not in name]
@@ -139,9 +140,9 @@ def test_every_form_learns_from_images_without_objects(shrunk, batch, make_targe
 def test_every_form_detects_and_a_batch_is_its_images(shrunk, batch, form) -> None:
     model = shrunk(form)
     with torch.inference_mode():
-        together = model.detect(batch, 0.0, 20)
+        together = model.detect(batch, Limits(0.0, 20))
         alone = [
-            model.detect(replace(batch, pixels=batch.pixels[[at]], sizes=(size,), keys=(0,)), 0.0, 20)[0]
+            model.detect(replace(batch, pixels=batch.pixels[[at]], sizes=(size,), keys=(0,)), Limits(0.0, 20))[0]
             for at, size in enumerate(batch.sizes)
         ]
     assert sum(len(found) for found in together) > 0
@@ -223,7 +224,7 @@ def test_the_losses_of_images_in_corners_are_those_of_their_objects_moved(shrunk
 def test_detections_of_images_in_corners_are_in_pixels_of_these(shrunk, batch, form) -> None:
     model = shrunk(form)
     with torch.inference_mode():
-        found = model.detect(in_corners(batch), 0.0, 50)
+        found = model.detect(in_corners(batch), Limits(0.0, 50))
     for image, (height, width) in zip(found, in_corners(batch).sizes, strict=True):
         assert len(image) > 0 and image.size == (height, width)
         assert image.boxes.min() >= 0 and image.boxes[:, 2].max() <= width and image.boxes[:, 3].max() <= height

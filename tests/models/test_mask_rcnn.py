@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskwright.models.mask_rcnn.model import MaskRcnn
+from maskwright.models.segmenter import Limits
 from maskwright.structures import ImageBatch, Instances
 
 LOSS_NAMES = {"rpn_objectness", "rpn_box", "class", "box", "mask"}
@@ -123,21 +124,21 @@ def test_detections_are_sorted_and_lie_in_their_own_image(build, batch) -> None:
 
 def test_a_higher_threshold_keeps_the_detections_above_it(build, batch) -> None:
     model = build()
-    for found, strict in zip(detect(model, batch), detect(model, batch, score_threshold=0.4), strict=True):
+    for found, strict in zip(detect(model, batch), detect(model, batch, limits=Limits(0.4)), strict=True):
         assert 0 < len(strict) < len(found)
         assert_same(strict, found.above(0.4))
 
 
 def test_a_lower_threshold_than_the_recipes_finds_more(build, batch) -> None:
     model = build(detect__score_threshold=0.4)
-    for found, more in zip(detect(model, batch), detect(model, batch, score_threshold=0.1), strict=True):
+    for found, more in zip(detect(model, batch), detect(model, batch, limits=Limits(0.1)), strict=True):
         assert len(more) > len(found)
         assert more.scores.min() < 0.4
 
 
 def test_limit_keeps_the_best(build, batch) -> None:
     model = build(detect__max_detections=5)
-    for few, more in zip(detect(model, batch), detect(model, batch, max_detections=30), strict=True):
+    for few, more in zip(detect(model, batch), detect(model, batch, limits=Limits(count=30)), strict=True):
         assert (len(few), len(more)) == (5, 30)
         assert_same(few, more[:5])
 

@@ -14,6 +14,7 @@ from maskwright.images.draw import colour_of, draw_instances
 from maskwright.models.build import build_model
 from maskwright.models.mask_rcnn.model import MaskRcnn
 from maskwright.models.mask_rcnn.semantic_fpn import SemanticFpn
+from maskwright.models.segmenter import Limits
 from maskwright.structures import ImageBatch, Targets
 
 STUFF = ["sky", "grass"]
@@ -86,7 +87,7 @@ def test_the_loss_reaches_every_weight(make: Callable[..., SemanticFpn], batch: 
 
 
 def test_it_finds_no_objects_whatever_the_threshold(model: SemanticFpn, batch: ImageBatch) -> None:
-    for found in model.detect(batch, score_threshold=0.0, max_detections=5):
+    for found in model.detect(batch, Limits(0.0, 5)):
         restored = found.restored_to((30, 40)).to("cpu")
         assert len(found) == len(restored) == len(found[:3]) == len(found.above(0.0)) == 0
         assert restored.to_coco(1) == []

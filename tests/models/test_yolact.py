@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskwright.models.segmenter import Limits
 from maskwright.models.yolact.model import Yolact
 from maskwright.structures import CropMasks, ImageBatch, Instances, Targets
 from maskwright.structures.masks.crop import Crop
@@ -109,19 +110,19 @@ def test_masks_of_a_padded_image_show_its_own_part_of_the_network_input(build_yo
 
 def test_every_detection_scores_above_the_threshold_of_the_call(model, batch) -> None:
     for limit in (0.05, 0.3, 0.9):
-        assert all((found.scores > limit).all() for found in detect(model, batch, score_threshold=limit))
+        assert all((found.scores > limit).all() for found in detect(model, batch, limits=Limits(limit)))
 
 
 def test_a_lower_threshold_than_the_recipes_finds_more(build_yolact, batch) -> None:
     model = build_yolact(detect__score_threshold=0.9, detect__max_detections=2000)
-    for found, more in zip(detect(model, batch), detect(model, batch, score_threshold=0.01), strict=True):
+    for found, more in zip(detect(model, batch), detect(model, batch, limits=Limits(0.01)), strict=True):
         assert len(more) > len(found)
 
 
 @pytest.mark.parametrize("nms", ["fast", "cross_class", "traditional"])
 def test_limit_keeps_the_best(build_yolact, batch, nms) -> None:
     model = build_yolact(detect__nms=nms, detect__max_detections=5)
-    for few, more in zip(detect(model, batch), detect(model, batch, max_detections=12), strict=True):
+    for few, more in zip(detect(model, batch), detect(model, batch, limits=Limits(count=12)), strict=True):
         assert (len(few), len(more)) == (5, 12)
         assert_same(few, more[:5])
 
@@ -132,7 +133,7 @@ def test_cross_class_detections_are_cut_only_where_asked(build_yolact, batch) ->
     assert [len(found) for found in detect(build_yolact(**uncut), batch)] == [3, 3]
     model = build_yolact("yolact/r50", **uncut, detect__score_threshold=0.01)
     assert all(len(found) > 3 for found in detect(model, batch))
-    assert [len(found) for found in detect(model, batch, max_detections=3)] == [3, 3]
+    assert [len(found) for found in detect(model, batch, limits=Limits(count=3))] == [3, 3]
 
 
 @pytest.mark.parametrize("nms", ["fast", "cross_class", "traditional"])

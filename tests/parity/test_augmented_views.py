@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 import maskwright as mw
 from maskwright.config import load_recipe
-from maskwright.models.mask_rcnn.detections import Selected
+from maskwright.models.segmenter import Selected
 from maskwright.predict.views import views_of
 from maskwright.structures import ImageBatch
 

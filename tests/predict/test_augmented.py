@@ -13,6 +13,7 @@ import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.errors import ConfigError
 from maskwright.images import preprocess
+from maskwright.models.segmenter import Limits
 from maskwright.predict import augmented
 from maskwright.predict.views import Look, View, in_image, in_view, views_of
 
@@ -199,11 +200,11 @@ def test_the_union_of_all_views_holds_what_is_left(tiny_network, tiny_yolact, pi
     else:
         predictor = loaded(tiny_yolact, "yolact", **{"detect.score_threshold": 0.0}).augmented()
     image = predictor.preprocess.read(pixels)
-    union, found = predictor.detector.union(image, max_detections=9), predictor(pixels, max_detections=9)
+    union, found = predictor.detector.union(image, Limits(count=9)), predictor(pixels, max_detections=9)
     assert 9 <= len(union.boxes) <= 18 * 9
     assert len(found) > 0
     assert set(found.scores.tolist()) <= set(union.scores.tolist())
-    assert len(predictor.detector.union(image, score_threshold=1.0).boxes) == 0
+    assert len(predictor.detector.union(image, Limits(1.0)).boxes) == 0
     assert len(predictor(pixels, score_threshold=1.0)) == 0
 
 

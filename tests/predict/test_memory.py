@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import maskwright as mw
-from maskwright.errors import OutOfMemory, is_out_of_memory, telling_memory
+from maskwright.errors import OutOfMemory, is_out_of_memory, out_of_memory_errors
 from maskwright.predict.writing import predict_files
 
 FAILURES = [
@@ -45,13 +45,13 @@ class FailingOnLarge:
 def test_every_way_in_which_memory_ends_is_one(failure: Exception) -> None:
     assert is_out_of_memory(failure)
     expected = r"a step needs more memory than there is.*; what needs less: less"
-    with pytest.raises(OutOfMemory, match=expected) as caught, telling_memory("a step", "less"):
+    with pytest.raises(OutOfMemory, match=expected) as caught, out_of_memory_errors("a step", "less"):
         raise failure
     assert "\n" not in str(caught.value)
 
 
 def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), telling_memory("a step", "less"):
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory_errors("a step", "less"):
         raise RuntimeError("shapes do not fit")
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 import maskwright as mw
 from maskwright.config import load_recipe
 from maskwright.errors import ConfigError
+from maskwright.models.segmenter import AS_RECIPE, Limits
 from maskwright.predict.tiled import Tiles
 from maskwright.structures import Categories, CropMasks, Instances
 from maskwright.structures.masks.crop import Crop
@@ -36,7 +37,7 @@ class SeesValues:
     def detect(
         self,
         images: Sequence[Tensor],
-        *limits: float | None,  # noqa: ARG002 - it has no scores to judge by
+        limits: Limits,  # noqa: ARG002 - its scores mean nothing
     ) -> list[Instances]:
         return [self._detect(image[0].numpy()) for image in images]
 
@@ -92,7 +93,7 @@ def pictures(draw) -> np.ndarray:
 @settings(max_examples=80, deadline=None)
 @given(pictures(), st.integers(24, 40), st.integers(10, 16))
 def test_every_object_is_found_once_with_its_whole_mask(picture, size_px, overlap_px):
-    (found,) = tiles(size_px, overlap_px).detect([as_image(picture)], None, None)
+    (found,) = tiles(size_px, overlap_px).detect([as_image(picture)], AS_RECIPE)
     values = np.unique(picture[picture > 0])
     assert len(found) == len(values)
     for value, score, bitmap in zip(values, found.scores.tolist(), found.masks.bitmaps(), strict=True):
@@ -105,7 +106,7 @@ def test_every_object_is_found_once_with_its_whole_mask(picture, size_px, overla
 def test_neighbours_of_a_class_that_touch_stay_two():
     picture = np.zeros((40, 90), dtype=np.int64)
     picture[10:20, 10:40], picture[10:20, 40:80] = 1, 2
-    (found,) = tiles(32, 12).detect([as_image(picture)], None, None)
+    (found,) = tiles(32, 12).detect([as_image(picture)], AS_RECIPE)
     assert found.masks.areas().tolist() == [300, 400]
 
 
@@ -165,7 +166,7 @@ def crowded_pictures(draw) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 @given(crowded_pictures(), st.integers(0, 3))
 def test_an_imperfect_detector_leaves_neither_pieces_nor_duplicates_and_merges_nothing(picture, most_px):
-    (found,) = tiles(44, 20, StopsShort(most_px=most_px)).detect([as_image(picture)], None, None)
+    (found,) = tiles(44, 20, StopsShort(most_px=most_px)).detect([as_image(picture)], AS_RECIPE)
     truths = np.stack([picture == value for value in np.unique(picture[picture > 0])] or [picture < 0])
     bitmaps = found.masks.bitmaps().reshape(-1, *picture.shape)
     common = np.einsum("nhw,ghw->ng", bitmaps.astype(np.int64), truths.astype(np.int64))
@@ -180,7 +181,7 @@ def test_thin_parallel_lines_that_cross_windows_aslant_stay_apart():
     y, x = np.mgrid[:120, :120]
     for value, shift in enumerate((0, 6, 12), start=1):
         picture[(abs(y - x - shift) < 2) & (x < 100)] = value
-    (found,) = tiles(40, 16).detect([as_image(picture)], None, None)
+    (found,) = tiles(40, 16).detect([as_image(picture)], AS_RECIPE)
     assert sorted(found.masks.areas().tolist()) == sorted((picture == value).sum() for value in (1, 2, 3))
 
 
@@ -194,21 +195,21 @@ def test_what_one_window_saw_apart_is_not_joined_because_another_took_it_for_one
 
     picture = np.zeros((30, 76), dtype=np.int64)
     picture[10:20, 26:36], picture[10:20, 36:46] = 1, 2
-    (found,) = tiles(36, 16, Blurs()).detect([as_image(picture)], None, None)
+    (found,) = tiles(36, 16, Blurs()).detect([as_image(picture)], AS_RECIPE)
     assert found.masks.areas().tolist() == [100, 100]
 
 
 def test_boxes_alone_are_joined_too():
     picture = np.zeros((40, 90), dtype=np.int64)
     picture[10:20, 5:85], picture[30:36, 30:36] = 1, 2
-    (found,) = tiles(32, 12, SeesValues(has_masks=False)).detect([as_image(picture)], None, None)
+    (found,) = tiles(32, 12, SeesValues(has_masks=False)).detect([as_image(picture)], AS_RECIPE)
     assert found.masks is None
     assert found.boxes.tolist() == [[5, 10, 85, 20], [30, 30, 36, 36]]
 
 
 def test_windows_cover_the_image_and_none_is_larger_than_asked_for():
     inner = SeesValues()
-    tiles(32, 8, inner).detect([torch.zeros((3, 70, 100), dtype=torch.uint8)], None, None)
+    tiles(32, 8, inner).detect([torch.zeros((3, 70, 100), dtype=torch.uint8)], AS_RECIPE)
     assert set(inner.seen) == {(32, 32)}
     windows = tiles(32, 8).windows((70, 20))
     assert {(window.height, window.width) for window in windows} == {(32, 20)}
@@ -217,12 +218,12 @@ def test_windows_cover_the_image_and_none_is_larger_than_asked_for():
 
 def test_an_image_that_fits_into_a_window_is_left_whole():
     inner = SeesValues()
-    (found,) = tiles(32, 8, inner).detect([torch.zeros((3, 32, 20), dtype=torch.uint8)], None, None)
+    (found,) = tiles(32, 8, inner).detect([torch.zeros((3, 32, 20), dtype=torch.uint8)], AS_RECIPE)
     assert (inner.seen, len(found)) == ([(32, 20)], 0)
 
 
 def test_nothing_found_in_any_window_is_nothing():
-    (found,) = tiles(32, 8).detect([torch.zeros((3, 90, 90), dtype=torch.uint8)], None, None)
+    (found,) = tiles(32, 8).detect([torch.zeros((3, 90, 90), dtype=torch.uint8)], AS_RECIPE)
     assert (len(found), found.size, len(found.masks)) == (0, (90, 90), 0)
 
 
@@ -230,7 +231,7 @@ def test_the_best_of_all_windows_are_kept_where_a_limit_is_given():
     picture = np.zeros((30, 120), dtype=np.int64)
     for number in range(10):
         picture[10:16, 2 + 12 * number : 8 + 12 * number] = number + 1
-    (found,) = tiles(32, 12).detect([as_image(picture)], None, 3)
+    (found,) = tiles(32, 12).detect([as_image(picture)], Limits(count=3))
     assert found.scores.tolist() == pytest.approx([0.899, 0.898, 0.897])
 
 
@@ -244,7 +245,7 @@ def test_a_window_is_by_default_what_the_network_sees_unresized(tiny_network):
     recipe = load_recipe("mask_rcnn", tiny_network)
     default = Tiles(SeesValues(), recipe, None, None)
     assert (default.size_px, default.overlap_px) == (64, 16)
-    given_ = Tiles(SeesValues(), load_recipe("mask_rcnn", {"tiles.size_px": 500, "tiles.overlap_px": 7}), None, None)
+    given_ = Tiles(SeesValues(), load_recipe("mask_rcnn", {"tiles.size_px": 500, "tiles.overlap_px": 7}), AS_RECIPE)
     assert (given_.size_px, given_.overlap_px) == (500, 7)
 
 
@@ -283,5 +284,5 @@ def test_keypoints_move_with_their_windows():
 
     picture = np.zeros((30, 120), dtype=np.int64)
     picture[4:9, 3:9], picture[10:16, 80:90] = 1, 2
-    (found,) = tiles(32, 12, Points()).detect([as_image(picture)], None, None)
+    (found,) = tiles(32, 12, Points()).detect([as_image(picture)], AS_RECIPE)
     assert found.keypoints[:, 0, :2].tolist() == [[3, 4], [80, 10]]

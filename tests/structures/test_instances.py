@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -118,3 +119,23 @@ def test_no_detections_are_a_normal_case(has_masks: bool) -> None:
     none = make(0, has_masks)
     assert none.to_coco(1) == []
     assert len(none.restored_to((80, 80))) == len(none.above(0.5)) == len(none.to_supervision()) == len(list(none)) == 0
+
+
+def test_a_further_column_is_a_field_and_nothing_else() -> None:
+    @dataclass(frozen=True, eq=False)
+    class WithAges(Instances):
+        ages: torch.Tensor | None = None
+
+    instances = WithAges(**vars(make()), ages=torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    assert instances[[2, 0]].ages.tolist() == [2, 4]
+    assert instances.above(0.6).to("cpu").ages.tolist() == [4, 3]
+    assert Instances.joined([instances[:1], instances[3:]]).ages.tolist() == [4, 1]
+    assert WithAges(**vars(make()))[1:].ages is None
+
+
+def test_joined_objects_are_those_of_all_parts_without_masks() -> None:
+    instances = make()
+    joined = Instances.joined([instances[2:], instances[:0], instances[:2]])
+    assert joined.scores.tolist() == instances.scores[[2, 3, 0, 1]].tolist()
+    assert torch.equal(joined.boxes, instances.boxes[[2, 3, 0, 1]])
+    assert joined.masks is None and joined.keypoints is None and joined.size == SIZE

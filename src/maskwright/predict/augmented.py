@@ -16,8 +16,7 @@ from torch import Tensor
 
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError
-from maskwright.models.mask_rcnn.detections import Selected
-from maskwright.models.mask_rcnn.model import MaskRcnn
+from maskwright.models.segmenter import AS_RECIPE, Limits, Selected, TwoStage
 from maskwright.ops.boxes import clip_boxes
 from maskwright.ops.nms import suppress
 from maskwright.predict.views import Look, View, in_image, in_view, views_of
@@ -67,12 +66,10 @@ class AugmentedViews:
         self.has_semantic = recipe.semantics is not None
         self.nms_iou, self.max_detections = recipe.detect.nms_iou, recipe.detect.max_detections
 
-    def detect(
-        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
-    ) -> list[Instances]:
+    def detect(self, images: Sequence[Tensor], limits: Limits) -> list[Instances]:
         """See `predict.whole.Detector`; images go one by one, their views a few at a time.
 
-        `score_threshold` and `max_detections` hold for each view and for what is left of all. A semantic map is that of
+        The limits hold for each view and for what is left of all. A semantic map is that of
         the whole image in the recipe's own size.
         """
         found = []
@@ -80,10 +77,10 @@ class AugmentedViews:
         with self.whole.running():
             for image in images:
                 pixels = image.to(self.whole.device)
-                if isinstance(model, MaskRcnn):
-                    merged = self._of_two_stages(model, pixels, score_threshold, max_detections)
+                if isinstance(model, TwoStage):
+                    merged = self._of_two_stages(model, pixels, limits)
                 else:
-                    merged = self._of_one_stage(pixels, score_threshold, max_detections)
+                    merged = self._of_one_stage(pixels, limits)
                 found.append(self.whole.preprocess.restore(merged, merged.size).to("cpu"))
         return self._with_semantic(images, found)
 
@@ -99,46 +96,42 @@ class AugmentedViews:
             groups.append(Look(image, group))
         return groups
 
-    def union(self, image: Tensor, score_threshold: float | None = None, max_detections: int | None = None) -> Selected:
+    def union(self, image: Tensor, limits: Limits = AS_RECIPE) -> Selected:
         """What all views of an image (C, H, W) show, view after view, before detections suppress each other.
 
         Args:
             image: as `Preprocess.read` gives it.
-            score_threshold, max_detections: of each view; None: the recipe's.
+            limits: of each view.
 
         Returns:
             Boxes in pixels of the image, which may reach over its border.
         """
         pixels, model = image.to(self.whole.device), self.whole.model
         with self.whole.running():
-            if isinstance(model, MaskRcnn):
-                return self._found(model, pixels, _Kept(0), score_threshold, max_detections)
-            return _joined(self._detected(pixels, score_threshold, max_detections), self.views(_size(image)), image)
+            if isinstance(model, TwoStage):
+                return self._found(model, pixels, _Kept(0), limits)
+            return _joined(self._detected(pixels, limits), self.views(_size(image)), image)
 
-    def _of_two_stages(
-        self, model: MaskRcnn, image: Tensor, score_threshold: float | None, max_detections: int | None
-    ) -> Instances:
+    def _of_two_stages(self, model: TwoStage, image: Tensor, limits: Limits) -> Instances:
         size, kept = _size(image), _Kept(_KEPT_BYTES if self.has_masks else 0)
-        union = self._found(model, image, kept, score_threshold, max_detections)
-        best = self._best(union, size, max_detections)
+        union = self._found(model, image, kept, limits)
+        best = self._best(union, size, limits)
         merged = Selected(clip_boxes(union.boxes, size)[best], union.labels[best], union.scores[best])
         masks = self._masks(model, image, kept, merged) if self.has_masks else None
         return Instances(size, *merged, masks, self.whole.model.categories)
 
-    def _found(
-        self, model: MaskRcnn, image: Tensor, kept: _Kept, score_threshold: float | None, max_detections: int | None
-    ) -> Selected:
+    def _found(self, model: TwoStage, image: Tensor, kept: _Kept, limits: Limits) -> Selected:
         """`union` of a two-stage network, whose feature maps are kept."""
         found: list[Selected] = []
         for look in self.looks(image):
             batch = look.batch(self.whole.preprocess)
             levels = model.encode(batch)
             kept.add(batch, levels)
-            seen = model.find(levels, batch, score_threshold, max_detections)
+            seen = model.find(levels, batch, limits)
             found += [some._replace(boxes=some.boxes - shift) for some, shift in zip(seen, batch.shifts, strict=True)]
         return _joined(found, self.views(_size(image)), image)
 
-    def _masks(self, model: MaskRcnn, image: Tensor, kept: _Kept, merged: Selected) -> Masks | None:
+    def _masks(self, model: TwoStage, image: Tensor, kept: _Kept, merged: Selected) -> Masks | None:
         """The mean of what all views say about each box; it is not clipped to them."""
         size, masks = _size(image), list[Masks | None]()
         for place, look in enumerate(self.looks(image)):
@@ -150,38 +143,34 @@ class AugmentedViews:
             masks += model.segment(levels, batch, asked)
         return _averaged(masks, self.views(size), merged.boxes, size)
 
-    def _of_one_stage(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:
+    def _of_one_stage(self, image: Tensor, limits: Limits) -> Instances:
         size, views = _size(image), self.views(_size(image))
-        found = self._detected(image, score_threshold, max_detections)
+        found = self._detected(image, limits)
         union = _joined(found, views, image)
-        best = self._best(union, size, max_detections)
-        mask_scores = [some.mask_scores for some in found if some.mask_scores is not None]
-        return Instances(
-            size,
-            clip_boxes(union.boxes, size)[best],
-            union.labels[best],
-            union.scores[best],
-            _picked(found, views, best, size),
-            self.whole.model.categories,
-            mask_scores=torch.cat(mask_scores)[best] if mask_scores else None,
+        best = self._best(union, size, limits)
+        return replace(
+            Instances.joined(found)[best],
+            size=size,
+            boxes=clip_boxes(union.boxes, size)[best],
+            masks=_picked(found, views, best, size),
         )
 
-    def _detected(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> list[Instances]:
+    def _detected(self, image: Tensor, limits: Limits) -> list[Instances]:
         """What a one-stage network sees in each view, in pixels of the view."""
         batches = (look.batch(self.whole.preprocess) for look in self.looks(image))
-        return [some for batch in batches for some in self.whole.model.detect(batch, score_threshold, max_detections)]
+        return [some for batch in batches for some in self.whole.model.detect(batch, limits)]
 
-    def _best(self, union: Selected, size: Size, max_detections: int | None) -> Tensor:
+    def _best(self, union: Selected, size: Size, limits: Limits) -> Tensor:
         """(M,) int64 which detections of all views are left, best first."""
         boxes, is_scored = clip_boxes(union.boxes, size), union.scores > _LEAST_SCORE
         places = torch.nonzero(is_scored).flatten()
-        limit = self.max_detections if max_detections is None else max_detections
-        return places[suppress(boxes[places], union.scores[places], union.labels[places], self.nms_iou, limit)]
+        count = self.max_detections if limits.count is None else limits.count
+        return places[suppress(boxes[places], union.scores[places], union.labels[places], self.nms_iou, count)]
 
     def _with_semantic(self, images: Sequence[Tensor], found: list[Instances]) -> list[Instances]:
         if not self.has_semantic:
             return found
-        whole = self.whole.detect(images, None, None)
+        whole = self.whole.detect(images, AS_RECIPE)
         return [replace(some, semantic=other.semantic) for some, other in zip(found, whole, strict=True)]
 
 
@@ -210,7 +199,7 @@ def _joined(found: Sequence[Selected | Instances], views: Sequence[View], image:
     )
 
 
-def _encoded(model: MaskRcnn, batch: ImageBatch) -> tuple[ImageBatch, list[Tensor]]:
+def _encoded(model: TwoStage, batch: ImageBatch) -> tuple[ImageBatch, list[Tensor]]:
     return batch, model.encode(batch)
 
 

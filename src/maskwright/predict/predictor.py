@@ -15,7 +15,7 @@ from maskwright.errors import ConfigError, DataError, out_of_memory_errors
 from maskwright.images.decode import allow_large_images
 from maskwright.images.preprocess import Preprocess
 from maskwright.images.read import ImageSource, read_ahead
-from maskwright.models.segmenter import Segmenter
+from maskwright.models.segmenter import Limits, Segmenter
 from maskwright.predict.augmented import AugmentedViews
 from maskwright.predict.device import choose_device
 from maskwright.predict.precision import PrecisionName, choose_precision
@@ -159,7 +159,7 @@ class Predictor:
         if isinstance(images, list | tuple):
             together = 1 if self.recipe.resize.counts_padding else _TOGETHER  # Simple Mask R-CNN takes single images
             return list(self.stream(images, score_threshold, max_detections, together))
-        return self._detect([self.preprocess.read(images)], score_threshold, max_detections)[0]
+        return self._detect([self.preprocess.read(images)], _limits(score_threshold, max_detections))[0]
 
     def stream(
         self,
@@ -174,19 +174,17 @@ class Predictor:
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; give at least 1")
+        limits = _limits(score_threshold, max_detections)
         with closing(read_ahead(images, self.preprocess.read)) as waiting:
             while group := list(islice(waiting, batch_size)):
                 pixels = list(takewhile(lambda image: not isinstance(image, DataError), group))
-                yield from self._detect(cast(list[Tensor], pixels), score_threshold, max_detections)
+                yield from self._detect(cast(list[Tensor], pixels), limits)
                 if len(pixels) < len(group):
                     raise cast(DataError, group[len(pixels)])
 
-    def _detect(
-        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
-    ) -> list[Instances]:
-        _check_limits(score_threshold, max_detections)
+    def _detect(self, images: Sequence[Tensor], limits: Limits) -> list[Instances]:
         with out_of_memory_errors(_named(images), less_memory(self)):
-            return self.detector.detect(images, score_threshold, max_detections)
+            return self.detector.detect(images, limits)
 
 
 def _named(images: Sequence[Tensor]) -> str:
@@ -209,8 +207,9 @@ def less_memory(predictor: Predictor) -> str:
     return "; ".join(remedies)
 
 
-def _check_limits(score_threshold: float | None, max_detections: int | None) -> None:
+def _limits(score_threshold: float | None, max_detections: int | None) -> Limits:
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ConfigError(f"score_threshold is {score_threshold}; give a number from 0 to 1")
     if max_detections is not None and max_detections < 1:
         raise ConfigError(f"max_detections is {max_detections}; give at least 1")
+    return Limits(score_threshold, max_detections)

@@ -76,8 +76,7 @@ class Sighting:
         label: index of its class.
         score: of the detection.
         crop: its mask, None where the model has none.
-        mask_score: of the mask, where it is judged apart.
-        keypoints: (K, 3), where the model finds any.
+        index: among all detections of the image's windows, for what else the model says of it.
     """
 
     window: Window
@@ -85,8 +84,7 @@ class Sighting:
     label: int
     score: float
     crop: Crop | None = None
-    mask_score: float | None = None
-    keypoints: Tensor | None = None
+    index: int = 0
 
 
 def agreement(one: Sighting, other: Sighting, zone: Window, box_iou: float) -> float:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from maskwright.config.run import Recipe
 from maskwright.errors import ConfigError
+from maskwright.models.segmenter import Limits
 from maskwright.predict.sightings import Sighting, Window
 from maskwright.predict.tile_joining import join_sightings
 from maskwright.predict.whole import Detector
-from maskwright.structures import CropMasks, Instances
-from maskwright.structures.masks.crop import Crop
+from maskwright.structures import CropMasks, Instances, Masks
 
 # of a window that neighbours share, unless the recipe or the caller says otherwise
 _OVERLAP_SHARE = 0.25
@@ -54,14 +54,12 @@ class Tiles:
             )
         self.joins_from, self.tiles_at_once = config.joins_from, config.tiles_at_once
 
-    def detect(
-        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
-    ) -> list[Instances]:
+    def detect(self, images: Sequence[Tensor], limits: Limits) -> list[Instances]:
         """See `predict.whole.Detector`. The recipe's own limit on detections holds for each window.
 
         Of an image that was cut there is no semantic map.
         """
-        return [self._detect(image, score_threshold, max_detections) for image in images]
+        return [self._detect(image, limits) for image in images]
 
     def windows(self, size: tuple[int, int]) -> list[Window]:
         """The windows of an image of (height, width), row by row; the last ones end where the image does."""
@@ -69,43 +67,32 @@ class Tiles:
         tops, lefts = (_starts(side, self.size_px, self.overlap_px) for side in size)
         return [Window(top, left, height, width) for top, left in product(tops, lefts)]
 
-    def _detect(self, image: Tensor, score_threshold: float | None, max_detections: int | None) -> Instances:
+    def _detect(self, image: Tensor, limits: Limits) -> Instances:
         size = (image.shape[-2], image.shape[-1])
         windows = self.windows(size)
         if len(windows) == 1:
-            return self.inner.detect([image], score_threshold, max_detections)[0]
-        sightings: list[Sighting] = []
+            return self.inner.detect([image], limits)[0]
+        sightings, parts = list[Sighting](), list[Instances]()
         waiting = iter(windows)
         while group := list(islice(waiting, self.tiles_at_once)):
             tiles = [window.cut(image) for window in group]
-            for window, found in zip(group, self.inner.detect(tiles, score_threshold, None), strict=True):
-                empty = replace(found[:0], size=size)
-                sightings += _sightings(found, window)
+            for window, found in zip(group, self.inner.detect(tiles, Limits(limits.score)), strict=True):
+                part = _in_image(found, window, size)
+                sightings += _sightings(part, found.masks, window, first=sum(map(len, parts)))
+                parts.append(part)
         joined = join_sightings(sightings, windows, size, self.joins_from)
-        return self._best(joined, empty, max_detections)
-
-    def _best(self, joined: Sequence[Sighting], empty: Instances, max_detections: int | None) -> Instances:
-        """The objects as `Instances` of the whole image, best first."""
-        best = sorted(joined, key=lambda thing: -thing.score)[:max_detections]
-        if not best:
-            return replace(empty, masks=_packed([], empty), semantic=None)
-        crops = [thing.crop for thing in best if thing.crop is not None]
-        mask_scores = [thing.mask_score for thing in best if thing.mask_score is not None]
-        keypoints = [thing.keypoints for thing in best if thing.keypoints is not None]
-        return replace(
-            empty,
-            boxes=torch.stack([thing.box for thing in best]),
-            labels=torch.tensor([thing.label for thing in best]),
-            scores=torch.tensor([thing.score for thing in best]),
-            masks=_packed(crops, empty),
-            keypoints=torch.stack(keypoints) if keypoints else empty.keypoints,
-            mask_scores=torch.tensor(mask_scores) if mask_scores else empty.mask_scores,
-            semantic=None,
-        )
+        best = sorted(joined, key=lambda thing: -thing.score)[: limits.count]
+        return _of_sightings(best, Instances.joined(parts), has_masks=found.masks is not None)
 
 
-def _packed(crops: Sequence[Crop], empty: Instances) -> CropMasks | None:
-    return None if empty.masks is None else CropMasks.from_crops(crops, empty.size)
+def _of_sightings(best: Sequence[Sighting], every: Instances, *, has_masks: bool) -> Instances:
+    """Joined objects, with what else was found of the best sighting of each among `every` detection."""
+    crops = [thing.crop for thing in best if thing.crop is not None]
+    return replace(
+        every[torch.tensor([thing.index for thing in best], dtype=torch.int64)],
+        boxes=torch.stack([thing.box for thing in best]) if best else every.boxes[:0],
+        masks=CropMasks.from_crops(crops, every.size) if has_masks else None,
+    )
 
 
 def _starts(length: int, size_px: int, overlap_px: int) -> list[int]:
@@ -118,19 +105,21 @@ def _starts(length: int, size_px: int, overlap_px: int) -> list[int]:
     return [*range(0, last, size_px - overlap_px), last]
 
 
-def _sightings(found: Instances, window: Window) -> list[Sighting]:
-    """The objects of a window, in pixels of the whole image."""
+def _in_image(found: Instances, window: Window, size: tuple[int, int]) -> Instances:
+    """The objects of a window without their masks, in an image of (height, width); there is no semantic map of that."""
     shift = found.boxes.new_tensor([window.left, window.top, window.left, window.top])
-    point_shift = found.boxes.new_tensor([window.left, window.top, 0])
-    things = zip(
-        found.boxes + shift,
-        found.labels.tolist(),
-        found.scores.tolist(),
-        [None] * len(found)
-        if found.masks is None
-        else [crop.moved(window.top, window.left) for crop in found.masks.crops()],
-        [None] * len(found) if found.mask_scores is None else found.mask_scores.tolist(),
-        [None] * len(found) if found.keypoints is None else found.keypoints + point_shift,
-        strict=True,
+    return replace(
+        found,
+        size=size,
+        boxes=found.boxes + shift,
+        masks=None,
+        keypoints=None if found.keypoints is None else found.keypoints + shift.new_tensor([*shift[:2], 0]),
+        semantic=None,
     )
-    return [Sighting(window, *thing) for thing in things]
+
+
+def _sightings(part: Instances, masks: Masks | None, window: Window, first: int) -> list[Sighting]:
+    """The objects of a window, in pixels of the whole image, counted from `first`."""
+    crops = [None] * len(part) if masks is None else [crop.moved(window.top, window.left) for crop in masks.crops()]
+    things = zip(part.boxes, part.labels.tolist(), part.scores.tolist(), crops, strict=True)
+    return [Sighting(window, *thing, first + at) for at, thing in enumerate(things)]

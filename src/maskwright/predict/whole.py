@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwright.images.preprocess import Preprocess
-from maskwright.models.segmenter import Segmenter
+from maskwright.models.segmenter import Limits, Segmenter
 from maskwright.predict.precision import Precision
 from maskwright.structures import Instances
 
@@ -18,15 +18,12 @@ from maskwright.structures import Instances
 class Detector(Protocol):
     """A way of finding the objects of images: whole, in several views, or tile by tile."""
 
-    def detect(
-        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
-    ) -> list[Instances]:
+    def detect(self, images: Sequence[Tensor], limits: Limits) -> list[Instances]:
         """The objects of each image, best first.
 
         Args:
             images: (C, H, W) each, as `Preprocess.read` gives them.
-            score_threshold: detections must score above it; None: the recipe's.
-            max_detections: per image; None: the recipe's.
+            limits: which detections are wanted.
 
         Returns:
             `Instances` in pixels of the image, on the CPU.
@@ -51,14 +48,12 @@ class WholeImages:
         """Where the network computes."""
         return device_of(self.model)
 
-    def detect(
-        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
-    ) -> list[Instances]:
+    def detect(self, images: Sequence[Tensor], limits: Limits) -> list[Instances]:
         """See `Detector`."""
         found: dict[int, Instances] = {}
         for indices in self._batches(images):
             batch = [images[index] for index in indices]
-            found |= zip(indices, self._detect_together(batch, score_threshold, max_detections), strict=True)
+            found |= zip(indices, self._detect_together(batch, limits), strict=True)
         return [found[index] for index in range(len(images))]
 
     def _batches(self, images: Sequence[Tensor]) -> Iterable[list[int]]:
@@ -69,12 +64,10 @@ class WholeImages:
             batches.setdefault(key, []).append(index)
         return batches.values()
 
-    def _detect_together(
-        self, images: Sequence[Tensor], score_threshold: float | None, max_detections: int | None
-    ) -> list[Instances]:
+    def _detect_together(self, images: Sequence[Tensor], limits: Limits) -> list[Instances]:
         with self.running():
             batch = self.preprocess.batch([image.to(self.device) for image in images])
-            found = self.model.detect(batch, score_threshold, max_detections)
+            found = self.model.detect(batch, limits)
             return [
                 self.preprocess.restore(instances, _size(image)).to("cpu")
                 for instances, image in zip(found, images, strict=True)

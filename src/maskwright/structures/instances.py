@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     import supervision
 
 
+# fields of `Instances` that are of the image; all others are columns with a value for each object, or None
+_OF_IMAGE = ("size", "categories", "semantic", "keypoints_at_centres")
+
+
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """N objects of an image, scores descending; all fields have the same length.
+    """N objects of an image, scores descending; all columns, which are the fields that are not of the image, are of N.
 
     Attributes:
         size: (height, width) of the image in pixels.
@@ -62,18 +66,28 @@ class Instances:
     def __getitem__(self, index: Index) -> Instances:
         """Some of the objects, as `Instances` again; an int gives one object."""
         chosen = as_index(index, len(self))
-        return replace(
-            self,
-            boxes=self.boxes[chosen],
-            labels=self.labels[chosen],
-            scores=self.scores[chosen],
-            masks=None if self.masks is None else self.masks[chosen],
-            keypoints=None if self.keypoints is None else self.keypoints[chosen],
-            mask_scores=None if self.mask_scores is None else self.mask_scores[chosen],
-        )
+        return replace(self, **self._columns(lambda column: column[chosen]))
 
     def __iter__(self) -> Iterator[Instances]:
         return (self[index] for index in range(len(self)))
+
+    def _columns(self, change: Callable[[Any], Any]) -> dict[str, Any]:
+        """Each column that there is, changed."""
+        names = (field.name for field in fields(self) if field.name not in _OF_IMAGE)
+        return {name: change(getattr(self, name)) for name in names if getattr(self, name) is not None}
+
+    @staticmethod
+    def joined(parts: Sequence[Instances]) -> Instances:
+        """The objects of all parts behind each other; masks, which have no common form, are left to the caller.
+
+        Args:
+            parts: at least one, all of the same model. What is of the image is that of the first.
+        """
+        first = replace(parts[0], masks=None)
+        columns: dict[str, Any] = {
+            name: torch.cat([getattr(part, name) for part in parts]) for name in first._columns(len)
+        }
+        return replace(first, **columns)
 
     def restored_to(self, size: tuple[int, int], boxes: Tensor | None = None) -> Instances:
         """The same objects in the image at another (height, width), where they have `boxes`.
@@ -100,16 +114,8 @@ class Instances:
 
     def to(self, device: torch.device | str) -> Instances:
         """The same objects with their tensors on `device`."""
-        return replace(
-            self,
-            boxes=self.boxes.to(device),
-            labels=self.labels.to(device),
-            scores=self.scores.to(device),
-            masks=None if self.masks is None else self.masks.to(device),
-            keypoints=None if self.keypoints is None else self.keypoints.to(device),
-            mask_scores=None if self.mask_scores is None else self.mask_scores.to(device),
-            semantic=None if self.semantic is None else self.semantic.to(device),
-        )
+        semantic = None if self.semantic is None else self.semantic.to(device)
+        return replace(self, semantic=semantic, **self._columns(lambda column: column.to(device)))
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Entries of a COCO results list: image_id, category_id, bbox (x y w h), score, segmentation (run lengths).

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from maskwright.models.mask_rcnn.box_head import BoxHead
-from maskwright.models.mask_rcnn.detections import Classified, Selected, select
+from maskwright.models.mask_rcnn.detections import Classified, select
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample, label_rois
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
 from maskwright.models.mask_rcnn.rules import DetectionRule, MatchingRule
+from maskwright.models.segmenter import Selected
 from maskwright.ops.boxes import has_area
 from maskwright.ops.losses import LossSum
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maskwright.models.mask_rcnn.box_head import BoxHead
 from maskwright.models.mask_rcnn.rules import DetectionRule
+from maskwright.models.segmenter import Selected
 from maskwright.ops.box_coding import decode_boxes
 from maskwright.ops.boxes import clip_to_windows, has_sides_of
 
@@ -25,14 +26,6 @@ class Classified(NamedTuple):
     rois: Tensor
     scores: Tensor
     deltas: Tensor
-
-
-class Selected(NamedTuple):
-    """N detections, best first: boxes (N, 4) in pixels of the network input, labels (N,), scores (N,)."""
-
-    boxes: Tensor
-    labels: Tensor
-    scores: Tensor
 
 
 def select(classified: Classified, head: BoxHead, window: Tensor, rule: DetectionRule) -> Selected:

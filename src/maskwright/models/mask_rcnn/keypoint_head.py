@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from maskwright.errors import DataError
 from maskwright.models.backbones.norms import ConvNorm
-from maskwright.models.mask_rcnn.detections import Selected
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
 from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
+from maskwright.models.segmenter import Selected
 from maskwright.ops.keypoints import keypoint_cells, locate_peaks
 from maskwright.ops.losses import LossSum, loss_sum
 from maskwright.structures import ImageBatch, Targets

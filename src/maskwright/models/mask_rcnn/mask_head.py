@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskwright.models.backbones.norms import ConvNorm
-from maskwright.models.mask_rcnn.detections import Selected
 from maskwright.models.mask_rcnn.mask_targets import MaskTargets, sample_mask_targets
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
 from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
+from maskwright.models.segmenter import Selected
 from maskwright.ops.losses import LossSum, loss_sum
 from maskwright.structures import ImageBatch, RoiMasks
 from maskwright.structures.masks.roi import Pasting

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from maskwright.models.backbones.backbone import Backbone
 from maskwright.models.mask_rcnn.box_stages import BoxStages
-from maskwright.models.mask_rcnn.detections import Selected
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import sample_rois
 from maskwright.models.mask_rcnn.roi_features import PoolingRule, RoiFeatures
@@ -19,7 +18,7 @@ from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
 from maskwright.models.mask_rcnn.rpn import Rpn
 from maskwright.models.mask_rcnn.rules import DetectionRule, MatchingRule, ProposalRule, SamplingRule
 from maskwright.models.mask_rcnn.semantic_head import SemanticHead
-from maskwright.models.segmenter import Segmenter
+from maskwright.models.segmenter import AS_RECIPE, Limits, Segmenter, Selected
 from maskwright.ops.losses import LossSum
 from maskwright.structures import Categories, ImageBatch, Instances, Masks, SemanticMap, Targets
 
@@ -113,36 +112,27 @@ class MaskRcnn(Segmenter):
             losses |= head.losses(features, samples, truth, batch.keys)
         return losses | self._semantic_losses(levels, targets)
 
-    def detect(
-        self, batch: ImageBatch, score_threshold: float | None = None, max_detections: int | None = None
-    ) -> list[Instances]:
+    def detect(self, batch: ImageBatch, limits: Limits = AS_RECIPE) -> list[Instances]:
         """Boxes first; masks and keypoints only on the detections that remain (Mask R-CNN, section 3.1, inference).
 
         Args:
             batch: B images.
-            score_threshold: instead of the recipe's.
-            max_detections: per image, instead of the recipe's.
+            limits: which detections are wanted.
 
         Returns:
             The instances of each image, in pixels of the image at network size.
         """
         levels = self.encode(batch)
-        return self.complete(levels, batch, self.find(levels, batch, score_threshold, max_detections))
+        return self.complete(levels, batch, self.find(levels, batch, limits))
 
     def encode(self, batch: ImageBatch) -> list[Tensor]:
         """The feature maps of a batch, which `find` and `complete` work on."""
         levels: list[Tensor] = self.fpn(self.backbone(batch.pixels.contiguous(memory_format=torch.channels_last)))
         return levels
 
-    def find(
-        self,
-        levels: Sequence[Tensor],
-        batch: ImageBatch,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-    ) -> list[Selected]:
+    def find(self, levels: Sequence[Tensor], batch: ImageBatch, limits: Limits = AS_RECIPE) -> list[Selected]:
         """The boxes of a batch; arguments as for `detect`."""
-        rule = self.detection.changed(score_threshold, max_detections)
+        rule = self.detection.within(limits)
         features = self._features(levels)
         proposals = self.rpn.propose(self.rpn(levels, batch), batch, self.test_proposals)
         return self.boxes.select(self.boxes.classify(features, proposals, batch.windows), batch.windows, rule)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from maskwright.models.mask_rcnn.detections import Selected
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
+from maskwright.models.segmenter import Selected
 from maskwright.ops.losses import LossSum
 from maskwright.structures import ImageBatch
 

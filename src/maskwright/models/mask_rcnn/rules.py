@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from maskwright.models.segmenter import Limits
+
 Weights = tuple[float, float, float, float]
 # boxes, scores, groups, IoU, limit → indices of the kept; see `ops.nms.suppress`
 Suppression = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
@@ -84,19 +86,19 @@ class DetectionRule:
 
     score_threshold: float
     nms_iou: float
-    max_detections: int
+    max_detections: int | None
     max_per_class: int | None
     min_side_px: float
     best_class_only: bool
     rounds_boxes: bool
     suppress: Suppression
 
-    def changed(self, score_threshold: float | None, max_detections: int | None) -> DetectionRule:
-        """The same rule with another threshold or limit, where one is given."""
+    def within(self, limits: Limits) -> DetectionRule:
+        """The same rule with other limits, where they are given."""
         return replace(
             self,
-            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
-            max_detections=self.max_detections if max_detections is None else max_detections,
+            score_threshold=limits.score_or(self.score_threshold),
+            max_detections=limits.count_or(self.max_detections),
         )
 
 

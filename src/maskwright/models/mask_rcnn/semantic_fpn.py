@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskwright.models.backbones.backbone import Backbone
 from maskwright.models.mask_rcnn.semantic_head import SemanticHead
-from maskwright.models.segmenter import Segmenter
+from maskwright.models.segmenter import AS_RECIPE, Limits, Segmenter
 from maskwright.ops.losses import LossSum
 from maskwright.structures import Categories, CropMasks, ImageBatch, Instances, SemanticMap, Targets
 
@@ -40,12 +40,7 @@ class SemanticFpn(Segmenter):
         """
         return self.semantic_head.losses(self._logits(batch), targets)
 
-    def detect(
-        self,
-        batch: ImageBatch,
-        score_threshold: float | None = None,  # noqa: ARG002 - of objects
-        max_detections: int | None = None,  # noqa: ARG002 - of objects
-    ) -> list[Instances]:
+    def detect(self, batch: ImageBatch, limits: Limits = AS_RECIPE) -> list[Instances]:  # noqa: ARG002 - of objects
         """The semantic map of each image, as `Instances` without objects, at network size."""
         maps = self.semantic_head.maps(self._logits(batch), batch.sizes)
         return [self._without_objects(semantic) for semantic in maps]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from maskwright.models.backbones.backbone import Backbone
 from maskwright.models.necks.fpn import Fpn
-from maskwright.models.segmenter import Segmenter
+from maskwright.models.segmenter import AS_RECIPE, Limits, Segmenter
 from maskwright.models.yolact.anchor_targets import match_anchors
 from maskwright.models.yolact.detect import select
 from maskwright.models.yolact.mask_loss import assemble_positives, mask_losses
@@ -90,27 +90,20 @@ class Yolact(Segmenter):
             losses |= self.rescoring.losses(masks, num_positives, self.learning.mask_iou_factor)
         return losses
 
-    def detect(
-        self, batch: ImageBatch, score_threshold: float | None = None, max_detections: int | None = None
-    ) -> list[Instances]:
+    def detect(self, batch: ImageBatch, limits: Limits = AS_RECIPE) -> list[Instances]:
         """Boxes by suppression; masks are kept as prototypes and coefficients, of the detections only.
 
         Args:
             batch: B images.
-            score_threshold: detections must score above it. The recipe's own works as in the original: it drops anchors
+            limits: which detections are wanted. The recipe's own threshold works as in the original: it drops anchors
                 of which no class scores above it, but not the lower classes of the others.
-            max_detections: per image, instead of the recipe's.
         """
         levels = self._levels(batch)
         prototypes, output = self.protonet(levels[0]), self._head(levels, batch)
-        rule = self.detection
-        if score_threshold is not None:
-            rule = replace(rule, score_threshold=score_threshold)
-        if max_detections is not None:
-            rule = replace(rule, max_detections=max_detections)
+        rule = self.detection.within(limits)
         everything = zip(prototypes, output.boxes(), output.scores(), output.coefficients, batch.sizes, strict=True)
         found = [self._instances(*image, batch.padded_size, rule) for image in everything]
-        return found if score_threshold is None else [instances.above(score_threshold) for instances in found]
+        return found if limits.score is None else [instances.above(limits.score) for instances in found]
 
     def _instances(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from maskwright.models.segmenter import Limits
 
 # factors of dx, dy, dw, dh: SSD's variances 0.1 and 0.2, inverted
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -51,3 +53,11 @@ class DetectionRule:
     candidates: int
     max_detections: int | None
     mask_threshold: float
+
+    def within(self, limits: Limits) -> DetectionRule:
+        """The same rule with other limits, where they are given."""
+        return replace(
+            self,
+            score_threshold=limits.score_or(self.score_threshold),
+            max_detections=limits.count_or(self.max_detections),
+        )
