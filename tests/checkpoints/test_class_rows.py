@@ -19,6 +19,7 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "masks that compete": ("mask_rcnn", {"mask_head.is_softmax": True}),
     "masks from fully connected layers": ("mask_rcnn", {"mask_head.kind": "mlp", "mask_head.norm": "none"}),
+    "masks of points": ("mask_rcnn", {"mask_head.kind": "point"}),
     "a cascade": ("mask_rcnn", {"cascade.is_on": True, "box_head.is_class_agnostic": True}),
     "matterport's": ("matterport/mask_rcnn_r50", {}),
     "YOLACT": ("yolact/r50", {}),
@@ -57,6 +58,8 @@ def test_an_added_class_keeps_the_rows_of_the_old_ones_in_any_order(head: str, r
     layers = class_layers(old, new)
     assert layers and not rows.dropped
     for name in layers:
+        if name.startswith("mask_head.point."):  # it has inputs of classes too, and a test of its own
+            continue
         before, after, fresh = weights[name], rows.weights[name], own[name]
         repeats = len(new.anchors.sizes_px[0]) * 3 if name.startswith("head.") else 1  # type: ignore[attr-defined]
         has_background = "class_logits" in name or (head == "masks that compete" and "mask_head" in name)
@@ -85,6 +88,24 @@ def test_another_order_and_back_gives_the_same_weights(head: str, request: pytes
     assert all(torch.equal(back[name], value) for name, value in weights.items())
     changed = {name for name, value in there.items() if not torch.equal(value, weights[name])}
     assert changed == set(class_layers(old, recipe_with(*HEADS[head], request, categories=["x"])))
+
+
+def test_points_see_the_logits_of_a_class_as_before_and_those_of_a_fresh_class_not_at_first(
+    request: pytest.FixtureRequest,
+) -> None:
+    old = recipe_with(*HEADS["masks of points"], request, categories=["cat", "dog", "person"])
+    new = recipe_with(*HEADS["masks of points"], request, categories=["dog", "hen", "cat"])
+    weights, model = weights_of(old), build_model(new)
+    rows = match_rows(weights, model, old, new)
+    width = {"fcs.0": 16, "fcs.1": 256, "logits": 256}  # of the map, and of the layers
+    for layer, fine in width.items():
+        before, after = (each[f"mask_head.point.{layer}.weight"] for each in (weights, rows.weights))
+        kept = {0: 1, 2: 0} if layer == "logits" else {row: row for row in range(256)}
+        for to, of in kept.items():
+            assert torch.equal(after[to, :fine], before[of, :fine])
+            assert torch.equal(after[to, fine:], torch.stack([before[of, fine + 1], torch.zeros(1), before[of, fine]]))
+    assert torch.equal(rows.weights["mask_head.point.logits.weight"][1], model.mask_head.point.logits.weight[1])
+    assert all(value.shape == rows.weights[name].shape for name, value in model.state_dict().items())
 
 
 def test_as_many_other_classes_get_no_row_of_the_old_ones(request: pytest.FixtureRequest) -> None:

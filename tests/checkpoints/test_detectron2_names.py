@@ -45,7 +45,25 @@ ZOO = [
     "detectron2/panoptic_fpn_r101_3x_gn_dconv_cascade",
     "detectron2/cascade_mask_rcnn_x152_fpn_gn_dconv",
     "detectron2/semantic_fpn_r50",
+    "detectron2/pointrend_mask_rcnn_r50_fpn",
+    "detectron2/pointrend_mask_rcnn_r101_fpn",
+    "detectron2/pointrend_mask_rcnn_x101_fpn",
+    "detectron2/pointrend_mask_rcnn_r50_fpn_cityscapes",
 ]
+# PointRend's mask head of 80 classes, as its ConvFCHead and StandardPointHead name their layers
+POINT_HEAD = {
+    "coarse_head.reduce_spatial_dim_conv": (256, 256, 2, 2),
+    "coarse_head.fc1": (1024, 256 * 7 * 7),
+    "coarse_head.fc2": (1024, 1024),
+    "coarse_head.prediction": (80 * 7 * 7, 1024),
+    "point_head.fc1": (256, 256 + 80, 1),
+    "point_head.fc2": (256, 256 + 80, 1),
+    "point_head.fc3": (256, 256 + 80, 1),
+    "point_head.predictor": (80, 256 + 80, 1),
+}
+# how its first version named them
+OLD_PARTS = {"mask_head.coarse_head.fc": "mask_coarse_head.coarse_mask_fc", "mask_head.coarse_head": "mask_coarse_head"}
+OLD_PARTS |= {"mask_head.point_head": "mask_point_head"}
 
 
 def own_weights(recipe: Any) -> dict[str, Tensor]:
@@ -117,6 +135,19 @@ def test_every_network_of_the_zoo_goes_there_and_back_and_is_recognised(name) ->
         ("faster_rcnn_r50_dc5", {"backbone.depth": 101}),
         ("mask_rcnn_r50_c4", {"box_head.is_class_agnostic": True, "categories": ["a", "b", "c"]}),
         ("keypoint_rcnn_r50_fpn", {"keypoint_head.names": ["tip", "base"], "keypoint_head.num_convs": 4}),
+        (
+            "pointrend_mask_rcnn_r50_fpn",
+            {
+                "categories": ["x"],
+                "fpn.channels": 128,
+                "mask_head.pool_px": 12,
+                "mask_head.points.coarse_px": 8,
+                "mask_head.points.num_coarse_fcs": 1,
+                "mask_head.points.coarse_fc_channels": 256,
+                "mask_head.points.num_fcs": 2,
+                "mask_head.points.fc_channels": 64,
+            },
+        ),
         ("panoptic_fpn_r50", {"semantic_head.categories": ["sky", "sea"], "categories": ["boat"]}),
         ("semantic_fpn_r50", {"backbone.depth": 101, "semantic_head.channels": 64, "fpn.norm": "group"}),
         (
@@ -133,6 +164,37 @@ def test_what_the_zoo_has_not_is_the_nearest_recipe_with_overrides(base, changes
     assert found.neck == recipe.neck
     assert_fills(from_detectron2(state), found)
     assert len(found.categories) == len(recipe.categories)
+
+
+def pointrend_state() -> dict[str, Tensor]:
+    """A PointRend model's state dict: detectron2's Mask R-CNN with the other mask head."""
+    state = to_detectron2(own_weights(load_recipe("detectron2/mask_rcnn_r50_fpn")))
+    state = {name: value for name, value in state.items() if not name.startswith("roi_heads.mask_head.")}
+    for layer, shape in POINT_HEAD.items():
+        state[f"roi_heads.mask_head.{layer}.weight"] = torch.empty(shape, device="meta")
+        state[f"roi_heads.mask_head.{layer}.bias"] = torch.empty(shape[0], device="meta")
+    return state
+
+
+def in_old_names(name: str) -> str:
+    part = next((part for part in OLD_PARTS if part in name), None)
+    return name.replace(part, OLD_PARTS[part]) if part else name
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_pointrends_weights_are_recognised_and_fill_the_network(is_old) -> None:
+    new = pointrend_state()
+    state = {in_old_names(name): value for name, value in new.items()} if is_old else new
+    assert ("roi_heads.mask_coarse_head.coarse_mask_fc2.bias" in state) == is_old
+    assert ("roi_heads.mask_point_head.fc3.weight" in state) == is_old
+    assert is_detectron2(set(state))
+    name, implied = detectron2_recipe(state)
+    assert name == "detectron2/pointrend_mask_rcnn_r50_fpn"
+    recipe = load_recipe(name, implied)
+    assert recipe.mask_head == load_recipe(name).mask_head
+    weights = from_detectron2(state)
+    assert_fills(weights, recipe)
+    assert set(to_detectron2(weights)) == set(new)
 
 
 def test_classes_of_no_known_list_get_numbered_names() -> None:

@@ -23,6 +23,13 @@ C4 = {"neck": "c4", "anchors.sizes_px": [[32, 64]], "box_head.num_fcs": 0}
         ({"cascade.is_on": True}, "set box_head.is_class_agnostic=true"),
         ({"cascade.ious": [0.6]}, "cascade.ious and cascade.box_weights: give one of each"),
         ({"mask_head.is_softmax": True, "mask_head.is_class_agnostic": True}, "switch off is_class_agnostic"),
+        (
+            {"mask_head.kind": "point", "neck": "c5", "anchors.sizes_px": [[32]]},
+            "mask_head.kind: point looks at the fine",
+        ),
+        ({"mask_head.kind": "point", "mask_head.pool_px": 7}, "set mask_head.pool_px to an even number"),
+        ({"mask_head.kind": "point", "mask_head.is_softmax": True}, "set mask_head.is_softmax=false"),
+        ({"mask_head.points.subdivisions": 9}, "gives masks of 3584 pixels a side"),
         ({"backbone.res4_dilation": 2}, "needs backbone.res5_dilation 4"),
         ({"backbone.res5_dilation": 4}, "needs backbone.res4_dilation 2"),
         ({"rpn.negative_iou": 0.8}, "rpn.negative_iou is above rpn.positive_iou"),
@@ -33,6 +40,11 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], message: 
         load_recipe("torchvision/mask_rcnn_r50_fpn", changes)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_masks_of_points_double_the_coarse_mask() -> None:
+    changes = {"mask_head.kind": "point", "mask_head.points.coarse_px": 5, "mask_head.points.subdivisions": 3}
+    assert load_recipe("mask_rcnn", changes).mask_px == 40
 
 
 @pytest.mark.parametrize(("neck", "pool_px", "mask_px"), [("fpn", 14, 28), ("c4", 14, 14), ("c5", 14, 28)])

@@ -194,6 +194,7 @@ def valued(recipe: Recipe, key: str) -> object:
 
 
 FPN, C4, DC5 = ("detectron2/mask_rcnn_r50_fpn", "detectron2/mask_rcnn_r50_c4", "detectron2/mask_rcnn_r50_dc5")
+POINTREND = "detectron2/pointrend_mask_rcnn_r50_fpn"
 SIMPLE, MATTERPORT = "simple/mask_rcnn_r50", "matterport/mask_rcnn_r101"
 
 
@@ -257,6 +258,21 @@ SIMPLE, MATTERPORT = "simple/mask_rcnn_r50", "matterport/mask_rcnn_r101"
         (MATTERPORT, "roi.rois_per_image", 200),
         (MATTERPORT, "roi.positive_share", 0.33),
         (MATTERPORT, "rpn.anchors_per_image", 256),
+        (POINTREND, "mask_px", 224),
+        (POINTREND, "mask_head.points.coarse_px", 7),
+        (POINTREND, "mask_head.points.num_coarse_fcs", 2),
+        (POINTREND, "mask_head.points.coarse_fc_channels", 1024),
+        (POINTREND, "mask_head.points.num_fcs", 3),
+        (POINTREND, "mask_head.points.fc_channels", 256),
+        (POINTREND, "mask_head.points.points_per_roi", 14 * 14),
+        (POINTREND, "mask_head.points.oversampling", 3),
+        (POINTREND, "mask_head.points.uncertain_share", 0.75),
+        (POINTREND, "mask_head.points.subdivisions", 5),
+        (POINTREND, "mask_head.points.points_per_step", 28 * 28),
+        (POINTREND, "mask_head.pool_px", 14),
+        (POINTREND, "mask_head.channels", 256),
+        (POINTREND, "mask_head.targets", "bitmaps"),
+        ("detectron2/pointrend_mask_rcnn_x101_fpn", "backbone.groups", 32),
         (MATTERPORT, "rpn.channels", 512),
         (MATTERPORT, "rpn.train_proposals_after_nms", 2000),
         (MATTERPORT, "mask_head.mini_mask_px", 56),
@@ -279,6 +295,8 @@ def test_two_stage_recipes_have_the_numbers_of_their_originals(name: str, key: s
         ("detectron2/mask_rcnn_x101_fpn_1x_lvis", 1230),
         ("detectron2/mask_rcnn_r50_fpn_cityscapes", 8),
         ("detectron2/faster_rcnn_r50_c4_pascal", 20),
+        ("detectron2/pointrend_mask_rcnn_x101_fpn_3x", 80),
+        ("detectron2/pointrend_mask_rcnn_r50_fpn_cityscapes", 8),
         (SIMPLE, 90),
         (MATTERPORT, 80),
     ],
@@ -294,7 +312,8 @@ def test_every_system_of_the_model_zoo_has_its_recipes() -> None:
     zoo |= {f"detectron2/{s}_{net}_{x}x" for s in systems for net, xs in schedules.items() for x in xs}
     zoo |= {f"detectron2/keypoint_rcnn_{net}_fpn" for net in ("r50", "r101", "x101")}
     zoo |= {f"detectron2/{name}" for name in ("cascade_mask_rcnn_r50_fpn", "panoptic_fpn_r50", "panoptic_fpn_r101")}
-    zoo |= {"detectron2/semantic_fpn_r50"}
+    zoo |= {"detectron2/semantic_fpn_r50", "detectron2/pointrend_mask_rcnn_r50_fpn_cityscapes"}
+    zoo |= {f"detectron2/pointrend_mask_rcnn_{x}" for x in ("r50_fpn_1x", "r50_fpn_3x", "r101_fpn_3x", "x101_fpn_3x")}
     assert zoo <= set(recipe_names())
 
 

@@ -7,6 +7,7 @@ shapes: those come from the recipe that the lineage names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 from torch import Tensor
@@ -193,6 +194,8 @@ def _box_head(weights: Weights) -> dict[str, Any]:
 
 
 def _mask_head(weights: Weights) -> dict[str, Any]:
+    if "mask_head.point.logits.bias" in weights:
+        return _point_head(weights)
     if "mask_head.logits.weight" not in weights:
         return {"mask_head.is_on": False}
     num_convs = _count(weights, "mask_head.convs.")
@@ -205,6 +208,25 @@ def _mask_head(weights: Weights) -> dict[str, Any]:
         return facts | _convs(weights, "mask_head", "mask_head.convs.0.")
     upsample = weights.get("mask_head.upsample.bias")  # C4: the deconvolution alone
     return facts | {"mask_head.channels": len(upsample) if upsample is not None and upsample.ndim == 1 else None}
+
+
+def _point_head(weights: Weights) -> dict[str, Any]:
+    """PointRend's; how often its masks are doubled leaves no trace."""
+    masks, width = _rows(weights, "mask_head.point.logits.bias") or 1, _rows(weights, "mask_head.coarse.halve.bias")
+    pixels, inputs = _rows(weights, "mask_head.coarse.logits.bias"), weights.get("mask_head.coarse.fcs.0.weight")
+    cells = inputs.shape[1] // width if width and inputs is not None and inputs.ndim == 2 else None
+    return {
+        "mask_head.is_on": True,
+        "mask_head.kind": "point",
+        "mask_head.is_class_agnostic": _is_shared(weights, "mask_head.point.logits.bias", 1, num_classes_of(weights)),
+        "mask_head.channels": width,
+        "mask_head.pool_px": 2 * isqrt(cells) if cells else None,
+        "mask_head.points.coarse_px": isqrt(pixels // masks) if pixels else None,
+        "mask_head.points.num_coarse_fcs": _count(weights, "mask_head.coarse.fcs."),
+        "mask_head.points.coarse_fc_channels": _rows(weights, "mask_head.coarse.fcs.0.bias"),
+        "mask_head.points.num_fcs": _count(weights, "mask_head.point.fcs."),
+        "mask_head.points.fc_channels": _rows(weights, "mask_head.point.fcs.0.bias"),
+    }
 
 
 def _keypoint_head(weights: Weights) -> dict[str, Any]:

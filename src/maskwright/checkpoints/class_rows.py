@@ -20,6 +20,8 @@ Kind = Literal["class", "stuff", "keypoint"]
 _BACKGROUND, _THINGS = "\0background", "\0things"  # outputs without a name of their own
 _CLASS_LOGITS = re.compile(r"(box_head|cascade\.\d+)\.class_logits")
 _KEYPOINT_MAPS = "keypoint_head.upsample"
+_MASK_LOGITS = ("mask_head.logits", "mask_head.coarse.logits", "mask_head.point.logits")
+_POINT_LAYER = re.compile(r"mask_head\.point\.(fcs\.\d+|logits)")  # its last inputs are the logits of all classes
 
 
 class _Layout(NamedTuple):
@@ -93,9 +95,10 @@ def match_rows(weights: Mapping[str, Tensor], model: nn.Module, old: Recipe, new
         old: recipe of the checkpoint.
         new: recipe of the model.
     """
-    own, moved, dropped = model.state_dict(), dict(weights), dict[str, str]()
+    moved = _with_inputs_of(new, weights, old)
+    own, dropped = model.state_dict(), dict[str, str]()
     matches: dict[Kind, RowMatch] = {}
-    for name, value in weights.items():
+    for name, value in list(moved.items()):
         layer, _, parameter = name.rpartition(".")
         before, after = _layout(old, layer), _layout(new, layer)
         if name not in own or before is None or after is None or before.kind != after.kind:
@@ -141,6 +144,25 @@ def _moved(value: Tensor, own: Tensor, before: _Layout, after: _Layout, axis: in
     return rows.movedim(0, axis).contiguous()
 
 
+def _with_inputs_of(new: Recipe, weights: Mapping[str, Tensor], old: Recipe) -> dict[str, Tensor]:
+    """Weights whose inputs are logits of classes, with the inputs that a recipe has; those of fresh classes weigh zero.
+
+    So a point is at first seen as it was before, and learns what the fresh classes say of it.
+    """
+    before, after = _layout(old, _MASK_LOGITS[-1]), _layout(new, _MASK_LOGITS[-1])
+    if before is None or after is None or before == after:
+        return dict(weights)
+    sources, count = _sources(before.labels, after.labels), len(before.labels)
+    changed = dict(weights)
+    for name, value in weights.items():
+        layer, _, parameter = name.rpartition(".")
+        if parameter == "weight" and _POINT_LAYER.fullmatch(layer) and value.ndim == 3 and value.shape[1] >= count:
+            logits = value.new_zeros((len(value), len(after.labels), *value.shape[2:]))
+            logits[:, list(sources)] = value[:, value.shape[1] - count :][:, list(sources.values())]
+            changed[name] = torch.cat([value[:, : value.shape[1] - count], logits], dim=1)
+    return changed
+
+
 def _by_label(tensor: Tensor, layout: _Layout, axis: int) -> Tensor | None:
     """(repeats, labels, rows of a label, …); None where there are not as many rows as that."""
     rows = tensor.movedim(axis, 0) if tensor.ndim > axis else tensor
@@ -170,7 +192,7 @@ def _layout_in_mask_rcnn(recipe: MaskRcnnRecipe, layer: str, classes: tuple[str,
         return _Layout("class", (*classes, _BACKGROUND))
     if layer == "box_head.deltas" and not recipe.box_head.is_class_agnostic:
         return _Layout("class", classes)
-    if layer == "mask_head.logits" and not recipe.mask_head.is_class_agnostic:
+    if layer in _MASK_LOGITS and not recipe.mask_head.is_class_agnostic:
         return _Layout("class", (*classes, _BACKGROUND) if recipe.mask_head.is_softmax else classes)
     if layer == "semantic_head.logits":
         stuff = tuple(category.name for category in recipe.semantic_head.categories)

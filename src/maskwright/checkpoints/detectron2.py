@@ -34,12 +34,28 @@ _NAMES = (
     ("roi_heads.mask_head.mask_fcn{n+1}.norm.", "mask_head.convs.{n}.norm."),
     ("roi_heads.mask_head.deconv.", "mask_head.upsample."),
     ("roi_heads.mask_head.predictor.", "mask_head.logits."),
+    ("roi_heads.mask_head.coarse_head.reduce_channel_dim_conv.", "mask_head.coarse.project."),
+    ("roi_heads.mask_head.coarse_head.reduce_spatial_dim_conv.", "mask_head.coarse.halve."),
+    ("roi_heads.mask_head.coarse_head.fc{n+1}.", "mask_head.coarse.fcs.{n}."),
+    ("roi_heads.mask_head.coarse_head.prediction.", "mask_head.coarse.logits."),
+    ("roi_heads.mask_head.point_head.fc{n+1}.", "mask_head.point.fcs.{n}."),
+    ("roi_heads.mask_head.point_head.predictor.", "mask_head.point.logits."),
     ("roi_heads.keypoint_head.conv_fcn{n+1}.", "keypoint_head.convs.{n}.conv."),
     ("roi_heads.keypoint_head.score_lowres.", "keypoint_head.upsample."),
     # enlargements between the convolutions take the odd numbers
     ("sem_seg_head.p{l+2}.{2*n}.", "semantic_head.levels.{l}.{n}.conv."),
     ("sem_seg_head.p{l+2}.{2*n}.norm.", "semantic_head.levels.{l}.{n}.norm."),
     ("sem_seg_head.predictor.", "semantic_head.logits."),
+)
+# of PointRend's first version, whose own loader renames them too
+_OLD_NAMES = (
+    ("roi_heads.mask_coarse_head.reduce_channel_dim_conv.", "mask_head.coarse.project."),
+    ("roi_heads.mask_coarse_head.reduce_spatial_dim_conv.", "mask_head.coarse.halve."),
+    ("roi_heads.mask_coarse_head.coarse_mask_fc{n+1}.", "mask_head.coarse.fcs.{n}."),
+    ("roi_heads.mask_head.coarse_head.coarse_mask_fc{n+1}.", "mask_head.coarse.fcs.{n}."),
+    ("roi_heads.mask_coarse_head.prediction.", "mask_head.coarse.logits."),
+    ("roi_heads.mask_point_head.fc{n+1}.", "mask_head.point.fcs.{n}."),
+    ("roi_heads.mask_point_head.predictor.", "mask_head.point.logits."),
 )
 
 
@@ -72,7 +88,8 @@ def _table(prefix: str, *, has_deep_stem: bool, num_rpn_convs: int, has_cascade:
             (f"proposal_generator.rpn_head.{rpn[0]}.", f"rpn.head.convs.{rpn[1]}."),
             *(cascade if has_cascade else _box_head("", "box_head.")),
             *_NAMES,
-        )
+        ),
+        _OLD_NAMES,
     )
 
 
@@ -177,4 +194,6 @@ def _kind(facts: Mapping[str, Any]) -> str:
         return "keypoint_rcnn"
     if facts["cascade.is_on"]:
         return "cascade_mask_rcnn"
+    if facts.get("mask_head.kind") == "point":
+        return "pointrend_mask_rcnn"
     return "mask_rcnn" if facts["mask_head.is_on"] else "faster_rcnn"

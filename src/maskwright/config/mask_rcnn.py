@@ -178,6 +178,8 @@ class MaskRcnnRecipe(Recipe):
     @property
     def mask_px(self) -> int:
         """M, side of the masks on their RoIs: twice the pooled side, which res5 of a C4 model halves first."""
+        if self.mask_head.kind == "point":
+            return self.mask_head.points.mask_px
         is_halved = self.neck == "c4" and self.backbone.strides_px[3] > self.backbone.strides_px[2]
         return self.mask_head.pool_px * (1 if is_halved else 2)
 
@@ -188,6 +190,17 @@ class MaskRcnnRecipe(Recipe):
             raise ValueError("cascade: its stages refine one box for all classes; set box_head.is_class_agnostic=true")
         if self.mask_head.is_class_agnostic and self.mask_head.is_softmax:
             raise ValueError("mask_head: a softmax needs a mask of each class; switch off is_class_agnostic")
+        self._check_points()
+
+    def _check_points(self) -> None:
+        if self.mask_head.kind != "point":
+            return
+        if self.neck != "fpn":
+            raise ValueError("mask_head.kind: point looks at the fine maps of a pyramid; set neck=fpn")
+        if self.mask_head.pool_px % 2:
+            raise ValueError("mask_head.kind: point halves the pooled square; set mask_head.pool_px to an even number")
+        if self.mask_head.is_softmax:
+            raise ValueError("mask_head.kind: point has a sigmoid for each class; set mask_head.is_softmax=false")
 
     def _check_c4(self) -> None:
         if self.neck != "c4":

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from maskwright.config.backbone import NormName, norm_words
 from maskwright.config.base import MOST_CHANNELS, MOST_LAYERS, MOST_SIDE_PX, StrictModel
 from maskwright.config.rpn import BoxWeights
 
 _PAIRS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+MOST_POINT_MASK_PX, MOST_POINTS = 1792, 2**16
 COCO_KEYPOINTS = ("nose", *(f"{side}_{part}" for part in _PAIRS for side in ("left", "right")))
 
 
@@ -89,6 +91,41 @@ class CascadeConfig(StrictModel):
     )
 
 
+class PointMaskConfig(StrictModel):
+    """A coarse mask, doubled again and again and computed anew where it is least certain (Kirillov et al. 2020)."""
+
+    coarse_px: int = Field(7, gt=0, le=MOST_POINT_MASK_PX, description="side of the coarse mask")
+    num_coarse_fcs: int = Field(2, ge=0, le=MOST_LAYERS, description="fully connected layers of the coarse mask")
+    coarse_fc_channels: int = Field(1024, gt=0, le=MOST_CHANNELS, description="of those layers")
+    num_fcs: int = Field(3, ge=0, le=MOST_LAYERS, description="layers that each point goes through")
+    fc_channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of those layers")
+    points_per_roi: int = Field(196, gt=0, le=MOST_POINTS, description="points of each RoI that enter the loss")
+    oversampling: float = Field(
+        3.0, ge=1, le=64, description="points drawn for each of those, to choose the least certain from (k)"
+    )
+    uncertain_share: float = Field(
+        0.75, ge=0, le=1, description="share of the points that are the least certain; the others lie anywhere (β)"
+    )
+    subdivisions: int = Field(5, ge=0, le=10, description="how often the coarse mask's side is doubled: 7 becomes 224")
+    points_per_step: int = Field(
+        784, gt=0, le=MOST_POINTS, description="least certain points that are computed anew after each doubling (N)"
+    )
+
+    @property
+    def mask_px(self) -> int:
+        """M, side of the masks."""
+        return self.coarse_px << self.subdivisions
+
+    @model_validator(mode="after")
+    def _check_side(self) -> Self:
+        if self.mask_px > MOST_POINT_MASK_PX:
+            raise ValueError(
+                f"coarse_px={self.coarse_px} doubled {self.subdivisions} times gives masks of {self.mask_px} pixels a "
+                f"side, of which each detection keeps one; lower either, to {MOST_POINT_MASK_PX} at most"
+            )
+        return self
+
+
 class RoiHeadConfig(StrictModel):
     """What the tables of all heads on RoIs say.
 
@@ -110,15 +147,23 @@ class RoiHeadConfig(StrictModel):
 class MaskHeadConfig(RoiHeadConfig):
     """A binary mask per class for each RoI: convolutions, a ×2 deconvolution, a 1×1 predictor (Mask R-CNN, fig. 4)."""
 
-    losses = ("mask",)
+    losses = ("mask", "mask_point")
     metric_kind = "mask"
 
     is_on: bool = Field(True, description="masks are predicted; off: Faster R-CNN")
-    kind: Literal["fcn", "mlp"] = Field(
-        "fcn", description="fully convolutional, or two fully connected layers of box_head.fc_channels (table 2e)"
+    kind: Literal["fcn", "mlp", "point"] = Field(
+        "fcn",
+        description="fully convolutional; two fully connected layers of box_head.fc_channels (table 2e); or fine "
+        "masks, point by point, as mask_head.points says (PointRend)",
     )
-    pool_px: int = Field(14, gt=0, le=MOST_SIDE_PX, description="side of the pooled square; masks are twice as large")
-    num_convs: int = Field(4, ge=0, le=MOST_LAYERS, description="3×3 convolutions")
+    points: PointMaskConfig = PointMaskConfig()
+    pool_px: int = Field(
+        14,
+        gt=0,
+        le=MOST_SIDE_PX,
+        description="side of the pooled square; masks are twice as large, but not those of points",
+    )
+    num_convs: int = Field(4, ge=0, le=MOST_LAYERS, description="3×3 convolutions; kind point has one 2×2 instead")
     channels: int = Field(256, gt=0, le=MOST_CHANNELS, description="of those convolutions")
     norm: NormName = Field("none", description="normalisation after each convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")
@@ -130,10 +175,11 @@ class MaskHeadConfig(RoiHeadConfig):
     rois_per_image: int | None = Field(
         None, gt=0, description="at most this many positive RoIs enter the mask loss; none: all of them"
     )
-    targets: Literal["aligned", "polygons", "cropped"] = Field(
+    targets: Literal["aligned", "polygons", "bitmaps", "cropped"] = Field(
         "aligned",
         description="true masks on the RoI's grid: by RoIAlign of bitmaps (torchvision), by drawing polygons where "
-        "there are some (detectron2), or by crop-and-resize and rounding (matterport)",
+        "there are some (detectron2), by RoIAlign and rounding (its bitmaps, as PointRend has them), or by "
+        "crop-and-resize and rounding (matterport)",
     )
     target_samples: int = Field(
         0, ge=0, le=MOST_LAYERS, description="samples per target cell and axis; 0: as many as the RoI is large"
@@ -160,6 +206,8 @@ class MaskHeadConfig(RoiHeadConfig):
         shared = ", class-agnostic" if self.is_class_agnostic else ""
         if self.kind == "mlp":
             return f"mask head of 2 × {fc_channels} linear to {mask_px} px{shared}"
+        if self.kind == "point":
+            return f"mask head of points to {mask_px} px (PointRend){shared}"
         layers = f"{self.num_convs} × {self.channels} convolutions to {mask_px} px"
         return f"mask head of {layers}{norm_words(self.norm)}{shared}"
 

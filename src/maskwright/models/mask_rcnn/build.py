@@ -18,6 +18,7 @@ from maskwright.models.mask_rcnn.keypoint_head import KeypointHead
 from maskwright.models.mask_rcnn.mask_head import Competition, FcnMaskHead, MaskPasting, MaskRule, MlpMaskHead
 from maskwright.models.mask_rcnn.mask_targets import MaskTargets
 from maskwright.models.mask_rcnn.model import MaskRcnn, RoiRule
+from maskwright.models.mask_rcnn.point_head import PointMaskHead, PointRule
 from maskwright.models.mask_rcnn.roi_features import PoolingRule
 from maskwright.models.mask_rcnn.roi_head import RoiHead
 from maskwright.models.mask_rcnn.rpn import Rpn, RpnHead
@@ -238,9 +239,27 @@ def _mlp_mask_head(recipe: MaskRcnnRecipe, in_channels: int, rule: MaskRule) -> 
     )
 
 
+def _point_mask_head(recipe: MaskRcnnRecipe, in_channels: int, rule: MaskRule) -> PointMaskHead:
+    table = recipe.mask_head.points
+    return PointMaskHead(
+        in_channels=in_channels,
+        width=recipe.mask_head.channels,
+        coarse_px=table.coarse_px,
+        num_coarse_fcs=table.num_coarse_fcs,
+        coarse_fc_channels=table.coarse_fc_channels,
+        num_fcs=table.num_fcs,
+        fc_channels=table.fc_channels,
+        rule=rule,
+        points=PointRule(
+            table.points_per_roi, table.oversampling, table.uncertain_share, table.subdivisions, table.points_per_step
+        ),
+    )
+
+
 _MASK_HEADS: dict[str, Callable[[MaskRcnnRecipe, int, MaskRule], RoiHead]] = {
     "fcn": _fcn_mask_head,
     "mlp": _mlp_mask_head,
+    "point": _point_mask_head,
 }
 
 

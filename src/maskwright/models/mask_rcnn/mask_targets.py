@@ -16,13 +16,14 @@ class MaskTargets:
 
     Attributes:
         kind: RoIAlign of their pixels (`aligned`, torchvision), polygons drawn where there are some (`polygons`,
-            detectron2), or crop-and-resize and rounding (`cropped`, matterport).
+            detectron2), RoIAlign and rounding (`bitmaps`, detectron2), or crop-and-resize and rounding (`cropped`,
+            matterport).
         samples: of `aligned`, per cell and axis; 0: as many as the RoI is large.
         mini_px: of `cropped`, the side of the squares to which masks are shrunk on their boxes first; none: they stay.
         stretches_range: of those squares, see `MaskHeadConfig`.
     """
 
-    kind: Literal["aligned", "polygons", "cropped"]
+    kind: Literal["aligned", "polygons", "bitmaps", "cropped"]
     samples: int
     mini_px: int | None
     stretches_range: bool
@@ -43,6 +44,8 @@ def sample_mask_targets(rule: MaskTargets, targets: Targets, rois: Tensor, objec
     """
     if rule.kind == "polygons":
         return targets.masks.drawn(rois, objects, output_px)
+    if rule.kind == "bitmaps":
+        return (targets.masks.sampled(rois, objects, output_px, rule.samples, is_aligned=True) >= 0.5).float()
     if rule.kind == "cropped":
         return targets.masks.cropped(rois, objects, output_px, rule.mini_px, rule.stretches_range)
     return targets.masks.sampled(rois, objects, output_px, rule.samples)
