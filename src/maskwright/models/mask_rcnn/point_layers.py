@@ -75,7 +75,7 @@ class PointHead(nn.Module):
     def __init__(self, *, in_channels: int, num_fcs: int, width: int, num_channels: int) -> None:
         super().__init__()
         sizes = [in_channels, *[width] * num_fcs]
-        # one-dimensional convolutions of one point, as the published weights have them
+        # linear layers, in the shape that the published weights have: convolutions of one point
         self.fcs = nn.ModuleList(nn.Conv1d(a + num_channels, b, 1) for a, b in pairwise(sizes))
         self.logits = nn.Conv1d(sizes[-1] + num_channels, num_channels, 1)
         for module in (*self.fcs, self.logits):
@@ -96,10 +96,15 @@ class PointHead(nn.Module):
         """
         values = fine
         for fc in cast(Iterable[nn.Conv1d], self.fcs):
-            # a linear layer on each point is what a convolution of one point is, and twice as fast
-            values = F.relu(F.linear(torch.cat([values, coarse.to(values)], dim=-1), fc.weight[..., 0], fc.bias))
-        values = torch.cat([values, coarse.to(values)], dim=-1)
+            values = _linear(values, coarse, fc.weight[..., 0], fc.bias).relu_()
         weight, bias = self.logits.weight[channels, :, 0], self.logits.bias
         assert bias is not None
-        logits = torch.einsum("ptc,pc->pt", values, weight.to(values)) + bias[channels, None]
-        return logits.float()
+        own, others = weight.to(values).split([values.shape[-1], coarse.shape[-1]], dim=1)
+        logits = torch.einsum("ptc,pc->pt", values, own) + torch.einsum("ptk,pk->pt", coarse.to(values), others)
+        return (logits + bias[channels, None]).float()
+
+
+def _linear(values: Tensor, coarse: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer on (P, T, C) values and (P, T, K) coarse logits, which need not be copied behind each other."""
+    own, others = weight.split([values.shape[-1], coarse.shape[-1]], dim=1)
+    return F.linear(values, own, bias).add_(F.linear(coarse, others))
