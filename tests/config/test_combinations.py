@@ -21,6 +21,10 @@ C4 = {"neck": "c4", "anchors.sizes_px": [[32, 64]], "box_head.num_fcs": 0}
         ({**C4, "box_head.num_fcs": 2}, "set box_head.num_fcs=0"),
         ({**C4, "mask_head.pool_px": 7}, "mask_head.pool_px even"),
         ({"cascade.is_on": True}, "set box_head.is_class_agnostic=true"),
+        (
+            {"cascade.is_on": True, "box_head.is_class_agnostic": True, "roi.refines_for_heads": True},
+            "roi.refines_for_heads is of a single box head",
+        ),
         ({"cascade.ious": [0.6]}, "cascade.ious and cascade.box_weights: give one of each"),
         ({"mask_head.is_softmax": True, "mask_head.is_class_agnostic": True}, "switch off is_class_agnostic"),
         (

@@ -272,6 +272,7 @@ SIMPLE, MATTERPORT = "simple/mask_rcnn_r50", "matterport/mask_rcnn_r101"
         (POINTREND, "mask_head.pool_px", 14),
         (POINTREND, "mask_head.channels", 256),
         (POINTREND, "mask_head.targets", "bitmaps"),
+        (POINTREND, "roi.refines_for_heads", True),
         ("detectron2/pointrend_mask_rcnn_x101_fpn", "backbone.groups", 32),
         (MATTERPORT, "rpn.channels", 512),
         (MATTERPORT, "rpn.train_proposals_after_nms", 2000),

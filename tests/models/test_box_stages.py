@@ -25,7 +25,7 @@ NUM_CLASSES, PX = 3, 3
 WINDOWS = torch.tensor([[0.0, 0.0, 96.0, 64.0], [8.0, 4.0, 70.0, 60.0]])
 
 
-def head_of(stage: int, spread: float = 0.3) -> BoxHead:
+def head_of(stage: int, spread: float = 0.3, *, is_agnostic: bool = True) -> BoxHead:
     torch.manual_seed(stage)
     head = BoxHead(
         in_channels=4,
@@ -39,7 +39,7 @@ def head_of(stage: int, spread: float = 0.3) -> BoxHead:
         norm_eps=1e-5,
         has_biases=False,
         num_classes=NUM_CLASSES,
-        is_class_agnostic=True,
+        is_class_agnostic=is_agnostic,
         regression=BoxRegression(STAGE_WEIGHTS[stage], 0.0),
         divisor="sampled",
     )
@@ -98,7 +98,7 @@ def test_without_further_heads_all_is_as_with_one(features, proposals, samples, 
     assert torch.equal(torch.cat([image.deltas for image in found]), deltas)
     assert all(torch.equal(image.rois, rois) for image, rois in zip(found, proposals, strict=True))
 
-    together = stages.losses(features, samples, truth, WINDOWS)
+    together = stages.losses(features, samples, truth, WINDOWS)[0]
     plain = head.losses(*head(features.pool([sample.rois for sample in samples], PX)), samples, truth)
     for name, loss in together.items():
         assert (loss.total, loss.count) == (plain[name].total, plain[name].count)
@@ -156,7 +156,7 @@ def stage_loss(
 
 def test_losses_add_up_and_each_head_passes_its_share_of_the_gradient_on(features, samples, truth) -> None:
     heads = [head_of(stage) for stage in range(3)]
-    found = stages_of(*heads).losses(features, samples, truth, WINDOWS)
+    found = stages_of(*heads).losses(features, samples, truth, WINDOWS)[0]
 
     rois, class_losses, box_losses = [sample.rois for sample in samples], [], []
     for stage, head in enumerate(heads):
@@ -185,6 +185,28 @@ def test_losses_add_up_and_each_head_passes_its_share_of_the_gradient_on(feature
             assert ours is None or torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("is_agnostic", [True, False])
+def test_other_heads_learn_on_the_rois_or_on_the_boxes_that_the_first_makes_of_them(
+    features, samples, truth, is_agnostic
+) -> None:
+    head = head_of(0, is_agnostic=is_agnostic)
+    stages = stages_of(head)
+    _, same = stages.losses(features, samples, truth, WINDOWS)
+    assert same is samples
+    losses, refined = replace(stages, refines_for_heads=True).losses(features, samples, truth, WINDOWS)
+    plain, _ = stages.losses(features, samples, truth, WINDOWS)
+    assert {name: loss.total for name, loss in losses.items()} == {name: loss.total for name, loss in plain.items()}
+    for sample, moved in zip(samples, refined, strict=True):
+        rois = [each.rois if each is sample else each.rois[:0] for each in samples]
+        _, deltas = head(features.pool(rois, PX))
+        assert not moved.rois.requires_grad
+        assert (moved.labels is sample.labels) and (moved.objects is sample.objects)
+        assert len(moved.rois) == len(sample.rois)
+        for index, label in enumerate(sample.positives().labels.tolist()):
+            wanted = decode_boxes(deltas[index, 0 if is_agnostic else label], sample.rois[index], STAGE_WEIGHTS[0])
+            assert torch.allclose(moved.rois[index], wanted, atol=1e-4)
+
+
 def _moving_everything_away(head: BoxHead) -> BoxHead:
     with torch.no_grad():
         head.deltas.weight.zero_()
@@ -194,8 +216,8 @@ def _moving_everything_away(head: BoxHead) -> BoxHead:
 
 def test_a_stage_without_any_roi_left_costs_nothing_and_still_has_gradients(features, samples, truth) -> None:
     first, second, third = _moving_everything_away(head_of(0)), head_of(1), head_of(2)
-    losses = stages_of(first, second, third).losses(features, samples, truth, WINDOWS)
-    alone = stages_of(first).losses(features, samples, truth, WINDOWS)
+    losses = stages_of(first, second, third).losses(features, samples, truth, WINDOWS)[0]
+    alone = stages_of(first).losses(features, samples, truth, WINDOWS)[0]
     assert all(losses[name].mean().item() == pytest.approx(alone[name].mean().item()) for name in alone)
     sum(loss.mean() for loss in losses.values()).backward()
     for head in (first, second, third):
@@ -215,7 +237,7 @@ def test_images_without_rois_are_no_trouble(features, samples, truth) -> None:
     empty = RoiSample(torch.zeros((0, 4)), none, none)
     stages = stages_of(*heads)
     for some in ([samples[0], empty], [empty, samples[1]], [empty, empty]):
-        losses = stages.losses(features, some, truth, WINDOWS)
+        losses, _ = stages.losses(features, some, truth, WINDOWS)
         assert all(loss.total.isfinite() for loss in losses.values())
         found = stages.classify(features, [one.rois for one in some], WINDOWS)
         assert [len(image.scores) for image in found] == [len(one.rois) for one in some]

@@ -211,8 +211,11 @@ def test_many_detections_are_refined_a_few_at_a_time_with_the_same_result(case, 
     rois, labels = drawn(8, 4, seed=9).abs() * 5, torch.arange(8) % CLASSES
     rois[:, 2:] += rois[:, :2] + 3
     first, second = (features_of(one) for one in case.features.levels[0].split(1))
+    counts: list[int] = []
+    case.head.point.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
     with torch.no_grad():
         together = case.head(case.features, (rois[:5], rois[5:]), (labels[:5], labels[5:]))
+        assert max(counts) == 3
         single = [
             case.head(of_image, rois[index : index + 1][None], labels[index : index + 1][None])
             for index, of_image in enumerate([first] * 5 + [second] * 3)

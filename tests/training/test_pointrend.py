@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,22 @@ def test_both_losses_of_the_masks_fall_and_the_checkpoint_predicts_and_comes_bac
     assert read.recipe_name == "detectron2/pointrend_mask_rcnn_r50_fpn"
     own = predictor.model.state_dict()
     assert all(torch.equal(read.weights[name], own[name]) for name in own if not name.endswith("num_batches_tracked"))
+
+
+@pytest.mark.parametrize("base", ["mask_rcnn", "torchvision/mask_rcnn_r50_fpn"])
+def test_the_masks_of_any_pyramid_become_fine_by_an_override(
+    base: str, training: Callable[..., Arguments], tiny_network: dict[str, Any], dataset: Path, tmp_path: Path
+) -> None:
+    short = {"train.iterations": 1, "train.batch_size": 2, "train.initial_weights": None, "data.workers": 0}
+    arguments = training(tmp_path / "run", {"mask_head.kind": "point"})
+    overrides = {**tiny_network, **short, **arguments["overrides"], "categories": ["brick", "egg"]}
+    mw.train(**{**arguments, "recipe": base, "overrides": overrides})
+    (line,) = log_of(tmp_path / "run")
+    assert line["mask_point"] > 0
+    trained = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    predictor = mw.load(trained, device="cpu", overrides={"detect.score_threshold": 0.0})
+    found = predictor(dataset / "images" / "1.png")
+    assert found.masks.probabilities.shape == (len(found), 224, 224)
 
 
 @pytest.mark.slow

@@ -190,6 +190,8 @@ class MaskRcnnRecipe(Recipe):
             raise ValueError("cascade: its stages refine one box for all classes; set box_head.is_class_agnostic=true")
         if self.mask_head.is_class_agnostic and self.mask_head.is_softmax:
             raise ValueError("mask_head: a softmax needs a mask of each class; switch off is_class_agnostic")
+        if self.cascade.is_on and self.roi.refines_for_heads:
+            raise ValueError("roi.refines_for_heads is of a single box head; switch it or cascade.is_on off")
         self._check_points()
 
     def _check_points(self) -> None:

@@ -31,6 +31,11 @@ class RoiConfig(StrictModel):
     balances_negatives: bool = Field(
         False, description="negatives are at most as many as the positives taken make up for (matterport)"
     )
+    refines_for_heads: bool = Field(
+        False,
+        description="masks and keypoints learn on the boxes that box_head makes of the RoIs for their object's class "
+        "(detectron2's PointRend), or on the RoIs",
+    )
     canonical_px: float = Field(224.0, gt=0, description="side of a square RoI that is pooled from the canonical level")
     canonical_level: int = Field(4, ge=2, le=5, description="k0 of FPN eq. (1)")
     level_rounding: Literal["floor_after", "floor_inside", "nearest"] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from maskwright.models.mask_rcnn.proposal_targets import RoiSample, label_rois
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
 from maskwright.models.mask_rcnn.rules import DetectionRule, MatchingRule
 from maskwright.models.segmenter import Selected
+from maskwright.ops.box_coding import decode_boxes
 from maskwright.ops.boxes import has_area
 from maskwright.ops.losses import LossSum
 
@@ -32,12 +33,14 @@ class BoxStages:
         further: class-agnostic heads behind it; none of a plain model.
         matchings: the rule by which the boxes of each further head are labelled.
         pool_px: side that RoIs are pooled to.
+        refines_for_heads: other heads learn on the boxes that the first head makes of the RoIs.
     """
 
     first: BoxHead
     further: nn.ModuleList
     matchings: tuple[MatchingRule, ...]
     pool_px: int
+    refines_for_heads: bool = False
 
     @property
     def heads(self) -> tuple[BoxHead, ...]:
@@ -70,20 +73,24 @@ class BoxStages:
 
     def losses(
         self, features: RoiFeatures, samples: Sequence[RoiSample], truth: Sequence[TrueObjects], windows: Tensor
-    ) -> dict[str, LossSum]:
+    ) -> tuple[dict[str, LossSum], Sequence[RoiSample]]:
         """The class and box losses of all heads, added up; arguments as of `classify`, the RoIs sampled and labelled.
 
         Each head passes only its share of the gradient on to the feature maps.
+
+        Returns:
+            The losses by name, and the RoIs on which the heads of masks and keypoints learn.
         """
         class_logits, deltas = self.first(self._pooled(features, samples))
         found = [self.first.losses(class_logits, deltas, samples, truth)]
+        for_heads = _predicted(self.first, deltas.detach(), samples) if self.refines_for_heads else samples
         for (previous, head), matching in zip(pairwise(self.heads), self.matchings, strict=True):
             rois = _refined(previous, deltas.detach(), [sample.rois for sample in samples], windows)
             rois = [boxes[has_area(boxes)] for boxes in rois]
             samples = label_rois(rois, truth, matching=matching, num_classes=self.first.num_classes)
             class_logits, deltas = head(self._pooled(features, samples))
             found.append(head.losses(class_logits, deltas, samples, truth))
-        return {name: _added([losses[name] for losses in found]) for name in found[0]}
+        return {name: _added([losses[name] for losses in found]) for name in found[0]}, for_heads
 
     def _pooled(self, features: RoiFeatures, samples: Sequence[RoiSample]) -> Tensor:
         pooled = features.pool([sample.rois for sample in samples], self.pool_px)
@@ -97,6 +104,15 @@ def _refined(head: BoxHead, deltas: Tensor, rois: Sequence[Tensor], windows: Ten
     counts = [len(boxes) for boxes in rois]
     window_of_each = windows.repeat_interleave(torch.tensor(counts, device=windows.device), dim=0)
     return list(head.refined(deltas, torch.cat(list(rois)), window_of_each).split(counts))
+
+
+def _predicted(head: BoxHead, deltas: Tensor, samples: Sequence[RoiSample]) -> list[RoiSample]:
+    """The same samples on the boxes that a head makes of them for their class; what background gets has no meaning."""
+    labels = torch.cat([sample.labels for sample in samples]).clamp(max=head.num_classes - 1)
+    own = deltas[torch.arange(len(labels), device=labels.device), head.places_of(labels)]
+    boxes = decode_boxes(own, torch.cat([sample.rois for sample in samples]), head.regression.weights)
+    parts = boxes.split([len(sample.rois) for sample in samples])
+    return [replace(sample, rois=part) for sample, part in zip(samples, parts, strict=True)]
 
 
 def _added(losses: Sequence[LossSum]) -> LossSum:

@@ -202,6 +202,7 @@ def _boxes(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int) -> BoxSta
         further=nn.ModuleList(_box_head(recipe, in_channels, num_classes, weights) for _, weights in stages),
         matchings=tuple(_roi_matching(recipe, iou, iou) for iou, _ in stages),
         pool_px=recipe.box_head.pool_px,
+        refines_for_heads=recipe.roi.refines_for_heads,
     )
 
 

@@ -104,12 +104,10 @@ class MaskRcnn(Segmenter):
             num_classes=self.boxes.first.num_classes,
         )
         features = self._features(levels)
-        losses = {
-            **self.rpn.losses(output, truth, batch.keys),
-            **self.boxes.losses(features, samples, truth, batch.windows),
-        }
+        of_boxes, for_heads = self.boxes.losses(features, samples, truth, batch.windows)
+        losses = {**self.rpn.losses(output, truth, batch.keys), **of_boxes}
         for head in self.heads.values():
-            losses |= head.losses(features, samples, truth, batch.keys)
+            losses |= head.losses(features, for_heads, truth, batch.keys)
         return losses | self._semantic_losses(levels, targets)
 
     def detect(self, batch: ImageBatch, limits: Limits = AS_RECIPE) -> list[Instances]:
