@@ -19,7 +19,7 @@ from maskwright.models.mask_rcnn.proposal_targets import RoiSample
 from maskwright.models.mask_rcnn.roi_features import PoolingRule, RoiFeatures
 from maskwright.ops.randomness import random_generator
 from maskwright.structures import CropMasks, Targets
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 CHANNELS, CLASSES, COARSE, POOL, STRIDE = 5, 3, 3, 6, 4
 POINTS = PointRule(points_per_roi=12, oversampling=3.0, uncertain_share=0.75, subdivisions=3, points_per_step=30)

@@ -19,7 +19,7 @@ from maskwright.ops.points import (
     sample_masks,
 )
 from maskwright.structures import CropMasks
-from maskwright.structures.rle import Crop
+from maskwright.structures.masks.crop import Crop
 
 
 def value_at(image: Tensor, x: float, y: float) -> float:
