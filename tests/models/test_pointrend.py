@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskwright.models.mask_rcnn.model import MaskRcnn
+from maskwright.models.segmenter import Limits
 from maskwright.structures import ImageBatch
 
 LOSS_NAMES = {"rpn_objectness", "rpn_box", "class", "box", "mask", "mask_point"}
@@ -75,7 +76,7 @@ def test_every_parameter_gets_a_gradient_with_and_without_objects(
 
 
 def test_an_image_without_detections_has_no_masks(model, batch) -> None:
-    found = detect(model, batch, score_threshold=1.1)
+    found = detect(model, batch, limits=Limits(score=1.1))
     assert [image.masks.probabilities.shape for image in found] == [(0, 28, 28)] * 2
 
 

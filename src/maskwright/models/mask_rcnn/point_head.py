@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskwright.models.mask_rcnn.detections import Selected
 from maskwright.models.mask_rcnn.mask_head import MaskRule
 from maskwright.models.mask_rcnn.mask_targets import sample_mask_targets
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
@@ -17,6 +16,7 @@ from maskwright.models.mask_rcnn.point_layers import CoarseHead, PointHead
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
 from maskwright.models.mask_rcnn.roi_features import RoiFeatures
 from maskwright.models.mask_rcnn.roi_head import Columns, RoiHead
+from maskwright.models.segmenter import Selected
 from maskwright.ops.losses import LossSum, loss_sum
 from maskwright.ops.points import (
     cell_centres,
