@@ -81,7 +81,7 @@ def _run_shell(example: Example, marks: dict[str, str]) -> str | None:
     """What went wrong in a block of shell lines; None where nothing did."""
     lines = list(_lines(example.parsed))
     for number, line in enumerate(lines, start=1):
-        words = _lengthened(line, marks.get("run with", ""), has_train="maskwright train" in example.parsed)
+        words = lengthened(line, marks.get("run with", ""), has_train="maskwright train" in example.parsed)
         status, said = _run_line(words)
         expected = int(marks.get("exits with", 0)) if number == len(lines) else 0
         if status != expected:
@@ -97,7 +97,7 @@ def _lines(block: str) -> Iterator[str]:
             yield " ".join(command.split())
 
 
-def _lengthened(line: str, words: str, *, has_train: bool) -> str:
+def lengthened(line: str, words: str, *, has_train: bool) -> str:
     """The line with the words that make it short: a training, or any command of ours where none trains."""
     if not words or not line.startswith("maskwright train" if has_train else "maskwright "):
         return line
