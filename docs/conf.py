@@ -36,8 +36,10 @@ autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
 
+_COLOURED = ("color-brand-primary", "color-brand-content", "color-api-name", "color-api-pre-name")
+
 html_theme = "furo"
-html_title = f"maskwright {__version__}"
+html_title = "maskwright"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 templates_path = ["_templates"]
@@ -46,8 +48,8 @@ html_show_sphinx = False
 # a page opened from a disk may not fetch others, which summaries need
 html_show_search_summary = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#0b6e5a", "color-brand-content": "#0b6e5a"},
-    "dark_css_variables": {"color-brand-primary": "#5fd0b5", "color-brand-content": "#5fd0b5"},
+    "light_css_variables": dict.fromkeys(_COLOURED, "#0b6e5a"),
+    "dark_css_variables": dict.fromkeys(_COLOURED, "#5fd0b5"),
 }
 pygments_style = "a11y-light"
 pygments_dark_style = "a11y-dark"

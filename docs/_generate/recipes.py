@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import groupby
 
 from maskwright.config import Recipe, load_recipe, recipe_names
@@ -21,16 +20,13 @@ def recipes_page() -> str:
     names = sorted(recipe_names(), key=lambda name: ("/" in name, name))
     lines = [_TOP]
     for lineage, group in groupby(names, lambda name: name.rpartition("/")[0]):
-        lines += [f"## {lineage or _OWN}", "", *_table_lines([load_recipe(name) for name in group]), ""]
+        lines += [f"## {lineage or _OWN}\n", *(_entry(load_recipe(name)) for name in group)]
     return "\n".join(lines)
 
 
-def _table_lines(recipes: list[Recipe]) -> Iterator[str]:
-    yield "| recipe | what it is | weights |"
-    yield "|---|---|---|"
-    for recipe in recipes:
-        weights = "; ".join(
-            f"`{name}`{' (default)' if name == recipe.default_weights else ''}: {table.licence}"
-            for name, table in recipe.weights.items()
-        )
-        yield f"| `{recipe.name}` | {recipe.summary} | {weights} |"
+def _entry(recipe: Recipe) -> str:
+    text = f"`{recipe.name}`\n: {recipe.summary}"
+    for licence, tables in groupby(recipe.weights.items(), lambda item: item[1].licence):
+        names = [f"`{name}`{' (default)' if name == recipe.default_weights else ''}" for name, _ in tables]
+        text += f"\n: weights {', '.join(names)}: {licence}"
+    return text + "\n"

@@ -24,9 +24,9 @@ def losses(predictor: Predictor, images: Sequence[ImageSource], targets: Sequenc
         targets: their objects, in pixels of the images as given.
 
     Returns:
-        Loss name → value as the original system reports it, `train.loss_weights` left out: rpn_objectness, rpn_box,
-        class, box, mask, keypoint, semantic of two-stage models; box, class, mask, semantic, mask_iou of YOLACT, its
-        own factors included.
+        Loss name → value as the original system reports it, `train.loss_weights` left out. Two-stage models have
+        rpn_objectness, rpn_box, class, box, mask, keypoint, semantic; YOLACT has box, class, mask, semantic, mask_iou,
+        its own factors included.
 
     Raises:
         DataError: not as many targets as images, a target of another image size, or a semantic map with a class that
