@@ -34,7 +34,7 @@ def head_of(**changes: Any) -> BoxHead:
         "num_classes": 3,
         "is_class_agnostic": False,
         "regression": BoxRegression(WEIGHTS, 1.0),
-        "divisor": "sampled",
+        "normalizer": "sampled_rois",
     }
     torch.manual_seed(0)
     return BoxHead(**{**numbers, **changes}).eval()
@@ -149,10 +149,10 @@ def samples() -> list[RoiSample]:
     return [first, RoiSample(rois[1:] + 3, torch.tensor([3, 3]), torch.zeros(0, dtype=torch.int64))]
 
 
-@pytest.mark.parametrize(("divisor", "count"), [("sampled", 5), ("positives", 8)])
+@pytest.mark.parametrize(("normalizer", "count"), [("sampled_rois", 5), ("positive_rois", 8)])
 @pytest.mark.parametrize("is_class_agnostic", [False, True])
-def test_losses_are_those_of_the_formulas(truth, samples, divisor, count, is_class_agnostic) -> None:
-    head = head_of(divisor=divisor, is_class_agnostic=is_class_agnostic)
+def test_losses_are_those_of_the_formulas(truth, samples, normalizer, count, is_class_agnostic) -> None:
+    head = head_of(normalizer=normalizer, is_class_agnostic=is_class_agnostic)
     logits = torch.randn((5, 4), generator=torch.Generator().manual_seed(3))
     deltas = torch.randn((5, 1 if is_class_agnostic else 3, 4), generator=torch.Generator().manual_seed(4))
     losses = head.losses(logits, deltas, samples, truth)
@@ -164,9 +164,9 @@ def test_losses_are_those_of_the_formulas(truth, samples, divisor, count, is_cla
     assert (losses["class"].count, losses["box"].count) == (5, count)
 
 
-@pytest.mark.parametrize("divisor", ["sampled", "positives"])
-def test_no_roi_costs_nothing(truth, divisor) -> None:
-    head = head_of(divisor=divisor, fc_norm="batch").train()
+@pytest.mark.parametrize("normalizer", ["sampled_rois", "positive_rois"])
+def test_no_roi_costs_nothing(truth, normalizer) -> None:
+    head = head_of(normalizer=normalizer, fc_norm="batch").train()
     none = torch.zeros(0, dtype=torch.int64)
     logits, deltas = head(torch.zeros((0, 4, 3, 3)))
     losses = head.losses(logits, deltas, [RoiSample(torch.zeros((0, 4)), none, none)] * 2, truth)

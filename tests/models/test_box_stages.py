@@ -41,7 +41,7 @@ def head_of(stage: int, spread: float = 0.3, *, is_agnostic: bool = True) -> Box
         num_classes=NUM_CLASSES,
         is_class_agnostic=is_agnostic,
         regression=BoxRegression(STAGE_WEIGHTS[stage], 0.0),
-        divisor="sampled",
+        normalizer="sampled_rois",
     )
     nn.init.normal_(head.class_logits.weight, std=0.5)
     nn.init.normal_(head.deltas.weight, std=spread * STAGE_WEIGHTS[stage][0] / 10)

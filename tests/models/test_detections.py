@@ -47,7 +47,7 @@ def head_of(num_classes: int = 2, *, is_class_agnostic: bool = False) -> BoxHead
         num_classes=num_classes,
         is_class_agnostic=is_class_agnostic,
         regression=BoxRegression(WEIGHTS, 1.0),
-        divisor="sampled",
+        normalizer="sampled_rois",
     )
 
 

@@ -98,7 +98,7 @@ def test_the_loss_is_torchvisions_though_useless_rois_are_left_out() -> None:
     assert torch.allclose(ours_first, theirs_first, atol=1e-6)
 
 
-def test_the_planned_divisor_is_detectron2s() -> None:
+def test_dividing_by_all_possible_keypoints_is_detectron2s() -> None:
     truth = [targets(3, 1), targets(2, 2)]
     visible, planned = head(), head(planned_rois=128)
     chosen = [visible.select(*rois_of(target), target) for target in truth]

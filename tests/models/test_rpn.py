@@ -36,7 +36,7 @@ def rpn_of(cells: Tensor, strides_px: list[int] | None, *, is_softmax: bool = Fa
         matching=MatchingRule(0.7, 0.3, None, keeps_best_of_each_object=True),
         sampling=SamplingRule(8, 0.5),
         regression=BoxRegression((1.0, 1.0, 1.0, 1.0), 0.0),
-        divisor="sampled",
+        normalizer="sampled_anchors",
     )
 
 

@@ -23,7 +23,7 @@ def rpn_of(**changes: Any) -> Rpn:
         "matching": MatchingRule(0.7, 0.3, None, keeps_best_of_each_object=True),
         "sampling": SamplingRule(8, 0.5),
         "regression": BoxRegression((1.0, 1.0, 1.0, 1.0), 0.0),
-        "divisor": "sampled",
+        "normalizer": "sampled_anchors",
     }
     head = RpnHead(in_channels=1, channels=1, num_convs=1, anchors_per_cell=1, is_softmax=False)
     return Rpn(head=head, cells=torch.zeros((1, 1, 4)), **{**numbers, **changes})
@@ -40,9 +40,12 @@ def truth(make_targets) -> TrueObjects:
     return TrueObjects.of(make_targets([(0, 0, 10)]))
 
 
-@pytest.mark.parametrize(("divisor", "objectness", "box"), [("sampled", 3, 3), ("planned", 8, 8), ("own", 3, 4)])
-def test_losses_are_divided_as_the_lineage_says(truth, divisor, objectness, box) -> None:
-    losses = rpn_of(divisor=divisor).losses(output_with([[0.0] * 4], deltas=0.5), [truth], [0])
+@pytest.mark.parametrize(
+    ("normalizer", "objectness", "box"),
+    [("sampled_anchors", 3, 3), ("anchors_per_image", 8, 8), ("box_positives", 3, 4)],
+)
+def test_losses_are_divided_as_the_lineage_says(truth, normalizer, objectness, box) -> None:
+    losses = rpn_of(normalizer=normalizer).losses(output_with([[0.0] * 4], deltas=0.5), [truth], [0])
     # three anchors of which nothing is known cost log 2 each; the positive's four deltas are ½ too large
     assert losses["rpn_objectness"].total.item() == pytest.approx(3 * math.log(2))
     assert losses["rpn_box"].total.item() == pytest.approx(4 * 0.5)
@@ -51,9 +54,9 @@ def test_losses_are_divided_as_the_lineage_says(truth, divisor, objectness, box)
     assert losses["rpn_box"].mean().item() == pytest.approx(2 / box)
 
 
-@pytest.mark.parametrize("divisor", ["sampled", "planned", "own"])
-def test_losses_of_two_images_are_the_joined_sums(truth, make_targets, divisor) -> None:
-    rpn, nothing = rpn_of(divisor=divisor), TrueObjects.of(make_targets([]))
+@pytest.mark.parametrize("normalizer", ["sampled_anchors", "anchors_per_image", "box_positives"])
+def test_losses_of_two_images_are_the_joined_sums(truth, make_targets, normalizer) -> None:
+    rpn, nothing = rpn_of(normalizer=normalizer), TrueObjects.of(make_targets([]))
     rows = [[0.3, 1.0, -2.0, 0.1], [0.5, -0.5, 2.0, 0.0]]
     together = rpn.losses(output_with(rows, 0.5), [truth, nothing], [0, 1])
     alone = [
@@ -90,15 +93,17 @@ def test_anchors_on_a_crowd_are_no_background_where_the_lineage_looks_at_crowds(
 def test_the_best_anchor_of_an_object_is_foreground_however_little_they_overlap(make_targets) -> None:
     truth = TrueObjects.of(make_targets([(45, 35, 20)]))
     keeps, leaves = (
-        rpn_of(divisor="own", matching=MatchingRule(0.7, 0.3, None, keeps_best_of_each_object=one))
+        rpn_of(normalizer="box_positives", matching=MatchingRule(0.7, 0.3, None, keeps_best_of_each_object=one))
         for one in (True, False)
     )
     assert keeps.losses(output_with([[0.0] * 4]), [truth], [0])["rpn_box"].count == 4
     assert leaves.losses(output_with([[0.0] * 4]), [truth], [0])["rpn_box"].count == 0
 
 
-def test_no_more_anchors_are_taken_than_planned(truth) -> None:
-    losses = rpn_of(sampling=SamplingRule(2, 0.5), divisor="own").losses(output_with([[0.0] * 4]), [truth], [0])
+def test_no_more_anchors_are_taken_than_are_sampled(truth) -> None:
+    losses = rpn_of(sampling=SamplingRule(2, 0.5), normalizer="box_positives").losses(
+        output_with([[0.0] * 4]), [truth], [0]
+    )
     assert losses["rpn_objectness"].count == 2
     assert losses["rpn_box"].count == 4
 

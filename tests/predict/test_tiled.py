@@ -245,7 +245,7 @@ def test_a_window_is_by_default_what_the_network_sees_unresized(tiny_network):
     recipe = load_recipe("mask_rcnn", tiny_network)
     default = Tiles(SeesValues(), recipe, None, None)
     assert (default.size_px, default.overlap_px) == (64, 16)
-    given_ = Tiles(SeesValues(), load_recipe("mask_rcnn", {"tiles.size_px": 500, "tiles.overlap_px": 7}), AS_RECIPE)
+    given_ = Tiles(SeesValues(), load_recipe("mask_rcnn", {"tiles.size_px": 500, "tiles.overlap_px": 7}), None, None)
     assert (given_.size_px, given_.overlap_px) == (500, 7)
 
 

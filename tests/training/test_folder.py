@@ -30,7 +30,7 @@ def test_a_new_folder_is_made_and_keeps_the_resolved_recipe(recipe: Recipe, tmp_
 
 def test_the_folder_of_a_run_is_refused_to_another(recipe: Recipe, tmp_path: Path) -> None:
     claim_run_folder(tmp_path, recipe, resume=False)
-    with pytest.raises(OutputError, match=r"belongs to another run; choose another, or go on .* by --resume"):
+    with pytest.raises(OutputError, match=r"belongs to another run; choose another, or resume that run with --resume"):
         claim_run_folder(tmp_path, recipe, resume=False)
 
 
@@ -148,3 +148,11 @@ def test_a_text_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     replace_file(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_whose_recipe_has_old_names_is_taken_up(recipe: Recipe, tmp_path: Path) -> None:
+    claim_run_folder(tmp_path, recipe, resume=False)
+    table = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    table["rpn"]["loss_divisor"] = {"sampled_anchors": "sampled"}[table["rpn"].pop("normalizer")]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(table))
+    assert claim_run_folder(tmp_path, recipe, resume=True).root == tmp_path

@@ -1,6 +1,6 @@
 """Recipes: typed, frozen settings of a model and its training, read without importing torch."""
 
-from maskwright.config.loading import is_recipe_file, load_recipe, recipe_from_table, recipe_names
+from maskwright.config.loading import is_recipe_file, load_recipe, recipe_from_table, recipe_names, stored_recipe
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.overrides import parse_override
 from maskwright.config.run import Recipe
@@ -15,4 +15,5 @@ __all__ = [
     "parse_override",
     "recipe_from_table",
     "recipe_names",
+    "stored_recipe",
 ]

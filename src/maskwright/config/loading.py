@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.overrides import explain, merge, nearest_names, with_overrides
+from maskwright.config.renamed import with_new_names
 from maskwright.config.run import Recipe
 from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.config.yolact import YolactRecipe
@@ -52,6 +53,11 @@ def recipe_from_table(table: Mapping[str, Any], source: str, overrides: Mapping[
         return FAMILIES[family].model_validate(table)
     except ValidationError as error:
         raise ConfigError(explain(error, FAMILIES[family], source)) from error
+
+
+def stored_recipe(table: Mapping[str, Any], source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """As `recipe_from_table`, of a table that this package wrote, perhaps when some keys had other names."""
+    return recipe_from_table(with_new_names(table), source, overrides)
 
 
 def is_recipe_file(name: str) -> bool:

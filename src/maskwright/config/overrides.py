@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from maskwright.config.backbone import BACKBONE_KINDS
 from maskwright.config.data import ONE_DATASET, SEVERAL_DATASETS
+from maskwright.config.renamed import renaming_of
 from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.errors import ConfigError
 
@@ -170,6 +171,8 @@ def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     table, _, last = key.rpartition(".")
     if last.isdecimal():
         return f"{table} is no list here, so it has no entry {last}; leave the number out, or set {table}=[…]"
+    if (renamed := renaming_of(key)) is not None:
+        return f"{key} has another name now: write {renamed.hint(problem['input'])}"
     nearest = _nearest_keys(key, list(dotted_keys(model)))
     return f"unknown key {key!r}" + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
 

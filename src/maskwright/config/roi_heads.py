@@ -73,8 +73,9 @@ class BoxHeadConfig(StrictModel):
     is_class_agnostic: bool = Field(False, description="one box for all classes, or one for each")
     box_weights: BoxWeights = Field((10.0, 10.0, 5.0, 5.0), description="factors of dx, dy, dw, dh")
     box_beta: float = Field(1 / 9, ge=0, description="where the box loss turns from quadratic to linear; 0: L1")
-    box_divisor: Literal["sampled", "positives"] = Field(
-        "sampled", description="the box loss is divided by all RoIs sampled, or by 4 × the positives (matterport)"
+    box_normalizer: Literal["sampled_rois", "positive_rois"] = Field(
+        "sampled_rois",
+        description="what the box loss is divided by: the RoIs sampled, or 4 × the positive ones (matterport)",
     )
 
     def words(self, neck: str) -> str:
@@ -244,9 +245,9 @@ class KeypointHeadConfig(RoiHeadConfig):
         description="annotated keypoints name pixels, whose centres lie half a pixel further on; results files have "
         "pixels again (detectron2), or keypoints are points as they stand (torchvision)",
     )
-    loss_divisor: Literal["visible", "planned"] = Field(
-        "visible",
-        description="the loss is divided by the visible keypoints (torchvision; detectron2's model zoo), or by all "
+    normalizer: Literal["visible_keypoints", "possible_keypoints"] = Field(
+        "visible_keypoints",
+        description="what the loss is divided by: the visible keypoints (torchvision; detectron2's model zoo), or all "
         "keypoints of as many RoIs as may be positive (detectron2, NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS off)",
     )
     min_keypoints: int = Field(

@@ -56,10 +56,11 @@ class RpnConfig(StrictModel):
     positive_share: float = Field(0.5, gt=0, le=1, description="largest foreground share of that sample")
     box_weights: BoxWeights = Field((1.0, 1.0, 1.0, 1.0), description="factors of dx, dy, dw, dh")
     box_beta: float = Field(1 / 9, ge=0, description="where the box loss turns from quadratic to linear; 0: L1")
-    loss_divisor: Literal["sampled", "planned", "own"] = Field(
-        "sampled",
-        description="both losses are divided by the anchors sampled (torchvision), or by anchors_per_image however "
-        "many there were (detectron2); or the box loss by 4 × its own positives (matterport)",
+    normalizer: Literal["sampled_anchors", "anchors_per_image", "box_positives"] = Field(
+        "sampled_anchors",
+        description="what both losses are divided by: the anchors sampled (torchvision), or anchors_per_image however "
+        "many were sampled (detectron2); box_positives: the anchors sampled, but the box loss by 4 × its positives "
+        "(matterport)",
     )
     ranks_levels_together: bool = Field(
         False, description="the best-scored are chosen, and suppress each other, over all levels (matterport)"

@@ -13,7 +13,7 @@ import torch
 
 from maskwright.checkpoints.fitting import FitReport, compare_weights, put_weights, refuse_misfit
 from maskwright.checkpoints.reading import SUFFIXES, ForeignWeights, read_weights
-from maskwright.config import Recipe, is_recipe_file, load_recipe, recipe_from_table, recipe_names
+from maskwright.config import Recipe, is_recipe_file, load_recipe, recipe_names, stored_recipe
 from maskwright.errors import CheckpointError, ConfigError
 from maskwright.models.build import build_model
 from maskwright.predict.device import choose_device
@@ -105,7 +105,7 @@ def recipe_of(found: ForeignWeights, source: str, overrides: Mapping[str, Any]) 
         CheckpointError: it is a backbone alone.
     """
     if found.recipe is not None:
-        return recipe_from_table(found.recipe, source, overrides)
+        return stored_recipe(found.recipe, source, overrides)
     _refuse_backbone(found, f"checkpoint {source}")
     assert found.recipe_name is not None
     return load_recipe(found.recipe_name, {**found.implied, **overrides})

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from maskwright.config import recipe_from_table
+from maskwright.config import stored_recipe
 from maskwright.config.run import Recipe
 from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.errors import ConfigError, OutputError
@@ -140,7 +140,7 @@ def _begun(folder: RunFolder) -> dict[str, Any]:
         table = read_yaml(folder.recipe.read_text(encoding="utf-8"))
         if not isinstance(table, dict):
             raise ConfigError("it holds no table")
-        return recipe_from_table(table, str(folder.recipe)).model_dump(mode="json")
+        return stored_recipe(table, str(folder.recipe)).model_dump(mode="json")
     except (OSError, BadYaml, UnicodeDecodeError, ConfigError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{folder.recipe}: ")
         raise OutputError(

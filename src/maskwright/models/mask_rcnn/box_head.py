@@ -13,7 +13,7 @@ from maskwright.models.backbones.norms import ConvNorm
 from maskwright.models.mask_rcnn.linear_norm import LinearNorm
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
 from maskwright.models.mask_rcnn.proposal_targets import RoiSample
-from maskwright.models.mask_rcnn.rules import BoxDivisor, BoxRegression
+from maskwright.models.mask_rcnn.rules import BoxNormalizer, BoxRegression
 from maskwright.ops.box_coding import decode_boxes, encode_boxes
 from maskwright.ops.boxes import clip_to_windows
 from maskwright.ops.losses import LossSum, loss_sum, smooth_l1_sum
@@ -36,7 +36,7 @@ class BoxHead(nn.Module):
         num_classes: C, without background.
         is_class_agnostic: one set of deltas for all classes.
         regression: coding and loss of the deltas.
-        divisor: of the box loss.
+        normalizer: what the box loss is divided by.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class BoxHead(nn.Module):
         num_classes: int,
         is_class_agnostic: bool,
         regression: BoxRegression,
-        divisor: BoxDivisor,
+        normalizer: BoxNormalizer,
     ) -> None:
         super().__init__()
-        self.num_classes, self.regression, self.divisor = num_classes, regression, divisor
+        self.num_classes, self.regression, self.normalizer = num_classes, regression, normalizer
         self.num_boxes = 1 if is_class_agnostic else num_classes
         conv_sizes = [in_channels, *[conv_channels] * num_convs]
         fc_sizes = [conv_sizes[-1] * (cells_px**2 if num_fcs else 1), *[fc_channels] * num_fcs]
@@ -108,7 +108,7 @@ class BoxHead(nn.Module):
             "class": loss_sum(F.cross_entropy(class_logits, labels, reduction="sum"), len(labels)),
             "box": loss_sum(
                 smooth_l1_sum(predicted, wanted, self.regression.beta),
-                len(labels) if self.divisor == "sampled" else 4 * len(positive),
+                len(labels) if self.normalizer == "sampled_rois" else 4 * len(positive),
             ),
         }
 

@@ -128,7 +128,7 @@ def _rpn(recipe: MaskRcnnRecipe, in_channels: int, strides_px: tuple[int, ...]) 
         ),
         sampling=SamplingRule(rpn.anchors_per_image, rpn.positive_share),
         regression=BoxRegression(rpn.box_weights, rpn.box_beta),
-        divisor=rpn.loss_divisor,
+        normalizer=rpn.normalizer,
     )
 
 
@@ -191,7 +191,7 @@ def _box_head(recipe: MaskRcnnRecipe, in_channels: int, num_classes: int, weight
         num_classes=num_classes,
         is_class_agnostic=head.is_class_agnostic,
         regression=BoxRegression(weights, head.box_beta),
-        divisor=head.box_divisor,
+        normalizer=head.box_normalizer,
     )
 
 
@@ -273,7 +273,7 @@ def _keypoint_head(recipe: MaskRcnnRecipe, in_channels: int, _: int) -> Keypoint
         channels=head.channels,
         num_keypoints=len(head.names),
         score=head.score,
-        planned_rois=roi.rois_per_image * roi.positive_share if head.loss_divisor == "planned" else None,
+        planned_rois=roi.rois_per_image * roi.positive_share if head.normalizer == "possible_keypoints" else None,
     )
 
 

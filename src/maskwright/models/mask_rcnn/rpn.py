@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskwright.models.mask_rcnn.object_matching import TrueObjects
-from maskwright.models.mask_rcnn.rules import BoxRegression, MatchingRule, ProposalRule, RpnDivisor, SamplingRule
+from maskwright.models.mask_rcnn.rules import BoxRegression, MatchingRule, ProposalRule, RpnNormalizer, SamplingRule
 from maskwright.ops.anchors import grid_anchors
 from maskwright.ops.box_coding import decode_boxes, encode_boxes
 from maskwright.ops.boxes import clip_boxes, clip_to_windows, has_sides_of
@@ -86,7 +86,7 @@ class Rpn(nn.Module):
         matching: which anchors are foreground.
         sampling: how many enter the loss.
         regression: coding and loss of the deltas.
-        divisor: of the losses.
+        normalizer: what the losses are divided by.
     """
 
     cells: Tensor
@@ -100,12 +100,12 @@ class Rpn(nn.Module):
         matching: MatchingRule,
         sampling: SamplingRule,
         regression: BoxRegression,
-        divisor: RpnDivisor,
+        normalizer: RpnNormalizer,
     ) -> None:
         super().__init__()
         self.head, self.strides_px = head, strides_px
         self.register_buffer("cells", cells, persistent=False)
-        self.matching, self.sampling, self.regression, self.divisor = matching, sampling, regression, divisor
+        self.matching, self.sampling, self.regression, self.normalizer = matching, sampling, regression, normalizer
 
     def forward(self, levels: Sequence[Tensor], batch: ImageBatch) -> RpnOutput:
         logits, deltas = zip(*(self.head(features) for features in levels), strict=True)
@@ -139,12 +139,12 @@ class Rpn(nn.Module):
             wanted = encode_boxes(wanted_boxes, output.anchors[positive], self.regression.weights)
             box.append(smooth_l1_sum(deltas[positive], wanted, self.regression.beta))
             num_sampled, num_positive = num_sampled + len(sampled), num_positive + len(positive)
-        planned = self.sampling.count * len(truth)
+        most_sampled = self.sampling.count * len(truth)
         counts = {
-            "sampled": (num_sampled, num_sampled),
-            "planned": (planned, planned),
-            "own": (num_sampled, 4 * num_positive),
-        }[self.divisor]
+            "sampled_anchors": (num_sampled, num_sampled),
+            "anchors_per_image": (most_sampled, most_sampled),
+            "box_positives": (num_sampled, 4 * num_positive),
+        }[self.normalizer]
         return {
             "rpn_objectness": loss_sum(torch.stack(objectness).sum(), counts[0]),
             "rpn_box": loss_sum(torch.stack(box).sum(), counts[1]),

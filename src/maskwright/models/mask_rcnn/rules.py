@@ -102,6 +102,6 @@ class DetectionRule:
         )
 
 
-# what the RPN's losses are divided by; see `config.rpn.RpnConfig.loss_divisor`
-RpnDivisor = Literal["sampled", "planned", "own"]
-BoxDivisor = Literal["sampled", "positives"]
+# what losses are divided by; see `normalizer` and `box_normalizer` in the recipe's tables
+RpnNormalizer = Literal["sampled_anchors", "anchors_per_image", "box_positives"]
+BoxNormalizer = Literal["sampled_rois", "positive_rois"]
