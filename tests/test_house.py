@@ -237,14 +237,14 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
 
 def test_public_names_have_homes() -> None:
     package = importlib.import_module("maskwright")
-    assert set(package.__all__) == {*package._HOMES, "__version__"}
+    assert set(package.__all__) == {*package._HOME_OF, "__version__"}
     shown_to_type_checkers = {
         alias.asname: node.module
         for node in ast.walk(TREES["maskwright"])
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("maskwright.")
         for alias in node.names
     }
-    assert shown_to_type_checkers == package._HOMES
+    assert shown_to_type_checkers == package._HOME_OF
 
 
 @pytest.mark.parametrize("name", sorted(set(importlib.import_module("maskwright").__all__)))

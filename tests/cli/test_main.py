@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
+
+from maskwright.cli.app import app
 
 
 def test_recipes_are_listed_without_loading_torch():
@@ -68,8 +72,43 @@ def test_every_command_explains_itself(here, command):
     assert f"Usage: maskwright {command}" in outcome.out
 
 
-@pytest.mark.parametrize("command", [(), ("evaluate",), ("data", "check")])
-def test_help_shows_no_type_of_an_option_without_a_value(here, command):
+@pytest.mark.parametrize("words", [("train", "--resume"), ("train",), ("predict", "--model"), ("data", "chek")])
+def test_a_command_line_that_cannot_be_understood_is_one_line_that_names_the_help(here, words):
+    outcome = here(*words)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert re.fullmatch(r"error: .+; `maskwright.* --help` shows the right form\n", outcome.err)
+
+
+def test_what_is_missing_or_wrong_in_a_command_line_is_said_in_our_words(here):
+    assert here("train", "--resume").err.startswith("error: argument RECIPE is missing;")
+    wrong = here("predict", "a.png", "--model", "yolact", "--max-detections", "many")
+    assert wrong.err.startswith("error: --max-detections must be a whole number;")
+    assert here("recipes", "yolact", "train.steps=3").err == (
+        "error: yolact: train.steps: must be a list, such as [1, 2], got 3\n"
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("data",)])
+def test_no_command_prints_the_help(here, words):
+    outcome = here(*words)
+    assert outcome.status == 2
+    assert "Commands" in outcome.out
+
+
+def commands(words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words of every command and group."""
+    command = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    inner = [(*words, word) for word in getattr(command, "commands", ())]
+    return [words, *(below for one in inner for below in commands(one))]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_of_every_command_shows_no_type_and_no_default_of_a_flag(here, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     help_text = here(*command, "--help").out
     assert "--help" in help_text
-    assert "<bool>" not in help_text
+    for noise in ("<bool>", "[default: True]", "[default: False]", "no-no-", "<list[", "]...]..."):
+        assert noise not in help_text

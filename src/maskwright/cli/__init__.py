@@ -26,9 +26,9 @@ def main() -> None:
     _print_anywhere()
     try:
         with _closing_on_signals():
-            from maskwright.cli.app import app
+            from maskwright.cli.app import run
 
-            app(prog_name="maskwright")  # also as python -m maskwright
+            status = run()
     except MaskwrightError as error:
         _leave("" if error.is_reported_elsewhere else f"error: {error}", error.exit_status)
     except Interrupted as interruption:
@@ -40,11 +40,13 @@ def main() -> None:
             raise
         _leave(f"error: there is not enough memory ({type(error).__name__}); {_LESS_MEMORY}", 1)
     except BrokenPipeError:
-        _leave("", 1)  # whoever read our output has seen enough
+        _leave("", 1)  # the reader of our output has seen enough
     except OSError as error:
         if error.errno not in WITHOUT_ROOM:
             raise
         _leave(f"error: {error.filename or 'the output'} cannot be written ({error.strerror}); make room", 2)
+    else:
+        _leave("", status)
 
 
 def _print_anywhere() -> None:

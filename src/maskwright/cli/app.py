@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from maskwright import __version__
 from maskwright.cli.convert import convert
@@ -20,7 +21,51 @@ from maskwright.cli.inspect import inspect
 from maskwright.cli.predict import predict
 from maskwright.cli.recipes import recipes
 from maskwright.cli.train import train
+from maskwright.config.wording import in_our_words
 from maskwright.errors import ConfigError
+
+# click's exception, whichever copy of click this version of typer works with
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def run() -> int:
+    """Run the command that the process was started with; returns its exit status.
+
+    Raises:
+        ConfigError: the command line cannot be understood.
+        MaskwrightError: as the command does.
+    """
+    try:
+        return app(prog_name="maskwright", standalone_mode=False) or 0  # also as python -m maskwright
+    except _ClickError as error:
+        _refuse_command_line(error)
+
+
+def _refuse_command_line(error: Any) -> NoReturn:
+    """One line in place of typer's box; the help where nothing was asked for."""
+    name = error.ctx.command_path if error.ctx else "maskwright"
+    if type(error).__name__ == "NoArgsIsHelpError":  # typer has no public name for it
+        print(error.ctx.get_help())
+        sys.exit(error.exit_code)
+    raise ConfigError(f"{_in_our_words(error.format_message())}; `{name} --help` shows the right form") from error
+
+
+def _in_our_words(message: str) -> str:
+    """Typer's sentence about a command line; where it holds one of pydantic's, that in our words.
+
+    >>> _in_our_words("Invalid value for '--tile': Input should be a valid integer, unable to parse")
+    '--tile must be a whole number'
+    >>> _in_our_words("Missing argument 'RECIPE'.")
+    'argument RECIPE is missing'
+    """
+    what, _, found = message.removesuffix(".").partition(": ")
+    if what.startswith("Invalid value for ") and found:
+        words = in_our_words(found.removeprefix("Value error, "))
+        name = what.removeprefix("Invalid value for ").strip("'")
+        return f"{name} {words}" if words.startswith("must ") else f"{name}: {words}"
+    if what.startswith("Missing "):
+        return f"{what.removeprefix('Missing ')} is missing".replace("'", "")
+    return message[:1].lower() + message[1:].removesuffix(".")
 
 
 def _version(is_asked: bool) -> None:
@@ -45,25 +90,24 @@ def _top(
         )
 
 
-def _without_types_of_flags(options: Sequence[object]) -> None:
-    """An option that takes no value shows none in the help, where typer writes `<bool>`."""
-    for option in options:
-        if isinstance(option, TyperOption) and option.is_flag:
-            option.metavar = ""
+def _tidied(parameters: Sequence[Any]) -> Sequence[Any]:
+    """Parameters whose types are not shown where they say nothing: `<bool>` of a flag, `<list[str]>` of an argument."""
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+        elif isinstance(parameter, TyperArgument):
+            vars(parameter)["display_type_rich"] = lambda ctx: None  # of newer versions; the older show no such type
+    return parameters
 
 
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
-        parameters = super().get_params(ctx)
-        _without_types_of_flags(parameters)
-        return parameters
+        return _tidied(super().get_params(ctx))
 
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
-        parameters = super().get_params(ctx)
-        _without_types_of_flags(parameters)
-        return parameters
+        return _tidied(super().get_params(ctx))
 
 
 app = typer.Typer(

@@ -92,6 +92,7 @@ def evaluate(
     from maskwright.evaluation.expected import expected_table, refuse_missed
     from maskwright.predict.evaluate import evaluate_dataset, lacking_objects, why_nothing_counts
     from maskwright.predict.writing import claimed_output
+    from maskwright.report import page_templates
 
     options = ReadOptions(
         exif=exif,
@@ -103,6 +104,7 @@ def evaluate(
     )
     data = MeasuredData(images, annotations, format, options, skip_bad, keep_damaged_images)
     if output is not None:
+        page_templates()  # a missing library is reported before the first image
         context.with_resource(claimed_output(output, _RESULTS))
     predictor = load_predictor(
         model, weights, device, precision, changes, is_augmented=tta, tile_px=tile, overlap_px=overlap

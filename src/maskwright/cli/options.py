@@ -55,7 +55,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. detect.nms_iou=0.6; repeatable."),
 ]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. train.batch_size=4.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, e.g. train.batch_size=4.")
 ]
 ImagesHelp = "Folder of the image files."
 AnnotationsHelp = "Annotation file, or the folder of them; the format says which."

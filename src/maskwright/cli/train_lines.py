@@ -87,6 +87,8 @@ def _facts(numbers: Mapping[str, Any]) -> Iterator[str]:
     yield f"classes       {len(classes)}: {', '.join(classes[:_MOST_CLASSES])}{more}"
     yield (f"length        {numbers['steps']} steps of {numbers['batch_size']} images: {numbers['epochs']:g} epochs")
     yield from (*numbers.get("remarks", ()), *numbers.get("left_out", ()))
+    if "no_events" in numbers:
+        yield f"no events     {numbers['no_events']}; log.jsonl has all the numbers"
     if "measured" in numbers:
         yield _measured_line(numbers["measured"])
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from maskwright.config.backbone import BACKBONE_KINDS
 from maskwright.config.data import ONE_DATASET, SEVERAL_DATASETS
 from maskwright.config.renamed import renaming_of
+from maskwright.config.wording import in_our_words
 from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.errors import ConfigError
 
@@ -164,7 +165,7 @@ def _explain_one(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     if problem["type"] == "union_tag_invalid":
         return f"{key}.kind: {problem['ctx']['tag']!r} is none of {', '.join(BACKBONE_KINDS)}"
     if problem["type"] != "extra_forbidden":
-        message = problem["msg"].removeprefix("Value error, ")
+        message = in_our_words(problem["msg"].removeprefix("Value error, "))
         is_of_table = problem["type"] == "value_error" and isinstance(problem["input"], Mapping)
         found = "" if is_of_table else f", got {reprlib.repr(problem['input'])}"
         return f"{key}: {message}{found}" if key else message

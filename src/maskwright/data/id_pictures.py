@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.errors import MissingDependency
 from maskwright.structures.masks.rle import Rle, any_to_rle, rle_to_crop
 
 
@@ -50,8 +51,14 @@ def connected_parts(mask: Rle) -> list[Rle]:
     >>> mask = objects_of(np.array([[7, 0, 7]]))[7]
     >>> [part["counts"] for part in connected_parts(mask)]
     ['012', '21']
+
+    Raises:
+        MissingDependency: SciPy is not installed.
     """
-    from scipy import ndimage
+    try:
+        from scipy import ndimage
+    except ModuleNotFoundError as error:
+        raise MissingDependency("scipy", "parts", "finding the connected parts of a mask") from error
 
     crop = rle_to_crop(mask)
     labels, _ = ndimage.label(crop.pixels, structure=np.ones((3, 3)))

@@ -1,4 +1,4 @@
-"""Detections drawn over their image: masks, keypoints, boxes, names and scores, nearly all through supervision.
+"""Detections drawn over their image: masks by NumPy; keypoints, boxes, names and scores by Pillow.
 
 Every object of a model with one class gets a colour of its own, so that touching objects can be seen apart; with
 several classes the colour is the class's, the same in every picture. Masks are blended crop by crop, so a thousand
@@ -10,12 +10,11 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from maskwright.errors import DataError
 from maskwright.images.read import ImageSource, read_stored
@@ -23,18 +22,21 @@ from maskwright.images.scale import as_picture
 from maskwright.ops.boxes import box_areas
 from maskwright.structures import Instances, PanopticMap
 from maskwright.structures.masks.crop import Crop
-from maskwright.structures.supervision_import import import_supervision
-
-if TYPE_CHECKING:
-    import supervision
 
 Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
+Ground = tuple[int, int, int, int]
 
 # where labels would cover more of the picture than this, they hide what they name
 _LARGEST_LABEL_SHARE = 0.2
-# pixels blended at once; supervision without OpenCV blends in float64, six times the memory of the picture
+# pixels blended at once, in float32: four times the memory of this part of the picture
 _PIXELS_AT_ONCE = 500_000
+# the limbs of COCO's person, as pairs of its 17 keypoints
+_PERSON_POINTS = 17
+_PERSON_LIMBS = (
+    *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
+    *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+)
 _GOLDEN_RATIO = 0.618033988749895
 
 
@@ -74,7 +76,6 @@ def draw_instances(
     if picture.shape[:2] != instances.size:
         found, expected = ("{} × {}".format(*size) for size in (picture.shape[:2], instances.size))
         raise DataError(f"the image to draw on has {found} pixels, the instances {expected}; draw on the same image")
-    import_supervision()
     colours = object_colours(instances) if colours is None else colours
     texts = _label_texts(instances) if texts is None else texts
     if instances.semantic is not None and instances.masks is not None:
@@ -125,33 +126,26 @@ def _draw_masks(picture: Picture, instances: Instances, colours: Sequence[Colour
 
 def _blend(picture: Picture, crop: Crop, colour: Colour, opacity: float) -> None:
     """Blend one mask into the part of the picture that its crop covers, some rows at a time."""
-    from supervision import ColorLookup, Detections, MaskAnnotator
-
-    annotator = MaskAnnotator(_palette([colour]), opacity, ColorLookup.INDEX)
     height, width = crop.pixels.shape
-    scene = picture[crop.window]
+    scene, paint = picture[crop.window], np.array(colour, np.float32) * np.float32(opacity)
     rows_at_once = max(1, _PIXELS_AT_ONCE // max(1, width))
     for first in range(0, height, rows_at_once):
-        part = crop.pixels[first : first + rows_at_once]
-        around = np.array([[0, 0, width, len(part)]], dtype=np.float32)
-        annotator.annotate(scene[first : first + rows_at_once], Detections(xyxy=around, mask=part[None]))
+        band, mask = (whole[first : first + rows_at_once] for whole in (scene, crop.pixels))
+        band[mask] = (band[mask] * np.float32(1 - opacity) + paint + 0.5).astype(np.uint8)
 
 
 def _draw_keypoints(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
-    """A dot at each keypoint and, where supervision knows a skeleton of as many, the limbs between them.
+    """A dot at each keypoint and, between those of a person as COCO has them, the limbs.
 
-    What is NaN, as of a keypoint without a label, is left out. Pillow draws: supervision without OpenCV takes a
-    millisecond for every line.
+    What is NaN, as of a keypoint without a label, is left out.
     """
-    from supervision.key_points.skeletons import SKELETONS_BY_VERTEX_COUNT
-
     assert instances.keypoints is not None
     canvas = Image.fromarray(picture)
     pen, thickness = ImageDraw.Draw(canvas), max(1, round(min(instances.size) / 300))
-    limbs = SKELETONS_BY_VERTEX_COUNT.get(instances.keypoints.shape[1], ())  # they count from 1
+    limbs = _PERSON_LIMBS if instances.keypoints.shape[1] == _PERSON_POINTS else ()
     for points, colour in zip(instances.keypoints[..., :2].tolist(), colours, strict=True):
         for start, end in limbs:
-            limb = [*points[start - 1], *points[end - 1]]
+            limb = [*points[start], *points[end]]
             if all(map(math.isfinite, limb)):
                 pen.line(limb, colour, thickness)
         for point in points:
@@ -161,27 +155,62 @@ def _draw_keypoints(picture: Picture, instances: Instances, colours: Sequence[Co
 
 
 def _draw_boxes(picture: Picture, instances: Instances, colours: Sequence[Colour]) -> None:
-    from supervision import BoxAnnotator, ColorLookup
-
-    thickness = max(1, round(min(instances.size) / 500))
-    BoxAnnotator(_palette(colours), thickness, ColorLookup.INDEX).annotate(picture, _only_boxes(instances))
+    """A frame on the outermost pixels of each box."""
+    canvas = Image.fromarray(picture)
+    pen, thickness = ImageDraw.Draw(canvas), max(1, round(min(instances.size) / 500))
+    for box, colour in zip(_whole_boxes(instances), colours, strict=True):
+        pen.rectangle(box, outline=colour, width=thickness)
+    picture[:] = np.asarray(canvas)
 
 
 def _draw_labels(picture: Picture, instances: Instances, colours: Sequence[Colour], texts: Sequence[str]) -> None:
-    from supervision import Color, ColorLookup, RichLabelAnnotator
+    """Black letters on a ground of the object's colour, above the box where there is room."""
+    canvas = Image.fromarray(picture)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(_letter_px(instances.size))
+    padding = _letter_px(instances.size) // 4
+    taken: list[Ground] = []
+    boxes = _whole_boxes(instances)
+    for index in _large_enough(instances):
+        if not texts[index]:
+            continue
+        left, top, right, bottom = pen.textbbox((0, 0), texts[index], font)
+        size = (math.ceil(right - left) + 2 * padding, math.ceil(bottom - top) + 2 * padding)
+        ground = _free_ground(boxes[index], size, instances.size, taken)
+        taken.append(ground)
+        pen.rectangle(ground, fill=colours[index])
+        pen.text((ground[0] + padding - left, ground[1] + padding - top), texts[index], (0, 0, 0), font)
+    picture[:] = np.asarray(canvas)
 
-    labelled = [index for index in _large_enough(instances) if texts[index]]
-    if not labelled:
-        return
-    annotator = RichLabelAnnotator(
-        color=_palette([colours[index] for index in labelled]),
-        color_lookup=ColorLookup.INDEX,
-        text_color=Color(0, 0, 0),
-        font_size=_letter_px(instances.size),
-        text_padding=_letter_px(instances.size) // 4,
-        smart_position=True,  # moves labels apart and into the picture
-    )
-    annotator.annotate(picture, _only_boxes(instances[labelled]), labels=[texts[index] for index in labelled])
+
+def _free_ground(box: Ground, label: tuple[int, int], size: tuple[int, int], taken: Sequence[Ground]) -> Ground:
+    """Where a label hides no other: above its box, inside, or below; above if each of them would.
+
+    Args:
+        box: x1 y1 x2 y2 of the object in whole pixels.
+        label: (width, height) of the label.
+        size: (height, width) of the picture, which the label does not leave.
+        taken: the grounds of the labels that are drawn already.
+    """
+    left = max(0, min(box[0], size[1] - label[0]))
+    grounds = []
+    for top in (box[1] - label[1], box[1], box[3] - label[1], box[3]):
+        inside = max(0, min(top, size[0] - label[1]))
+        grounds.append((left, inside, left + label[0] - 1, inside + label[1] - 1))
+    return next((one for one in grounds if not any(_overlap(one, other) for other in taken)), grounds[0])
+
+
+def _overlap(one: Ground, other: Ground) -> bool:
+    return all(one[axis] <= other[axis + 2] and other[axis] <= one[axis + 2] for axis in (0, 1))
+
+
+def _whole_boxes(instances: Instances) -> list[Ground]:
+    """(x1, y1, x2, y2) of the outermost pixels of each box; of one without area, that of its corner."""
+    height, width = instances.size
+    limits = instances.boxes.new_tensor([width, height, width, height])
+    boxes = instances.boxes.nan_to_num().clamp(min=-1.0).minimum(limits)
+    x1, y1 = boxes[:, :2].floor().long().T.tolist()
+    x2, y2 = (boxes[:, 2:].ceil().long() - 1).T.tolist()
+    return list(zip(x1, y1, map(max, x1, x2), map(max, y1, y2), strict=True))
 
 
 def _label_texts(instances: Instances) -> list[str]:
@@ -203,16 +232,3 @@ def _large_enough(instances: Instances) -> list[int]:
 
 def _letter_px(size: tuple[int, int]) -> int:
     return max(10, round(min(size) / 40))
-
-
-def _only_boxes(instances: Instances) -> supervision.Detections:
-    from supervision import Detections
-
-    return Detections(xyxy=instances.boxes.float().cpu().numpy())
-
-
-def _palette(colours: Sequence[Colour]) -> supervision.ColorPalette:
-    """The colours by index; red and blue are exchanged, as supervision paints in BGR and our pictures are RGB."""
-    from supervision import Color, ColorPalette
-
-    return ColorPalette([Color(r=blue, g=green, b=red) for red, green, blue in colours])

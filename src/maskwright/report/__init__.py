@@ -2,5 +2,6 @@
 
 from maskwright.report.dataset_sheet import write_sheet
 from maskwright.report.evaluation_report import write_report
+from maskwright.report.page import page_templates
 
-__all__ = ["write_report", "write_sheet"]
+__all__ = ["page_templates", "write_report", "write_sheet"]

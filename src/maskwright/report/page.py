@@ -6,32 +6,29 @@ import base64
 import hashlib
 from math import isnan
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from maskwright import __version__
+from maskwright.errors import MissingDependency
 from maskwright.files import claim_folder, replace_file
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
     """Fill a template of `templates/` and write it; the file is the old one or the new one, never half.
 
-    The page may load nothing and run our own script alone, which it knows by its hash: what a file name or a class name
+    The page may load nothing and run our own script only, which it knows by its hash: what a file name or a class name
     may smuggle in stays text, or at the worst does nothing.
 
     Raises:
         OutputError: the file cannot be written.
+        MissingDependency: Jinja2 is not installed.
     """
-    environment = Environment(
-        loader=PackageLoader("maskwright.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"share": share, "count": count, "percent": percent}
+    environment = page_templates()
+    from markupsafe import Markup
+
     style, script = (environment.get_template(name).render() for name in ("style.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = environment.get_template(template).render(
@@ -43,6 +40,28 @@ def write_page(path: Path, template: str, **content: Any) -> None:
     )
     claim_folder(path.parent)
     replace_file(path, page)
+
+
+def page_templates() -> Environment:
+    """Our templates, ready to be filled.
+
+    Raises:
+        MissingDependency: Jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ModuleNotFoundError as error:
+        raise MissingDependency("jinja2", "report", "an HTML page") from error
+
+    environment = Environment(
+        loader=PackageLoader("maskwright.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"share": share, "count": count, "percent": percent}
+    return environment
 
 
 def share(value: float) -> str:

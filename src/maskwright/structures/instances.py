@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, MissingDependency
 from maskwright.ops.boxes import boxes_to_xywh, clip_boxes, scale_boxes
 from maskwright.ops.keypoints import scale_keypoints
 from maskwright.structures.categories import Categories
@@ -18,7 +18,6 @@ from maskwright.structures.masks.interface import Index, Masks, as_index
 from maskwright.structures.masks.pasted import PastedMasks
 from maskwright.structures.panoptic_map import PanopticMap, merge_panoptic
 from maskwright.structures.semantic_map import SemanticMap
-from maskwright.structures.supervision_import import import_supervision
 
 if TYPE_CHECKING:
     import supervision
@@ -140,10 +139,15 @@ class Instances:
         return [{"image_id": image_id, **dict(zip(columns, row, strict=True))} for row in rows]
 
     def to_supervision(self) -> supervision.Detections:
-        """As `supervision.Detections`, with full-size bitmaps; names and keypoints are in `data`."""
-        import_supervision()
-        from supervision import Detections
+        """As `supervision.Detections`, with full-size bitmaps; names and keypoints are in `data`.
 
+        Raises:
+            MissingDependency: supervision is not installed.
+        """
+        try:
+            from supervision import Detections
+        except ModuleNotFoundError as error:
+            raise MissingDependency("supervision", "supervision", "Instances.to_supervision") from error
         names = np.array([self.categories[label] for label in self.labels.tolist()], dtype=str)
         keypoints = {} if self.keypoints is None else {"keypoints": self.keypoints.cpu().numpy()}
         return Detections(

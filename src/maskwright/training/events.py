@@ -13,9 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskwright.errors import MissingDependency
 from maskwright.files import GrowingFile
 
 _FORMAT = "brain.Event:2"
+
+
+def missing_tensorboard() -> MissingDependency | None:
+    """Why no events are written; None where they are."""
+    try:
+        from tensorboard.summary.writer import record_writer  # noqa: F401 - the part that writes
+    except ModuleNotFoundError:
+        return MissingDependency("tensorboard", "train", "writing TensorBoard events")
+    return None
 
 
 class EventFile:

@@ -12,6 +12,7 @@ from maskwright.config.run import Recipe
 from maskwright.data.network_scale import scale_lines
 from maskwright.data.record import Dataset, ImageRecord, count_objects
 from maskwright.predict.evaluate import why_nothing_counts
+from maskwright.training.events import missing_tensorboard
 from maskwright.training.teaching import teaching_warnings
 
 # weights of a network that a processor trains within a day
@@ -19,9 +20,14 @@ _MOST_ON_CPU = 15_000_000
 
 
 def machine_facts(recipe: Recipe, model: nn.Module, device: torch.device) -> dict[str, Any]:
-    """`device`, `weights` (how many there are) and, where they are too many for the machine, `smaller` (a recipe)."""
+    """`device` and `weights` (how many there are).
+
+    Where these are too many for the machine, `smaller` (a recipe); without TensorBoard, `no_events` (why).
+    """
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     facts = {"device": describe(device), "weights": num_weights}
+    if (missing := missing_tensorboard()) is not None:
+        facts["no_events"] = str(missing)
     is_too_much = device.type == "cpu" and num_weights > _MOST_ON_CPU
     return facts | ({"smaller": recipe.small_recipe} if is_too_much and recipe.small_recipe is not None else {})
 

@@ -1,4 +1,4 @@
-"""The run's log: one JSON object a line in `log.jsonl`, and the same numbers for TensorBoard."""
+"""The run's log: one JSON object a line in `log.jsonl`, and the same numbers for TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from maskwright.errors import OutputError
 from maskwright.files import GrowingFile, replace_file
-from maskwright.training.events import EventFile
+from maskwright.training.events import EventFile, missing_tensorboard
 
 
 class Logbook:
@@ -28,7 +28,7 @@ class Logbook:
         kept = [line for line in _lines(path) if line["step"] <= step] if step else []
         replace_file(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = GrowingFile(path)
-        self._events = EventFile(folder, step)
+        self._events = EventFile(folder, step) if missing_tensorboard() is None else None
 
     def write(self, step: int, numbers: Mapping[str, Any], part: str) -> None:
         """Add a line: the step, the part (`train` or `val`) and its numbers.
@@ -37,14 +37,15 @@ class Logbook:
             OutputError: the disk is full; the log ends with the line before.
         """
         self._file.write(json.dumps({"step": step, "part": part, **numbers}) + "\n")
-        self._events.write(
-            step, {f"{part}/{name}": value for name, value in numbers.items() if isinstance(value, int | float)}
-        )
+        if self._events is not None:
+            scalars = {f"{part}/{name}": value for name, value in numbers.items() if isinstance(value, int | float)}
+            self._events.write(step, scalars)
 
     def close(self) -> None:
         """Close both; nothing is written by it."""
         self._file.close()
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
