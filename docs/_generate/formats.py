@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import cleandoc, getdoc
 from textwrap import indent
 
 from maskwright.data.readers import READERS
 from maskwright.data.writers import WRITERS
+from maskwright.images.formats import IMAGE_SUFFIXES
+from maskwright.predict.sources import VIDEO_SUFFIXES
 
 _TOP = """# Dataset formats
 
@@ -23,8 +25,8 @@ Holes and objects of several parts are kept. What a format cannot hold is counte
 an entry that cannot be used: the dataset is then refused, unless `--skip-bad` (`data.train.skip_bad=true`) leaves such
 entries out.
 
-Image files are PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF and others that Pillow reads, NPY, and HEIC with the extra `heic`;
-the extra `tiff` adds TIFF of many channels.
+Image files end in {suffixes}, in small or capital letters. HEIC needs the extra `heic`, TIFF of many channels the extra
+`tiff`. Videos, for `predict`, end in {videos} and need the extra `video`.
 
 """
 
@@ -36,7 +38,12 @@ def formats_page() -> str:
         is_written = "✓" if name in WRITERS else ""
         rows.append(f"| [`{name}`](#format-{_slug(name)}) | {_about(reader).splitlines()[0]} | {is_written} |")
     sections = [line for name in READERS for line in _section_lines(name)]
-    return "\n".join([_TOP.format(summary="\n".join(rows)), *sections])
+    top = _TOP.format(summary="\n".join(rows), suffixes=_listed(IMAGE_SUFFIXES), videos=_listed(VIDEO_SUFFIXES))
+    return "\n".join([top, *sections])
+
+
+def _listed(suffixes: Iterable[str]) -> str:
+    return ", ".join(f"`{suffix}`" for suffix in sorted(suffixes))
 
 
 def _section_lines(name: str) -> Iterator[str]:

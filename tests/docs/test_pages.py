@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoints.mkdir(parents=True)
     shutil.copy(_ASSETS / "nuclei_mask_rcnn_small.safetensors", checkpoints / "best.safetensors")
     return folder
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = _PAGES[0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert len(links) > 5
+    assert [link for link in links if "://" not in link and not (_REPOSITORY / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.relative_to(_REPOSITORY).as_posix())
