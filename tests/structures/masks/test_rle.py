@@ -106,3 +106,9 @@ def test_polygons_are_filled_as_pycocotools_fills_them(polygons: list[list[float
 def test_all_or_nothing_survives(fill: bool) -> None:
     bitmap = np.full((7, 5), fill)
     assert np.array_equal(whole(rle_to_crop(crop_to_rle(Crop(bitmap, 0, 0), (7, 5))), (7, 5)), bitmap)
+
+
+@pytest.mark.parametrize("counts", ["5o", "P", "66P"])
+def test_counts_that_end_within_a_number_are_refused(counts: str) -> None:
+    with pytest.raises(ValueError, match="end within a number"):
+        rle_counts({"size": [3, 4], "counts": counts})

@@ -161,7 +161,7 @@ def _things(is_by_rows: bool, first: int, entry: ListedImage, size: tuple[int, i
 def _mask(runs: str, is_by_rows: bool, first: int, size: tuple[int, int]) -> Rle | Problem:
     """The mask of an object from the starts and lengths of its runs."""
     pixels = _pixels(runs, is_by_rows, first, size)
-    return pixels if isinstance(pixels, Problem) else crop_to_rle(Crop(pixels), size)
+    return pixels if isinstance(pixels, Problem) else crop_to_rle(Crop(pixels).tight(), size)
 
 
 def _pixels(runs: str, is_by_rows: bool, first: int, size: tuple[int, int]) -> Bitmap | Problem:

@@ -133,7 +133,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> Rle:
     if pixels.shape != size:
         found = " × ".join(map(str, pixels.shape))
         raise DataError(f"{path} is {found} pixels (height × width), its image {size[0]} × {size[1]}")
-    return crop_to_rle(Crop(pixels), size)
+    return crop_to_rle(Crop(pixels).tight(), size)
 
 
 def _foreground(path: Path) -> Bitmap:

@@ -21,9 +21,8 @@ Rle = dict[str, Any]
 def crop_to_rle(crop: Crop, size: tuple[int, int]) -> Rle:
     """Encode a crop that lies inside an image of (height, width)."""
     height, width = size
-    crop = crop.tight()
     columns = crop.pixels.T
-    if not columns.size:
+    if not columns.any():
         return _pack([height * width], size)
     # where a column's foreground begins and ends, as indices down the columns of the whole image
     edges = np.diff(np.pad(columns, ((0, 0), (1, 1))).view(np.int8), axis=1)
@@ -50,8 +49,8 @@ def rle_to_crop(rle: Mapping[str, Any]) -> Crop:
     lengths = np.diff(np.concatenate([[left * height], np.stack([starts, ends], axis=1).ravel(), [right * height]]))
     is_foreground = np.arange(len(lengths)) % 2 == 1
     columns = np.repeat(is_foreground, lengths).reshape(right - left, height)
-    tight = Crop(columns.T, 0, left).tight()
-    return tight._replace(pixels=np.ascontiguousarray(tight.pixels))
+    crop = Crop(columns.T, 0, left).tight()
+    return crop._replace(pixels=np.ascontiguousarray(crop.pixels))
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Rle:
@@ -100,16 +99,22 @@ def _written_numbers(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.i
     """The numbers of a compressed text and the index of each one's last character.
 
     A character holds 5 bits, the lowest first; its sixth bit says that more follow.
+
+    Raises:
+        ValueError: the text ends within a number, or has other characters than ASCII.
     """
     codes = np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero((codes & 0x20) == 0)
-    if not len(ends):
-        return np.zeros(0, dtype=np.int64), ends
+    if not len(codes):
+        return codes, ends
+    if codes[-1] & 0x20:
+        raise ValueError("the run lengths end within a number")
     starts = np.concatenate([[0], ends[:-1] + 1])
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes))))
+    lengths = ends + 1 - starts
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
     values = np.add.reduceat((codes & 0x1F) << shifts, starts)
-    values -= np.where((codes[ends] & 0x10) != 0, 1 << (shifts[ends] + 5), 0)
-    return values, ends
+    is_negative = (codes[ends] & 0x10) != 0
+    return np.where(is_negative, values - (1 << (5 * lengths)), values), ends
 
 
 def as_text(rle: Mapping[str, Any]) -> Rle:
