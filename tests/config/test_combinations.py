@@ -20,6 +20,7 @@ C4 = {"neck": "c4", "anchors.sizes_px": [[32, 64]], "box_head.num_fcs": 0}
         ({**C4, "keypoint_head.is_on": True}, "neck: c4 has boxes and masks only"),
         ({**C4, "box_head.num_fcs": 2}, "set box_head.num_fcs=0"),
         ({**C4, "mask_head.pool_px": 7}, "mask_head.pool_px even"),
+        ({**C4, "cascade.is_on": True, "box_head.is_class_agnostic": True}, "c4 has a single box head"),
         ({"cascade.is_on": True}, "set box_head.is_class_agnostic=true"),
         (
             {"cascade.is_on": True, "box_head.is_class_agnostic": True, "roi.refines_for_heads": True},
@@ -31,8 +32,11 @@ C4 = {"neck": "c4", "anchors.sizes_px": [[32, 64]], "box_head.num_fcs": 0}
             {"mask_head.kind": "point", "neck": "c5", "anchors.sizes_px": [[32]]},
             "mask_head.kind: point looks at the fine",
         ),
-        ({"mask_head.kind": "point", "mask_head.pool_px": 7}, "set mask_head.pool_px to an even number"),
-        ({"mask_head.kind": "point", "mask_head.is_softmax": True}, "set mask_head.is_softmax=false"),
+        (
+            {"mask_head.kind": "point", "mask_head.pool_px": 7},
+            "mask_head: kind point halves the pooled square; make pool_px even, not 7",
+        ),
+        ({"mask_head.kind": "point", "mask_head.is_softmax": True}, "switch off is_softmax"),
         ({"mask_head.points.subdivisions": 9}, "gives masks of 3584 pixels a side"),
         ({"backbone.res4_dilation": 2}, "needs backbone.res5_dilation 4"),
         ({"backbone.res5_dilation": 4}, "needs backbone.res4_dilation 2"),

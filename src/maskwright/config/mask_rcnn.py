@@ -177,42 +177,30 @@ class MaskRcnnRecipe(Recipe):
 
     @property
     def mask_px(self) -> int:
-        """M, side of the masks on their RoIs: twice the pooled side, which res5 of a C4 model halves first."""
-        if self.mask_head.kind == "point":
-            return self.mask_head.points.mask_px
+        """M, side of the masks on their RoIs, whose pooled features res5 of a C4 model halves first."""
         is_halved = self.neck == "c4" and self.backbone.strides_px[3] > self.backbone.strides_px[2]
-        return self.mask_head.pool_px * (1 if is_halved else 2)
+        return self.mask_head.side_px(is_halved=is_halved)
 
     def _check_heads(self) -> None:
         if len(self.cascade.ious) != len(self.cascade.box_weights):
             raise ValueError("cascade.ious and cascade.box_weights: give one of each for every further stage")
         if self.cascade.is_on and not self.box_head.is_class_agnostic:
             raise ValueError("cascade: its stages refine one box for all classes; set box_head.is_class_agnostic=true")
-        if self.mask_head.is_class_agnostic and self.mask_head.is_softmax:
-            raise ValueError("mask_head: a softmax needs a mask of each class; switch off is_class_agnostic")
         if self.cascade.is_on and self.roi.refines_for_heads:
             raise ValueError("roi.refines_for_heads is of a single box head; switch it or cascade.is_on off")
-        self._check_points()
-
-    def _check_points(self) -> None:
-        if self.mask_head.kind != "point":
-            return
-        if self.neck != "fpn":
-            raise ValueError("mask_head.kind: point looks at the fine maps of a pyramid; set neck=fpn")
-        if self.mask_head.pool_px % 2:
-            raise ValueError("mask_head.kind: point halves the pooled square; set mask_head.pool_px to an even number")
-        if self.mask_head.is_softmax:
-            raise ValueError("mask_head.kind: point has a sigmoid for each class; set mask_head.is_softmax=false")
+        for head in self.roi_heads.values():
+            if (reason := head.misfit(self.neck)) is not None:
+                raise ValueError(reason)
 
     def _check_c4(self) -> None:
         if self.neck != "c4":
             return
         if self.backbone.kind != "resnet":
             raise ValueError("neck: c4 takes res5 of a ResNet as the RoIs' head; choose another neck or backbone")
-        if self.keypoint_head.is_on or self.cascade.is_on:
-            raise ValueError("neck: c4 has boxes and masks only; for keypoints and cascades choose fpn")
-        if self.box_head.num_fcs or self.mask_head.pool_px % 2:
-            raise ValueError("neck: c4 averages what res5 gives; set box_head.num_fcs=0, and mask_head.pool_px even")
+        if self.cascade.is_on:
+            raise ValueError("neck: c4 has a single box head; for cascades choose fpn")
+        if self.box_head.num_fcs:
+            raise ValueError("neck: c4 averages what res5 gives; set box_head.num_fcs=0")
 
     def _check_semantic_fpn(self) -> None:
         """Without an RPN there is a semantic head, and nothing that needs objects."""

@@ -149,6 +149,10 @@ class RoiHeadConfig(StrictModel):
     def words(self, *, mask_px: int, fc_channels: int) -> str:
         """The head in words; `mask_px` and `fc_channels` are those of the model, which some heads depend on."""
 
+    def misfit(self, neck: str) -> str | None:  # noqa: ARG002 - any will do, unless a head says otherwise
+        """Why the head cannot stand on a neck, with the way out; None where it can."""
+        return None
+
 
 class MaskHeadConfig(RoiHeadConfig):
     """A binary mask per class for each RoI: convolutions, a ×2 deconvolution, a 1×1 predictor (Mask R-CNN, fig. 4)."""
@@ -208,6 +212,29 @@ class MaskHeadConfig(RoiHeadConfig):
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="a pixel above this probability belongs to the object")
 
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.is_class_agnostic and self.is_softmax:
+            raise ValueError("a softmax needs a mask of each class; switch off is_class_agnostic")
+        if self.kind == "point" and self.is_softmax:
+            raise ValueError("kind point has a sigmoid for each class; switch off is_softmax")
+        if self.kind == "point" and self.pool_px % 2:
+            raise ValueError(f"kind point halves the pooled square; make pool_px even, not {self.pool_px}")
+        return self
+
+    def side_px(self, *, is_halved: bool) -> int:
+        """M, side of the masks; with `is_halved`, pooled features reach the head at half their side."""
+        if self.kind == "point":
+            return self.points.mask_px
+        return self.pool_px * (1 if is_halved else 2)
+
+    def misfit(self, neck: str) -> str | None:
+        if self.kind == "point" and neck != "fpn":
+            return "mask_head.kind: point looks at the fine maps of a pyramid; set neck=fpn"
+        if neck == "c4" and self.pool_px % 2:
+            return "neck: c4 halves the pooled square; make mask_head.pool_px even"
+        return None
+
     def words(self, *, mask_px: int, fc_channels: int) -> str:
         shared = ", class-agnostic" if self.is_class_agnostic else ""
         if self.kind == "mlp":
@@ -256,6 +283,9 @@ class KeypointHeadConfig(RoiHeadConfig):
         description="images whose objects have fewer labelled keypoints, all counted, are not trained on (detectron2 "
         "1, torchvision 10)",
     )
+
+    def misfit(self, neck: str) -> str | None:
+        return "neck: c4 has boxes and masks only; for keypoints choose fpn" if neck == "c4" else None
 
     def words(self, *, mask_px: int, fc_channels: int) -> str:  # noqa: ARG002 - of other heads
         return f"{len(self.names)} keypoints"
