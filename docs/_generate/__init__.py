@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from docs._generate.commands import commands_page
@@ -11,12 +12,13 @@ from docs._generate.formats import formats_page
 from docs._generate.python import python_page
 from docs._generate.recipes import recipes_page
 
+from maskwright.config.loading import FAMILIES
+
 # file in docs/reference/ → what is in it, as Markdown
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "configuration.md": common_page,
-    "configuration-mask-rcnn.md": lambda: family_page("mask_rcnn"),
-    "configuration-yolact.md": lambda: family_page("yolact"),
+    **{f"configuration-{family.replace('_', '-')}.md": partial(family_page, family) for family in FAMILIES},
     "formats.md": formats_page,
     "python.md": python_page,
     "recipes.md": recipes_page,

@@ -40,7 +40,6 @@ SYSTEMS: dict[str, tuple[tuple[str, str], ...]] = {
 _VALIDATION = "data.val"
 # one of several tables, as its key `kind` says
 _WITH_KINDS = "backbone"
-_TITLES = {"mask_rcnn": "Mask R-CNN", "yolact": "YOLACT"}
 # what is the system's own, or said by other means
 _NOT_COMPARED = ("name", "summary", "family", "categories", "weights", "default_weights")
 
@@ -50,9 +49,8 @@ A recipe is a table of keys. On the command line a key is changed as `train.batc
 `--set detect.nms_iou=0.6` (the other commands), in Python in `overrides`, in a recipe file as YAML. A recipe file names
 the recipe it differs from as `base`. Unknown keys are refused with the nearest right one. `none` is no value.
 
-This page has the keys that both families share with the same defaults; {doc}`configuration-mask-rcnn` and
-{doc}`configuration-yolact` have the rest. Where systems differ, a line below the key says whose number
-is whose.
+This page has the keys that all families share with the same defaults; the pages of {pages} have the rest. Where systems
+differ, a line below the key says whose number is whose.
 
 """
 _FAMILY = """# Configuration: {title}
@@ -96,14 +94,18 @@ class Table:
 
 def common_page() -> str:
     """The page of what the families share."""
-    return _COMMON + "\n".join(line for table in _common_tables() for line in _table_lines(table, tuple(FAMILIES), ()))
+    pages = " and ".join(
+        f"{{doc}}`{recipe.title} <configuration-{family.replace('_', '-')}>`" for family, recipe in FAMILIES.items()
+    )
+    lines = (line for table in _common_tables() for line in _table_lines(table, tuple(FAMILIES), ()))
+    return _COMMON.format(pages=pages) + "\n".join(lines)
 
 
 def family_page(family: str) -> str:
     """The page of what one family has for itself."""
     others = {key for other in FAMILIES if _comes_before(other, family) for key in _own_keys(other)}
     origin = cleandoc(sys.modules[FAMILIES[family].__module__].__doc__ or "").partition("; ")[2]
-    top = _FAMILY.format(title=_TITLES[family], family=family, origin=origin[:1].upper() + origin[1:])
+    top = _FAMILY.format(title=FAMILIES[family].title, family=family, origin=origin[:1].upper() + origin[1:])
     lines = [line for table in _own_tables(family) for line in _table_lines(table, (family,), others)]
     return top + "\n".join(lines)
 
@@ -190,7 +192,7 @@ def _others(key: str, default: Any, families: tuple[str, ...]) -> str:
         return ""
     values: dict[str, list[str]] = {_inline(default): []}
     for family in families:
-        for system, recipe in SYSTEMS[family]:
+        for system, recipe in SYSTEMS.get(family, ()):
             value = _value(_dumped(recipe), key)
             if value is not _ABSENT:
                 values.setdefault(_inline(value), []).append(system)

@@ -175,7 +175,7 @@ def _by_label(tensor: Tensor, layout: _Layout, axis: int) -> Tensor | None:
 def _layout(recipe: Recipe, layer: str) -> _Layout | None:
     """What a layer's outputs stand for; None where they are of no classes, or of all at once."""
     classes = tuple(category.name for category in recipe.categories)
-    of_family = _LAYOUTS.get(recipe.family)
+    of_family = LAYOUTS.get(recipe.family)
     return None if of_family is None else of_family(recipe, layer, classes)
 
 
@@ -201,7 +201,7 @@ def _layout_in_mask_rcnn(recipe: MaskRcnnRecipe, layer: str, classes: tuple[str,
 
 
 # family → its recipe, a layer and the names of the classes to what the layer's outputs stand for
-_LAYOUTS: dict[str, Callable[[Any, str, tuple[str, ...]], _Layout | None]] = {
+LAYOUTS: dict[str, Callable[[Any, str, tuple[str, ...]], _Layout | None]] = {
     "mask_rcnn": _layout_in_mask_rcnn,
     "yolact": _layout_in_yolact,
 }

@@ -47,6 +47,7 @@ class MaskRcnnDetectConfig(DetectConfig):
 class MaskRcnnRecipe(Recipe):
     """Everything about one two-stage model: data in, network, training, test settings."""
 
+    title = "Mask R-CNN"
     coco_sources = ("detectron2/mask_rcnn_r50_fpn_3x_gn", "torchvision/mask_rcnn_r50_fpn_v2")
     small_recipe = "nuclei/mask_rcnn_small"
 

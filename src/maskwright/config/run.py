@@ -36,16 +36,18 @@ class Recipe(StrictModel):
     """The common part of a resolved recipe; families add their tables and say what is special about them.
 
     Attributes:
+        title: what the family is called.
         coco_sources: shipped recipes whose COCO weights a training may start from; the first with the same backbone.
         small_recipe: the family's recipe for machines without a GPU.
     """
 
+    title: ClassVar[str]
     coco_sources: ClassVar[tuple[str, ...]] = ()
     small_recipe: ClassVar[str | None] = None
 
     name: str = Field("unnamed", description="how the recipe is called")
     summary: str = Field("", description="one line for the list of recipes")
-    family: str = Field(description="kind of network, mask_rcnn or yolact, which decides what tables there are")
+    family: str = Field(description="kind of network, such as mask_rcnn or yolact, which decides what tables there are")
     categories: Annotated[tuple[CategoryConfig, ...], BeforeValidator(read_categories)] = Field(
         (), description="classes in the order of the network's outputs; empty: taken from the training annotations"
     )
@@ -94,7 +96,7 @@ class Recipe(StrictModel):
     @property
     def architecture(self) -> tuple[str, ...]:
         """The network in words, part by part, from pixels to heads."""
-        return self.family, self.backbone.words
+        return self.title, self.backbone.words
 
     def skipping_bad(self, keeps_damaged_images: bool) -> Self:
         """The recipe with `skip_bad` on in each of its datasets, and `keeps_damaged_images` as given."""

@@ -100,6 +100,7 @@ class YolactDetectConfig(DetectConfig):
 class YolactRecipe(Recipe):
     """Everything about one one-stage model: data in, network, training, test settings."""
 
+    title = "YOLACT"
     coco_sources = ("yolact/r50", "yolact/r101", "detectron2/mask_rcnn_r50_fpn_3x_gn")
     small_recipe = "nuclei/yolact_small"
 
