@@ -9,6 +9,7 @@ from pathlib import Path
 from docs._generate.commands import commands_page
 from docs._generate.configuration import common_page, family_page
 from docs._generate.formats import formats_page
+from docs._generate.installing import installing_page
 from docs._generate.python import python_page
 from docs._generate.recipes import recipes_page
 
@@ -20,6 +21,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": common_page,
     **{f"configuration-{family.replace('_', '-')}.md": partial(family_page, family) for family in FAMILIES},
     "formats.md": formats_page,
+    "installing.md": installing_page,
     "python.md": python_page,
     "recipes.md": recipes_page,
 }

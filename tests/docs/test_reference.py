@@ -109,6 +109,16 @@ def test_every_recipe_and_format_is_listed() -> None:
     assert {name for name in WRITERS if f"--to {name}`" in page("formats.md")} == set(WRITERS)
 
 
+def test_every_extra_and_every_library_is_listed() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    project = tomllib.loads((_REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].keys() - {"all", "dev", "docs"}
+    libraries = {re.split(r"[<>=~! \[]", line)[0] for line in project["dependencies"]}
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", page("installing.md"), re.MULTILINE))
+    assert rows == extras | libraries
+    assert project["requires-python"].removeprefix(">=") in page("installing.md")
+
+
 def test_every_public_name_is_described() -> None:
     described = set(re.findall(r"^\.\. [a-z:]+:: maskwright\.(\w+)$", page("python.md"), re.MULTILINE))
     assert described == set(maskwright.__all__)
