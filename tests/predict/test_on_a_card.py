@@ -38,6 +38,7 @@ TWO_STAGE: dict[str, dict[str, Any]] = {
     "detectron2/mask_rcnn_r50_fpn_3x_dconv": {"backbone.depth": 50},
     "detectron2/cascade_mask_rcnn_r50_fpn": {},
     "detectron2/panoptic_fpn_r50": {},
+    "detectron2/pointrend_mask_rcnn_r50_fpn": {"mask_head.points.fc_channels": 16},
     "matterport/mask_rcnn_r50": {"rpn.channels": 16, "pixels.std": [60.0, 60.0, 60.0]},
     "simple/mask_rcnn_r50": {"anchors.sizes_px": [[16, 32, 64]]},
 }
