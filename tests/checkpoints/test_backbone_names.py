@@ -7,13 +7,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from maskwright.checkpoints.backbones import (
-    from_torchvision_backbone,
-    from_yolact_backbone,
-    is_torchvision_backbone,
-    is_yolact_backbone,
-)
 from maskwright.checkpoints.fitting import compare_weights, put_backbone
+from maskwright.checkpoints.torchvision import from_torchvision_backbone, is_torchvision_backbone
+from maskwright.checkpoints.yolact import from_yolact_backbone, is_yolact_backbone
 from maskwright.config import load_recipe
 from maskwright.models.build import build_model
 

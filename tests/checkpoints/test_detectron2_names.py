@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from maskwright.checkpoints.architecture import architecture_of
-from maskwright.checkpoints.caffe2 import from_caffe2, is_caffe2
 from maskwright.checkpoints.detectron2 import (
-    detectron2_recipe,
+    DETECTRON2,
+    from_caffe2,
     from_detectron2,
+    is_caffe2,
     is_detectron2,
     is_detectron2_backbone,
     to_detectron2,
@@ -66,6 +67,13 @@ OLD_PARTS = {"mask_head.coarse_head.fc": "mask_coarse_head.coarse_mask_fc", "mas
 OLD_PARTS |= {"mask_head.point_head": "mask_point_head"}
 
 
+def recognise(state: dict[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that keys and shapes prove, and the overrides."""
+    recipe, implied, _ = DETECTRON2.read(state)
+    assert recipe is not None
+    return recipe, implied
+
+
 def own_weights(recipe: Any) -> dict[str, Tensor]:
     with torch.device("meta"):
         return build_model(recipe).state_dict()
@@ -81,7 +89,7 @@ def assert_fills(weights: dict[str, Tensor], recipe: Any) -> None:
 def test_recorded_models_are_recognised_and_fill_the_network(recorded, case, name) -> None:
     state = recorded(f"detectron2/{case}")
     assert is_detectron2(set(state))
-    found, implied = detectron2_recipe(state)
+    found, implied = recognise(state)
     recipe = load_recipe(found, implied)
     assert recipe.model_dump(exclude={"name", "summary", "weights", "train", "data"}) == load_recipe(name).model_dump(
         exclude={"name", "summary", "weights", "train", "data"}
@@ -108,7 +116,7 @@ def test_every_network_of_the_zoo_goes_there_and_back_and_is_recognised(name) ->
     back = from_detectron2(state)
     assert set(back) == set(weights)
     assert all(back[key] is weights[key] for key in weights)
-    found = load_recipe(*detectron2_recipe(state))
+    found = load_recipe(*recognise(state))
     tables = (
         "backbone",
         "neck",
@@ -159,7 +167,7 @@ def test_every_network_of_the_zoo_goes_there_and_back_and_is_recognised(name) ->
 def test_what_the_zoo_has_not_is_the_nearest_recipe_with_overrides(base, changes) -> None:
     recipe = load_recipe(f"detectron2/{base}", changes)
     state = to_detectron2(own_weights(recipe))
-    found = load_recipe(*detectron2_recipe(state))
+    found = load_recipe(*recognise(state))
     assert isinstance(found, MaskRcnnRecipe)
     assert found.neck == recipe.neck
     assert_fills(from_detectron2(state), found)
@@ -188,7 +196,7 @@ def test_pointrends_weights_are_recognised_and_fill_the_network(is_old) -> None:
     assert ("roi_heads.mask_coarse_head.coarse_mask_fc2.bias" in state) == is_old
     assert ("roi_heads.mask_point_head.fc3.weight" in state) == is_old
     assert is_detectron2(set(state))
-    name, implied = detectron2_recipe(state)
+    name, implied = recognise(state)
     assert name == "detectron2/pointrend_mask_rcnn_r50_fpn"
     recipe = load_recipe(name, implied)
     assert recipe.mask_head == load_recipe(name).mask_head
@@ -199,7 +207,7 @@ def test_pointrends_weights_are_recognised_and_fill_the_network(is_old) -> None:
 
 def test_classes_of_no_known_list_get_numbered_names() -> None:
     recipe = load_recipe("detectron2/mask_rcnn_r50_fpn", {"categories": ["x", "y"]})
-    _, implied = detectron2_recipe(to_detectron2(own_weights(recipe)))
+    _, implied = recognise(to_detectron2(own_weights(recipe)))
     assert implied["categories"] == ["class 1", "class 2"]
 
 
@@ -212,7 +220,7 @@ def test_outputs_of_a_semantic_fpn_are_taken_for_cocos_where_there_are_as_many(
 ) -> None:
     changes = {"semantic_head.categories": [f"stuff {number}" for number in range(num_outputs - 1)]}
     recipe = load_recipe("detectron2/semantic_fpn_r50", changes)
-    name, implied = detectron2_recipe(to_detectron2(own_weights(recipe)))
+    name, implied = recognise(to_detectron2(own_weights(recipe)))
     found = load_recipe(name, implied)
     assert name == "detectron2/semantic_fpn_r50"
     assert isinstance(found, MaskRcnnRecipe)
@@ -223,7 +231,7 @@ def test_outputs_of_a_semantic_fpn_are_taken_for_cocos_where_there_are_as_many(
 @pytest.mark.parametrize("shape", [(), (0,), (54, 1)])
 def test_biases_that_tell_no_number_of_stuff_classes_leave_the_recipes_own(recorded, shape) -> None:
     state = recorded("detectron2/panoptic_fpn_R_50_3x")
-    name, implied = detectron2_recipe({**state, "sem_seg_head.predictor.bias": torch.empty(shape, device="meta")})
+    name, implied = recognise({**state, "sem_seg_head.predictor.bias": torch.empty(shape, device="meta")})
     assert name == "detectron2/panoptic_fpn_r50"
     assert "semantic_head.categories" not in implied
 
@@ -244,14 +252,14 @@ def test_deformable_convolutions_of_several_groups_are_refused(recorded) -> None
     state = recorded("detectron2/mask_rcnn_R_50_FPN_3x_dconv_c3-c5")
     key = "backbone.bottom_up.res3.0.conv2_offset.weight"
     with pytest.raises(CheckpointError, match=r"has 36 channels; .* have 18 or 27"):
-        detectron2_recipe({**state, key: torch.empty(36, 128, 3, 3, device="meta")})
+        recognise({**state, key: torch.empty(36, 128, 3, 3, device="meta")})
 
 
 def test_a_model_without_class_scores_is_refused(recorded) -> None:
     state = recorded("detectron2/mask_rcnn_R_50_FPN_3x")
     del state["roi_heads.box_predictor.cls_score.bias"]
     with pytest.raises(CheckpointError, match="number of classes is not known"):
-        detectron2_recipe(state)
+        recognise(state)
 
 
 @pytest.mark.parametrize("key", ["roi_heads.mask_head.coarse_head.fc.weight", "backbone.bottom_up.res6.0.se.weight"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 from maskwright.checkpoints.fitting import compare_weights
 from maskwright.checkpoints.keras import read_keras
 from maskwright.checkpoints.matterport import (
+    MATTERPORT,
     from_matterport,
     is_matterport,
     is_matterport_backbone,
-    matterport_recipe,
 )
 from maskwright.checkpoints.reading import read_weights
 from maskwright.config import load_recipe
@@ -24,10 +25,17 @@ from maskwright.errors import CheckpointError
 from maskwright.models.build import build_model
 
 
+def recognise(state: dict[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that keys and shapes prove, and the overrides."""
+    recipe, implied, _ = MATTERPORT.read(state)
+    assert recipe is not None
+    return recipe, implied
+
+
 def test_the_recorded_model_is_recognised_and_fills_the_network(recorded) -> None:
     state = recorded("matterport/resnet101_coco")
     assert is_matterport(set(state))
-    recipe = load_recipe(*matterport_recipe(state))
+    recipe = load_recipe(*recognise(state))
     assert recipe == load_recipe("matterport/mask_rcnn_r101")
     weights = from_matterport(state)
     assert len(weights) == len(state)

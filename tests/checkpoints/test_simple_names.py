@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 
-from maskwright.checkpoints.fitting import compare_weights, take_what_fits
-from maskwright.checkpoints.simple import from_simple, is_simple, simple_recipe, transfer
+from maskwright.checkpoints.fitting import compare_weights, transfer
+from maskwright.checkpoints.simple import SIMPLE, from_simple, is_simple
 from maskwright.checkpoints.torchvision import from_torchvision, is_torchvision
 from maskwright.config import load_recipe
 from maskwright.models.build import build_model
+
+
+def recognise(state: dict[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that keys and shapes prove, and the overrides."""
+    recipe, implied, _ = SIMPLE.read(state)
+    assert recipe is not None
+    return recipe, implied
 
 
 def test_the_recorded_model_is_recognised_and_fills_the_network(recorded) -> None:
     state = recorded("simple_maskrcnn/resnet50_stride32")
     assert is_simple(set(state))
     assert not is_torchvision(set(state))
-    recipe = load_recipe(*simple_recipe(state))
+    recipe = load_recipe(*recognise(state))
     assert recipe == load_recipe("simple/mask_rcnn_r50")
     weights = from_simple(state)
     assert len(weights) == len(state)
@@ -42,7 +51,7 @@ def pyramid() -> dict[str, torch.Tensor]:
 def test_all_of_the_pyramid_model_is_taken_but_finer_levels_and_what_counts_anchors(pyramid) -> None:
     model = build_model(load_recipe("simple/mask_rcnn_r50"))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    report = transfer(pyramid, model)
+    report = transfer(pyramid, model, "test")
     after = model.state_dict()
     assert torch.equal(after["fpn.lateral.conv.weight"], pyramid["fpn.laterals.3.conv.weight"])
     assert torch.equal(after["fpn.output.conv.bias"], pyramid["fpn.outputs.3.conv.bias"])
@@ -64,7 +73,7 @@ def test_all_of_the_pyramid_model_is_taken_but_finer_levels_and_what_counts_anch
 
 def test_heads_for_other_classes_keep_their_start(pyramid) -> None:
     model = build_model(load_recipe("torchvision/mask_rcnn_r50_fpn", {"categories": ["nucleus"]}))
-    report = take_what_fits(pyramid, model)
+    report = transfer(pyramid, model, "test")
     layers = ("box_head.class_logits", "box_head.deltas", "mask_head.logits")
     assert set(report.untouched) == {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
     assert set(report.skipped) == set(report.untouched)
@@ -76,7 +85,7 @@ def test_a_layer_is_taken_whole_or_not_at_all_and_never_when_it_is_not_finite(ti
     weights["rpn.head.deltas.weight"] = torch.zeros(3)
     weights["rpn.head.objectness.bias"] = torch.full_like(weights["rpn.head.objectness.bias"], torch.nan)
     del weights["rpn.head.convs.0.weight"]
-    report = take_what_fits(weights, model)
+    report = transfer(weights, model, "test")
     assert report.skipped == {
         "rpn.head.deltas.weight": "it is (3,), the model has (12, 16, 1, 1)",
         "rpn.head.deltas.bias": "another part of its layer does not fit",

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor
 
-from maskwright.checkpoints.torchvision import from_torchvision, is_torchvision, to_torchvision, torchvision_recipe
+from maskwright.checkpoints.torchvision import TORCHVISION, from_torchvision, is_torchvision, to_torchvision
 from maskwright.config import load_recipe
 from maskwright.errors import CheckpointError
 from maskwright.models.build import build_model
 
 Shapes = dict[str, tuple[int, ...]]
+
+
+def recognise(state: dict[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that keys and shapes prove, and the overrides."""
+    recipe, implied, _ = TORCHVISION.read(state)
+    assert recipe is not None
+    return recipe, implied
 
 
 def reference_state(name: str, **changes) -> dict[str, Tensor]:
@@ -28,7 +36,7 @@ def shapes_of(state: dict[str, Tensor]) -> Shapes:
 
 
 def our_shapes(state: dict[str, Tensor]) -> Shapes:
-    recipe, implied = torchvision_recipe(state)
+    recipe, implied = recognise(state)
     with torch.device("meta"):
         return shapes_of(build_model(load_recipe(recipe, implied)).state_dict())
 
@@ -52,7 +60,7 @@ def as_first_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_version_1_fills_the_network(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
     state = change(reference_state("maskrcnn_resnet50_fpn"))
     assert is_torchvision(set(state))
-    assert torchvision_recipe(state)[0] == "torchvision/mask_rcnn_r50_fpn"
+    assert recognise(state)[0] == "torchvision/mask_rcnn_r50_fpn"
     assert shapes_of(from_torchvision(state)) == our_shapes(state)
 
 
@@ -69,7 +77,7 @@ def test_first_published_names_are_those_people_have() -> None:
 
 def test_version_2_fills_the_network() -> None:
     state = reference_state("maskrcnn_resnet50_fpn_v2")
-    assert torchvision_recipe(state)[0] == "torchvision/mask_rcnn_r50_fpn_v2"
+    assert recognise(state)[0] == "torchvision/mask_rcnn_r50_fpn_v2"
     assert shapes_of(from_torchvision(state)) == our_shapes(state)
 
 
@@ -81,15 +89,15 @@ def test_other_depths_are_recognised_by_their_blocks(depth) -> None:
         )
         network = torchvision.models.detection.MaskRCNN(backbone, num_classes=91)
     state = network.state_dict()
-    assert torchvision_recipe(state)[1]["backbone.depth"] == depth
+    assert recognise(state)[1]["backbone.depth"] == depth
     assert shapes_of(from_torchvision(state)) == our_shapes(state)
 
 
 def test_counters_prove_batch_norm_and_their_absence_keeps_the_recipes_norm() -> None:
     today = reference_state("maskrcnn_resnet50_fpn")
-    _, implied = torchvision_recipe(today)
+    _, implied = recognise(today)
     assert (implied["backbone.norm"], implied["backbone.norm_eps"]) == ("batch", 1e-5)
-    name, implied = torchvision_recipe(as_first_published(today))
+    name, implied = recognise(as_first_published(today))
     assert not any(key.startswith("backbone.norm") for key in implied)
     backbone = load_recipe(name, implied).backbone
     assert (backbone.norm, backbone.norm_eps) == ("frozen_batch", 0.0)
@@ -102,16 +110,16 @@ def test_frozen_norms_of_depths_never_published_have_their_usual_epsilon() -> No
         )
         network = torchvision.models.detection.MaskRCNN(backbone, num_classes=91)
     epsilons = {module.eps for module in network.modules() if isinstance(module, torchvision.ops.FrozenBatchNorm2d)}
-    name, implied = torchvision_recipe(network.state_dict())
+    name, implied = recognise(network.state_dict())
     backbone = load_recipe(name, implied).backbone
     assert backbone.norm == "frozen_batch"
     assert {backbone.norm_eps} == epsilons == {1e-5}
 
 
 def test_another_number_of_classes_gets_numbered_names() -> None:
-    _, implied = torchvision_recipe(reference_state("maskrcnn_resnet50_fpn", num_classes=3))
+    _, implied = recognise(reference_state("maskrcnn_resnet50_fpn", num_classes=3))
     assert implied["categories"] == ["class 1", "class 2"]
-    assert torchvision_recipe(reference_state("maskrcnn_resnet50_fpn"))[1]["categories"] == "coco_with_holes"
+    assert recognise(reference_state("maskrcnn_resnet50_fpn"))[1]["categories"] == "coco_with_holes"
 
 
 def test_background_goes_from_the_first_channel_to_the_last() -> None:
@@ -139,14 +147,14 @@ def test_detectors_without_masks_fill_their_networks(model) -> None:
     state = reference_state(model)
     assert is_torchvision(set(state))
     name = model.replace("rcnn_resnet50", "_rcnn_r50")
-    assert torchvision_recipe(state)[0] == f"torchvision/{name}"
+    assert recognise(state)[0] == f"torchvision/{name}"
     assert shapes_of(from_torchvision(state)) == our_shapes(state)
 
 
 def test_an_only_class_with_keypoints_is_a_person() -> None:
-    assert torchvision_recipe(reference_state("keypointrcnn_resnet50_fpn"))[1]["categories"] == ["person"]
+    assert recognise(reference_state("keypointrcnn_resnet50_fpn"))[1]["categories"] == ["person"]
     other = reference_state("keypointrcnn_resnet50_fpn", num_keypoints=3)
-    assert torchvision_recipe(other)[1]["keypoint_head.names"] == ["keypoint 1", "keypoint 2", "keypoint 3"]
+    assert recognise(other)[1]["keypoint_head.names"] == ["keypoint 1", "keypoint 2", "keypoint 3"]
 
 
 MODELS = [f"{kind}rcnn_resnet50_fpn{v}" for kind in ("mask", "faster") for v in ("", "_v2")] + [
@@ -197,4 +205,4 @@ def test_a_state_dict_without_class_scores_is_refused() -> None:
     state = reference_state("maskrcnn_resnet50_fpn")
     del state["roi_heads.box_predictor.cls_score.bias"]
     with pytest.raises(CheckpointError, match="number of classes is not known"):
-        torchvision_recipe(state)
+        recognise(state)

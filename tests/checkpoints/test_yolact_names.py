@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from maskwright.checkpoints.fitting import compare_weights
-from maskwright.checkpoints.yolact import from_yolact, is_yolact, yolact_recipe
+from maskwright.checkpoints.yolact import YOLACT, from_yolact, is_yolact
 from maskwright.config import YolactRecipe, load_recipe
 from maskwright.errors import CheckpointError
 from maskwright.models.build import build_model
@@ -20,6 +21,13 @@ Shapes = dict[str, tuple[int, ...]]
 
 RESNET_50, RESNET_101 = (3, 4, 6, 3), (3, 4, 23, 3)
 DARKNET_53 = (1, 2, 8, 8, 4)
+
+
+def recognise(state: dict[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that keys and shapes prove, and the overrides."""
+    recipe, implied, _ = YOLACT.read(state)
+    assert recipe is not None
+    return recipe, implied
 
 
 def conv(name: str, *shape: int, bias: bool = True) -> Shapes:
@@ -106,7 +114,7 @@ def meta(shapes: Shapes) -> dict[str, Tensor]:
 
 def recognised(state: dict[str, Tensor]) -> YolactRecipe:
     assert is_yolact(set(state))
-    recipe = load_recipe(*yolact_recipe(state))
+    recipe = load_recipe(*recognise(state))
     assert isinstance(recipe, YolactRecipe)
     return recipe
 
@@ -241,7 +249,7 @@ def without(shapes: Shapes, start: str) -> Shapes:
 )
 def test_what_cannot_be_recognised_is_said(shapes, message) -> None:
     with pytest.raises(CheckpointError, match=message):
-        yolact_recipe(meta(shapes))
+        recognise(meta(shapes))
 
 
 def recorded(shared) -> Iterator[tuple[str, Shapes]]:

@@ -130,4 +130,4 @@ def test_a_backbone_alone_is_refused(here, tmp_path) -> None:
     torch.save({"stem.conv1.weight": torch.zeros(1)}, tmp_path / "backbone.pth")
     outcome = here("convert", tmp_path / "backbone.pth", tmp_path / "x.safetensors", "--recipe", "mask_rcnn")
     assert outcome.status == 2
-    assert "holds a backbone alone" in outcome.err
+    assert "holds only a backbone" in outcome.err

@@ -57,7 +57,7 @@ def test_a_backbone_is_told_as_one(here, tmp_path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     lines = told(here, tmp_path / "resnet18.pth")
     assert lines["lineage"] == "torchvision"
-    assert lines["use"] == "a backbone alone: start a training from it, with train.initial_weights=FILE"
+    assert lines["use"] == "only a backbone: start a training from it, with train.initial_weights=FILE"
     assert "recipe" not in lines
 
 

@@ -200,7 +200,7 @@ def test_a_backbone_is_no_model(tmp_path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), path)
     for arguments in ({"model": path}, {"model": "torchvision/mask_rcnn_r50_fpn", "weights": path}):
         with pytest.raises(
-            CheckpointError, match=r"resnet18\.pth holds a backbone alone, .*train\.initial_weights=FILE"
+            CheckpointError, match=r"resnet18\.pth holds only a backbone, .*train\.initial_weights=FILE"
         ):
             mw.load(**arguments, device="cpu")
 

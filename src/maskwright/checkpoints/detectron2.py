@@ -1,4 +1,4 @@
-"""detectron2's state dicts, both ways, and its bare backbones; like ours, its background class is the last."""
+"""detectron2's models, both ways, and its backbones, also of the Caffe2 era; like ours, its background comes last."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from maskwright.checkpoints.architecture import architecture_of, category_names, num_classes_of
-from maskwright.checkpoints.inverse import named_as_theirs, refuse_softmax
+from maskwright.checkpoints.lineage import BackboneFiles, Lineage, nearest_recipe, refuse_softmax
 from maskwright.checkpoints.names import NameTable
-from maskwright.checkpoints.nearest import nearest_recipe
 from maskwright.config.categories import named_categories
 from maskwright.config.loading import recipe_names
 
@@ -133,11 +133,11 @@ def to_detectron2(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         num_rpn_convs=2 if "rpn.head.convs.1.weight" in weights else 1,
         has_cascade="cascade.0.class_logits.weight" in weights,
     )
-    return named_as_theirs(weights, table, "detectron2")
+    return table.write_out(weights, "detectron2")
 
 
-def detectron2_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """The nearest recipe to a state dict, and the overrides that its keys and shapes prove.
+def _recognise(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """The nearest recipe, and the overrides that names and shapes prove.
 
     They do not prove everything. The stride is taken to sit in the first 1×1 of a block, as in the MSRA weights of
     ResNet-50 and 101 with frozen norms, and in the 3×3 of all others (ResNeXt, GroupNorm, SyncBN, deep stems). 80,
@@ -148,7 +148,6 @@ def detectron2_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]
     Raises:
         CheckpointError: no ResNet, or an RPN without class scores.
     """
-    weights = from_detectron2(state)
     implied = architecture_of(weights)
     is_msra = implied["backbone.norm"] == "frozen_batch" and implied["backbone.stem"] == "basic"
     is_resnext = implied.get("backbone.groups", 1) > 1
@@ -197,3 +196,68 @@ def _kind(facts: Mapping[str, Any]) -> str:
     if facts.get("mask_head.kind") == "point":
         return "pointrend_mask_rcnn"
     return "mask_rcnn" if facts["mask_head.is_on"] else "faster_rcnn"
+
+
+# ImageNet backbones of the Caffe2 era: MSRA's R-50.pkl, R-101.pkl and their like
+_CAFFE2_LAYERS = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
+_CAFFE2_LAYER = re.compile(
+    r"(?:res(?P<stage>[2-5])_(?P<block>\d+)_branch(?P<branch>1|2[abc])|(?:res_)?conv1)_(?P<part>(?:bn_|gn_)?[a-z_]+)"
+)
+_CAFFE2_PARTS = {
+    "w": "weight",
+    **{f"{norm}_{part}": "norm.weight" for norm in ("bn", "gn") for part in ("s", "gamma")},
+    **{f"{norm}_{part}": "norm.bias" for norm in ("bn", "gn") for part in ("b", "beta")},
+    **dict.fromkeys(("bn_rm", "bn_running_mean"), "norm.running_mean"),
+    **dict.fromkeys(("bn_riv", "bn_running_var"), "norm.running_var"),
+}
+_EPS = 1e-5  # of the frozen norms that the weights are for
+
+
+def is_caffe2(keys: set[str]) -> bool:
+    """Whether the keys are those of a bare backbone; whole Detectron models have an RPN beside it."""
+    return {"conv1_w", "res2_0_branch2a_w"} <= keys and not any("rpn" in key for key in keys)
+
+
+def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """detectron2's names for the layers of the backbone; momenta, classifier and the stem's idle bias are left out.
+
+    Where normalisations come as scale and bias alone, their statistics were merged into these: they get a mean and a
+    variance that change nothing, as in detectron2 (its FrozenBatchNorm2d starts with a variance of 1 − ε).
+    """
+    named = {_caffe2_name(key): value for key, value in state.items()}
+    found = {key: value for key, value in named.items() if key is not None}
+    merged = [key.removesuffix("bn_s") for key in state if key.endswith("_bn_s")]
+    for layer in merged:
+        name = _caffe2_name(f"{layer}bn_s")
+        if name is not None and name.replace(".weight", ".running_mean") not in found:
+            scale = found[name]
+            found[name.replace(".weight", ".running_mean")] = torch.zeros_like(scale)
+            found[name.replace(".weight", ".running_var")] = torch.ones_like(scale) - _EPS
+    return found
+
+
+def _caffe2_name(key: str) -> str | None:
+    match = _CAFFE2_LAYER.fullmatch(key)
+    if match is None or match["part"] not in _CAFFE2_PARTS:
+        return None
+    if match["stage"] is None:
+        return f"stem.conv1.{_CAFFE2_PARTS[match['part']]}"
+    return f"res{match['stage']}.{match['block']}.{_CAFFE2_LAYERS[match['branch']]}.{_CAFFE2_PARTS[match['part']]}"
+
+
+def _from_caffe2_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename to our keys, by way of detectron2's."""
+    return from_detectron2(from_caffe2(state))
+
+
+DETECTRON2 = Lineage(
+    "detectron2",
+    is_detectron2,
+    from_detectron2,
+    _recognise,
+    (
+        BackboneFiles("detectron2", is_detectron2_backbone, from_detectron2),
+        BackboneFiles("caffe2", is_caffe2, _from_caffe2_backbone),
+    ),
+    to_detectron2,
+)

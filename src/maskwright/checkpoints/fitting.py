@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from maskwright.checkpoints.names import NameTable
 from maskwright.errors import CheckpointError
 
 # counters of batch normalisation, which no forward pass reads
 _COUNTER = "num_batches_tracked"
-# layers whose length tells the number of classes → how many entries are no class
+# layers whose length is the number of classes → how many entries are no class
 _CLASS_LAYERS = {"box_head.class_logits.bias": 1, "semantic_head.logits.bias": 0}
 _RGB = 3
 _STEMS = ("backbone.stem.conv.weight", "backbone.stem.0.conv.weight")
 _RES5, _RES5_HEAD = "backbone.stages.3.", "res5."
 # what an ordinary backbone lacks of a deformable one, where it starts at zero
 _DEFORMABLE_ONLY = (".offsets.weight", ".offsets.bias", ".conv.bias")
+# the coarsest level of a pyramid serves a model with a single level, as the author of Simple Mask R-CNN trains his
+_FROM_PYRAMID = NameTable((("fpn.laterals.3.conv.", "fpn.lateral.conv."), ("fpn.outputs.3.conv.", "fpn.output.conv.")))
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class FitReport:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every weight has its place."""
+        """Whether names and shapes agree."""
         return not (self.missing or self.unexpected or self.mismatched)
 
 
 def compare_weights(weights: Mapping[str, Tensor], model: nn.Module) -> FitReport:
-    """Hold a checkpoint's weights against a model's, without changing either."""
+    """Compare a checkpoint's weights with a model's, without changing either."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
     given = {name: tuple(value.shape) for name, value in weights.items() if not name.endswith(_COUNTER)}
     common = [name for name in wanted if name in given]
@@ -56,14 +59,16 @@ def compare_weights(weights: Mapping[str, Tensor], model: nn.Module) -> FitRepor
     )
 
 
-def refuse_misfit(report: FitReport, source: str) -> None:
-    """Insist that names and shapes agree.
+def refuse_misfit(report: FitReport, weights: Mapping[str, Tensor], source: str) -> None:
+    """Insist that names and shapes agree, and that all values are finite floating-point numbers.
 
     Raises:
-        CheckpointError: they do not; the message names the class counts, or the first keys and shapes.
+        CheckpointError: they do not, or are not. The message names the class counts, or the first keys and shapes.
     """
     if not report.is_exact:
-        raise CheckpointError(f"{source} does not fit the recipe: {explain_misfit(report)}")
+        raise CheckpointError(f"{source} does not fit the recipe: {_explain_misfit(report)}")
+    if reason := explain_non_finite({name: weights[name] for name in report.fitting}):
+        raise CheckpointError(f"{source} cannot be used: {reason}")
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,32 @@ class TransferReport:
     skipped: dict[str, str]
     untouched: tuple[str, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model now has all of the checkpoint, and nothing of its own."""
+        return not (self.skipped or self.untouched)
 
-def take_what_fits(weights: Mapping[str, Tensor], model: nn.Module) -> TransferReport:
-    """Load every layer whose names and shapes agree; the others keep theirs (heads for other classes, say).
 
-    A layer is taken whole or not at all: a bias without its weight means nothing.
+def transfer(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> TransferReport:
+    """Load all weights where they fit exactly, else every layer that fits; the others keep theirs (a new predictor).
+
+    A layer is taken whole or not at all: a bias without its weight means nothing. Of a model with a pyramid the
+    coarsest lateral and output go to a single level.
+
+    Raises:
+        CheckpointError: they fit exactly, but some are no finite floating-point numbers; or parts of the backbone lack.
     """
+    if "fpn.lateral.conv.weight" in model.state_dict():
+        weights = _FROM_PYRAMID.read_in(weights)
     report = compare_weights(weights, model)
+    if report.is_exact:
+        refuse_misfit(report, weights, source)
+        load_fitting(weights, model)
+        return TransferReport(report.fitting, {}, ())
+    return _take_what_fits(report, weights, model, source)
+
+
+def _take_what_fits(report: FitReport, weights: Mapping[str, Tensor], model: nn.Module, source: str) -> TransferReport:
     skipped = dict.fromkeys(report.unexpected, "the model has no such weight")
     skipped |= {name: f"it is {given}, the model has {wanted}" for name, (given, wanted) in report.mismatched.items()}
     unusable = [name for name in report.fitting if not _is_usable(weights[name])]
@@ -95,9 +119,14 @@ def take_what_fits(weights: Mapping[str, Tensor], model: nn.Module) -> TransferR
     others = (name for name in report.fitting if _layer(name) in misfits and name not in skipped)
     skipped |= dict.fromkeys(others, "another part of its layer does not fit")
     taken = {name: weights[name] for name in report.fitting if name not in skipped}
-    model.load_state_dict(taken, strict=False)
-    untouched = (name for name in model.state_dict() if name not in taken and not name.endswith(_COUNTER))
-    return TransferReport(tuple(taken), skipped, tuple(untouched))
+    load_fitting(taken, model)
+    untouched = tuple(name for name in model.state_dict() if name not in taken and not name.endswith(_COUNTER))
+    if missing := [name for name in untouched if name.startswith("backbone.")]:
+        raise CheckpointError(
+            f"{source} does not fit the recipe: its backbone is another one, which lacks {len(missing)} weights, first "
+            f"{missing[0]}; `maskwright inspect` shows what it has"
+        )
+    return TransferReport(tuple(taken), skipped, untouched)
 
 
 def inflate_stem(
@@ -126,10 +155,10 @@ def inflate_stem(
     kernels = old.flip(1) if is_bgr and old.shape[1] == _RGB else old
     kernels = _shared_out(kernels, channels)
     kernels = kernels.flip(1) if is_bgr and channels == _RGB else kernels
-    told = f"inflated from {old.shape[1]} to {channels} channels"
+    done = f"inflated from {old.shape[1]} to {channels} channels"
     if not model.get_parameter(name).requires_grad:
-        told += ", and kept so by backbone.frozen_stages: 0 lets it learn"
-    return {**weights, name: kernels}, told
+        done += ", and kept so by backbone.frozen_stages: 0 lets it learn"
+    return {**weights, name: kernels}, done
 
 
 def _is_other_stem(name: str, value: Tensor, wanted: Mapping[str, Tensor], image_channels: int) -> bool:
@@ -143,11 +172,11 @@ def _is_other_stem(name: str, value: Tensor, wanted: Mapping[str, Tensor], image
 def _shared_out(kernels: Tensor, channels: int) -> Tensor:
     """(out, c, k, k) → (out, channels, k, k) with the same sum over the channels."""
     old = kernels.shape[1]
-    places = torch.arange(max(old, channels), device=kernels.device)
-    repeats = torch.bincount(places % old, minlength=old)
+    indices = torch.arange(max(old, channels), device=kernels.device)
+    repeats = torch.bincount(indices % old, minlength=old)
     shares = kernels / repeats.to(kernels.dtype)[:, None, None]
     inflated = kernels.new_zeros((len(kernels), channels, *kernels.shape[2:]))
-    return inflated.index_add(1, places % channels, shares[:, places % old])
+    return inflated.index_add(1, indices % channels, shares[:, indices % old])
 
 
 def _layer(name: str) -> str:
@@ -180,20 +209,13 @@ def put_weights(weights: Mapping[str, Tensor], model: nn.Module, source: str) ->
     Raises:
         CheckpointError: they do not (see `refuse_misfit`), or some are no finite floating-point numbers.
     """
-    report = compare_weights(weights, model)
-    refuse_misfit(report, source)
-    refuse_non_finite({name: weights[name] for name in report.fitting}, source)
+    refuse_misfit(compare_weights(weights, model), weights, source)
+    load_fitting(weights, model)
+
+
+def load_fitting(weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Load weights of which `compare_weights` said that they fit."""
     model.load_state_dict(dict(weights), strict=False)
-
-
-def refuse_non_finite(weights: Mapping[str, Tensor], source: str) -> None:
-    """Insist on finite floating-point numbers.
-
-    Raises:
-        CheckpointError: some are not.
-    """
-    if reason := explain_non_finite(weights):
-        raise CheckpointError(f"{source}: {reason}")
 
 
 def explain_non_finite(weights: Mapping[str, Tensor]) -> str | None:
@@ -208,11 +230,11 @@ def explain_non_finite(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def _is_usable(value: Tensor) -> bool:
-    """Whether all are finite floating-point numbers; most often their sum, which is quickly made, tells."""
+    """Whether all are finite floating-point numbers; most often their sum, which is quickly made, shows it."""
     return value.is_floating_point() and bool(value.float().sum().isfinite() or value.float().isfinite().all())
 
 
-def explain_misfit(report: FitReport) -> str:
+def _explain_misfit(report: FitReport) -> str:
     """What does not fit, in one line."""
     for layer, num_others in _CLASS_LAYERS.items():
         given_shape, wanted_shape = report.mismatched.get(layer, ((), ()))

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from maskwright.checkpoints.architecture import architecture_of, category_names, num_classes_of
-from maskwright.checkpoints.channels import background_last
+from maskwright.checkpoints.class_rows import background_last
+from maskwright.checkpoints.lineage import BackboneFiles, Lineage
 from maskwright.checkpoints.names import NameTable
 
 _BLOCK, _OUR_BLOCK = "fpn.C{s+2}.{b}.", "backbone.stages.{s}.{b}."
@@ -43,17 +44,16 @@ def is_matterport(keys: set[str]) -> bool:
 
 
 def is_matterport_backbone(keys: set[str]) -> bool:
-    """Whether it is the backbone alone."""
+    """Whether it is only the backbone."""
     return "fpn.C1.0.weight" in keys and all(key.startswith("fpn.C") for key in keys)
 
 
-def matterport_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """Its recipe, and the overrides that keys and shapes prove; the norms are those of the recipe.
+def _recognise(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """Its recipe, and the overrides that names and shapes prove; the norms are those of the recipe.
 
     Raises:
         CheckpointError: a ResNet other than 50 and 101, or no class scores.
     """
-    weights = from_matterport(state)
     implied = {key: value for key, value in architecture_of(weights).items() if not key.endswith(".norm")}
     implied["categories"] = category_names(num_classes_of(weights), ["coco"])
     return f"matterport/mask_rcnn_r{'101' if implied['backbone.depth'] == 101 else '50'}", implied
@@ -75,3 +75,12 @@ def _reshaped(key: str, value: Tensor) -> Tensor:
     if key.startswith("box_head.fcs.") and value.ndim == 4:
         return value.flatten(1)
     return value
+
+
+MATTERPORT = Lineage(
+    "matterport",
+    is_matterport,
+    from_matterport,
+    _recognise,
+    (BackboneFiles("matterport", is_matterport_backbone, from_matterport),),
+)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from maskwright.errors import CheckpointError
+
 # as in the docstring of NameTable
 _PLACE = re.compile(r"\{(?:(?P<factor>\d+)\*|(?P<minuend>\d+)-)?(?P<letter>[a-z])(?:\+(?P<offset>\d+))?\}")
 _NUMBER = r"(0|[1-9]\d*)"
@@ -105,6 +107,20 @@ class NameTable:
     def to_theirs(self, name: str) -> str | None:
         """Their name of ours; None where there is none."""
         return _renamed(name, [(ours, theirs) for theirs, ours in self._pairs])
+
+    def write_out(self, weights: Mapping[str, Tensor], lineage: str) -> dict[str, Tensor]:
+        """Our weights under their names.
+
+        Raises:
+            CheckpointError: some of ours have no counterpart there; the message names the first.
+        """
+        names = {name: self.to_theirs(name) for name in weights}
+        if missing := [name for name, theirs in names.items() if theirs is None]:
+            raise CheckpointError(
+                f"{lineage} has no place for {len(missing)} of these weights, first {missing[0]}; "
+                "its models do not have this architecture, so keep the model as .safetensors"
+            )
+        return {str(names[name]): value for name, value in weights.items()}
 
 
 def _renamed(name: str, pairs: Iterable[tuple[_Template, _Template]]) -> str | None:

@@ -7,7 +7,8 @@ model for every command, and no file can be out of step with another.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,14 @@ class NativeCheckpoint:
         recipe: the resolved recipe as nested dicts.
         training: name → tensor of the run's state; empty in a checkpoint that is only a model.
         progress: where the run stands (step, best metric, …), JSON-like.
+        is_resumable: whether the file that was read holds the run's state, which `training` may leave out.
     """
 
     weights: dict[str, Tensor]
     recipe: dict[str, Any]
     training: dict[str, Tensor]
     progress: dict[str, Any]
+    is_resumable: bool = False
 
 
 def write_native(path: Path, checkpoint: NativeCheckpoint) -> None:
@@ -67,25 +70,33 @@ def read_native(path: Path, *, with_training: bool = False) -> NativeCheckpoint:
     Raises:
         CheckpointError: the file is broken, not one of ours, or of a newer format.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _read_header(file.metadata() or {})
-            names = list(file.keys())
-            weights = {name: file.get_tensor(name) for name in names if not name.startswith(TRAINING)}
-            training = {
-                name.removeprefix(TRAINING): file.get_tensor(name)
-                for name in names
-                if with_training and name.startswith(TRAINING)
-            }
-    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}); it is cut off, or not a maskwright file"
-        ) from error
+    with _native_errors(path), safe_open(path, framework="pt") as file:
+        return read_open_file(file, path, with_training=with_training)
+
+
+def read_open_file(file: Any, path: Path, *, with_training: bool = False) -> NativeCheckpoint:
+    """As `read_native`, from the file that `safe_open` gave for this path."""
+    with _native_errors(path):
+        header = _read_header(file.metadata() or {})
+        names = list(file.keys())
+        weights = {name: file.get_tensor(name) for name in names if not name.startswith(TRAINING)}
+        run = [name for name in names if name.startswith(TRAINING)]
+        training = {name.removeprefix(TRAINING): file.get_tensor(name) for name in run} if with_training else {}
     if header["format"] != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} has format {header['format']!r}, this maskwright reads {FORMAT}: update maskwright"
         )
-    return NativeCheckpoint(weights, header["recipe"], training, header["progress"])
+    return NativeCheckpoint(weights, header["recipe"], training, header["progress"], bool(run))
+
+
+@contextmanager
+def _native_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}); it is cut off, or not a maskwright file"
+        ) from error
 
 
 def _read_header(metadata: Mapping[str, str]) -> dict[str, Any]:

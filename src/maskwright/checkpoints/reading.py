@@ -5,18 +5,17 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maskwright.checkpoints import backbones, caffe2, detectron2, matterport, simple, torchvision, yolact
+from maskwright.checkpoints.detectron2 import DETECTRON2
 from maskwright.checkpoints.foreign_programs import (
     describe_folder,
     describe_json,
@@ -25,44 +24,23 @@ from maskwright.checkpoints.foreign_programs import (
     describe_zip,
 )
 from maskwright.checkpoints.keras import is_hdf5, read_keras
-from maskwright.checkpoints.native import is_native, read_native
+from maskwright.checkpoints.lineage import BackboneFiles, Lineage
+from maskwright.checkpoints.matterport import MATTERPORT
+from maskwright.checkpoints.native import NativeCheckpoint, is_native, read_open_file
 from maskwright.checkpoints.pickle_machine import Refusal
+from maskwright.checkpoints.simple import SIMPLE
 from maskwright.checkpoints.tables import WeightTable, weight_tables
 from maskwright.checkpoints.torch_files import UnusableTensor, read_bare_pickle, read_torch_zip
+from maskwright.checkpoints.torchvision import TORCHVISION
 from maskwright.checkpoints.unpickling import Unpickled
+from maskwright.checkpoints.yolact import YOLACT
 from maskwright.errors import CheckpointError
 
 # by which an address or a name is known to be meant as a checkpoint; a file is read by its content
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin", ".tar", ".h5", ".hdf5")
 
-State = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class _Lineage:
-    """Whose models they are, whether keys are of one, its recipe and overrides, and its weights under our names."""
-
-    name: str
-    is_model: Callable[[set[str]], bool]
-    recipe_for: Callable[[State], tuple[str, dict[str, Any]]]
-    renamed: Callable[[State], dict[str, Tensor]]
-
-
-_MODELS = (
-    _Lineage("torchvision", torchvision.is_torchvision, torchvision.torchvision_recipe, torchvision.from_torchvision),
-    _Lineage("detectron2", detectron2.is_detectron2, detectron2.detectron2_recipe, detectron2.from_detectron2),
-    _Lineage("simple", simple.is_simple, simple.simple_recipe, simple.from_simple),
-    _Lineage("matterport", matterport.is_matterport, matterport.matterport_recipe, matterport.from_matterport),
-    _Lineage("yolact", yolact.is_yolact, yolact.yolact_recipe, yolact.from_yolact),
-)
-# lineage, whether keys are of it, the weights under our names
-_BACKBONES: tuple[tuple[str, Callable[[set[str]], bool], Callable[[State], dict[str, Tensor]]], ...] = (
-    ("torchvision", backbones.is_torchvision_backbone, backbones.from_torchvision_backbone),
-    ("detectron2", detectron2.is_detectron2_backbone, detectron2.from_detectron2),
-    ("caffe2", caffe2.is_caffe2, backbones.from_caffe2_backbone),
-    ("matterport", matterport.is_matterport_backbone, matterport.from_matterport),
-    ("yolact", backbones.is_yolact_backbone, backbones.from_yolact_backbone),
-)
+# in the order in which they are tried
+LINEAGES = (TORCHVISION, DETECTRON2, SIMPLE, MATTERPORT, YOLACT)
 # what readers of files that are cut off, damaged or made to hurt raise
 _BROKEN = (
     RuntimeError,
@@ -99,6 +77,8 @@ class ForeignWeights:
         found_in: what the names of the weights began with in the file, such as `model.` or `state_dict.net.`.
         others: such beginnings of further weights of a whole model, which were not taken.
         left_out: classes of objects in the file that are no weights, and were not built.
+        progress: where the run stood that wrote a maskwright file, see `NativeCheckpoint`; empty without a run.
+        is_resumable: whether the state of that run is in the file too.
     """
 
     lineage: str
@@ -109,10 +89,12 @@ class ForeignWeights:
     found_in: str = ""
     others: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    progress: dict[str, Any] = field(default_factory=dict)
+    is_resumable: bool = False
 
     @property
     def is_backbone(self) -> bool:
-        """Whether the file is a backbone alone: a start for training, no model."""
+        """Whether the file holds only a backbone: a start for training, no model."""
         return self.recipe is None and self.recipe_name is None
 
 
@@ -154,15 +136,26 @@ def _read_pickles(path: Path, start: bytes) -> Unpickled:
 def _read_safetensors(path: Path) -> ForeignWeights:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        if not is_native(metadata):
-            return _recognised(safetensors.torch.load_file(path), (), path)
+            if is_native(file.metadata()):
+                return _native(read_open_file(file, path))
+            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({error}); it is cut off, or no safetensors file"
         ) from error
-    checkpoint = read_native(path)
-    return ForeignWeights("maskwright", checkpoint.weights, checkpoint.recipe, None, {})
+    return _recognised(content, (), path)
+
+
+def _native(checkpoint: NativeCheckpoint) -> ForeignWeights:
+    return ForeignWeights(
+        "maskwright",
+        checkpoint.weights,
+        checkpoint.recipe,
+        None,
+        {},
+        progress=checkpoint.progress,
+        is_resumable=checkpoint.is_resumable,
+    )
 
 
 @contextmanager
@@ -185,28 +178,33 @@ def _checkpoint_errors(path: Path) -> Iterator[None]:
 def _recognised(content: Any, classes: Iterable[str], path: Path, most_bytes: int | None = None) -> ForeignWeights:
     """The likeliest of a file's tables of weights that is a whole model, or else that is a backbone."""
     tables = weight_tables(content)
-    models = [(lineage, table) for table in tables if (lineage := _lineage_of(set(table.weights)))]
-    left_out = tuple(sorted(classes))
-    if models:
-        (lineage, table), others = models[0], tuple(other.prefix for _, other in models[1:])
-        state = _tensors(table, path, most_bytes)
-        try:
-            recipe_name, implied = lineage.recipe_for(state)
-        except CheckpointError as error:
-            raise CheckpointError(f"checkpoint {path}: {error}") from error
-        weights = lineage.renamed(state)
-        return ForeignWeights(lineage.name, weights, None, recipe_name, implied, table.prefix, others, left_out)
-    _refuse_foreign(content, classes, tables, path)
-    for table in tables:
-        for name, is_backbone, renamed in _BACKBONES if table.num_beside <= _MOST_HEAD else ():
-            if is_backbone(set(table.weights)):
-                weights = renamed(_tensors(table, path, most_bytes))
-                return ForeignWeights(name, weights, None, None, {}, table.prefix, (), left_out)
-    raise CheckpointError(_unknown(tables, path))
+    models = [(lineage, table) for table in tables if (lineage := _lineage_of(table))]
+    if not models:
+        _refuse_foreign(content, classes, tables, path)
+    backbones = [] if models else [(files, table) for table in tables if (files := _backbone_of(table))]
+    candidates: list[tuple[Lineage | BackboneFiles, WeightTable]] = [*models, *backbones[:1]]
+    if not candidates:
+        raise CheckpointError(_unknown(tables, path))
+    (source, table), *others = candidates
+    state = _tensors(table, path, most_bytes)
+    try:
+        recipe, implied, weights = source.read(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
+    other_prefixes, left_out = tuple(other.prefix for _, other in others), tuple(sorted(classes))
+    return ForeignWeights(source.name, weights, None, recipe, implied, table.prefix, other_prefixes, left_out)
 
 
-def _lineage_of(keys: set[str]) -> _Lineage | None:
-    return next((lineage for lineage in _MODELS if lineage.is_model(keys)), None)
+def _lineage_of(table: WeightTable) -> Lineage | None:
+    keys = set(table.weights)
+    return next((lineage for lineage in LINEAGES if lineage.is_model(keys)), None)
+
+
+def _backbone_of(table: WeightTable) -> BackboneFiles | None:
+    if table.num_beside > _MOST_HEAD:
+        return None
+    keys = set(table.weights)
+    return next((files for lineage in LINEAGES for files in lineage.backbones if files.is_backbone(keys)), None)
 
 
 def _refuse_foreign(content: Any, classes: Iterable[str], tables: Sequence[WeightTable], path: Path) -> None:
@@ -221,7 +219,7 @@ def _unknown(tables: Sequence[WeightTable], path: Path) -> str:
         return f"checkpoint {path} holds no state dict (a table of names and tensors)"
     largest = max(tables, key=lambda table: len(table.weights))
     some = ", ".join(name[:_SHOWN] for name in sorted(largest.weights)[:3])
-    known = ", ".join(lineage.name for lineage in _MODELS)
+    known = ", ".join(lineage.name for lineage in LINEAGES)
     return f"checkpoint {path}: its keys ({some}, …) are of no format known here; known are maskwright, {known}"
 
 

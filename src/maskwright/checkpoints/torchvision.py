@@ -1,4 +1,4 @@
-"""torchvision's detection state dicts, both ways: their names, and their background class in front."""
+"""torchvision's detection models, both ways, with background in front; and the backbones of its classifiers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from maskwright.checkpoints.architecture import architecture_of, category_names, num_classes_of
-from maskwright.checkpoints.channels import background_first, background_last
-from maskwright.checkpoints.inverse import named_as_theirs, refuse_softmax
+from maskwright.checkpoints.class_rows import background_first, background_last
+from maskwright.checkpoints.lineage import BackboneFiles, Lineage, refuse_softmax
 from maskwright.checkpoints.names import NameTable
 from maskwright.errors import CheckpointError
 
@@ -62,15 +62,14 @@ def is_torchvision(keys: set[str]) -> bool:
     return is_two_stage and any(key.startswith("backbone.body.") for key in keys)
 
 
-def torchvision_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """The recipe that fits a state dict, and the overrides that its keys and shapes prove.
+def _recognise(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that fits, and the overrides that names and shapes prove.
 
     91 outputs are taken as COCO's, with the holes in its numbers, and two with keypoints as background and person.
 
     Raises:
         CheckpointError: a torchvision model that has no recipe here.
     """
-    weights = from_torchvision(state)
     implied = architecture_of(weights)
     # torchvision's FrozenBatchNorm2d saves no counters: their presence proves BatchNorm2d, whose epsilon is 1e-5
     if implied["backbone.norm"] == "batch":
@@ -107,7 +106,7 @@ def to_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     refuse_softmax(weights, "torchvision")
     _refuse_others(weights)
-    return named_as_theirs(background_first(weights), _table(_count(weights, _OUR_FIRST_CONV)), "torchvision")
+    return _table(_count(weights, _OUR_FIRST_CONV)).write_out(background_first(weights), "torchvision")
 
 
 def _refuse_others(weights: Mapping[str, Tensor]) -> None:
@@ -135,3 +134,26 @@ def _count(weights: Mapping[str, Tensor], name: str) -> int:
     while name.format(n=count) in weights:
         count += 1
     return count
+
+
+_CLASSIFIER = NameTable((theirs.removeprefix("backbone.body."), ours) for theirs, ours in BACKBONE_NAMES)
+
+
+def is_torchvision_backbone(keys: set[str]) -> bool:
+    """Whether the keys are those of a torchvision ResNet; YOLACT's `resnet101_reducedfc.pth` has them too."""
+    return {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= keys
+
+
+def from_torchvision_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename to our keys; the last layer is left out."""
+    return _CLASSIFIER.read_in({key: value for key, value in state.items() if not key.startswith("fc.")})
+
+
+TORCHVISION = Lineage(
+    "torchvision",
+    is_torchvision,
+    from_torchvision,
+    _recognise,
+    (BackboneFiles("torchvision", is_torchvision_backbone, from_torchvision_backbone),),
+    to_torchvision,
+)

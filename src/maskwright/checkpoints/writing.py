@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from maskwright.checkpoints.detectron2 import to_detectron2
-from maskwright.checkpoints.torchvision import to_torchvision
+from maskwright.checkpoints.lineage import Lineage
+from maskwright.checkpoints.reading import LINEAGES
+from maskwright.config import Recipe, load_recipe
 from maskwright.errors import CheckpointError
 from maskwright.files import replace_file
 
-FORMATS: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
-    "torchvision": to_torchvision,
-    "detectron2": to_detectron2,
-}
+_WRITTEN = {lineage.name: lineage for lineage in LINEAGES if lineage.write is not None}
 
 
 def write_foreign(path: Path, weights: Mapping[str, Tensor], lineage: str) -> int:
@@ -32,9 +30,9 @@ def write_foreign(path: Path, weights: Mapping[str, Tensor], lineage: str) -> in
         CheckpointError: no such format, or an architecture that the other program does not have.
         OutputError: the file cannot be written.
     """
-    if lineage not in FORMATS:
-        raise CheckpointError(f"no format called {lineage!r}; choose one of {', '.join(FORMATS)}")
-    state = FORMATS[lineage](weights)
+    write = _written(lineage).write
+    assert write is not None
+    state = write(weights)
     if path.suffix == ".pkl":
         arrays = {name: _as_array(value) for name, value in state.items()}
         data = pickle.dumps({"model": arrays, "__author__": "maskwright"}, protocol=4)
@@ -45,6 +43,21 @@ def write_foreign(path: Path, weights: Mapping[str, Tensor], lineage: str) -> in
         data = buffer.getvalue()
     replace_file(path, data)
     return len(state)
+
+
+def recipe_without_settings(weights: Mapping[str, Tensor], lineage: str) -> Recipe:
+    """The recipe that another program's file of our weights is recognised as: only names and shapes go into the file.
+
+    Raises:
+        CheckpointError: no such format, or no recipe fits.
+    """
+    return load_recipe(*_written(lineage).recognise(weights))
+
+
+def _written(lineage: str) -> Lineage:
+    if lineage not in _WRITTEN:
+        raise CheckpointError(f"no format called {lineage!r}; choose one of {', '.join(_WRITTEN)}")
+    return _WRITTEN[lineage]
 
 
 def _as_array(value: Tensor) -> np.ndarray:

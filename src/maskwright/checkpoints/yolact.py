@@ -1,4 +1,4 @@
-"""The state dicts of YOLACT's authors, versions 1 and ++: their names, their coarsest level and background in front."""
+"""Files of YOLACT's authors, versions 1 and ++, with the coarsest level and background in front; their backbones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwright.checkpoints.architecture import category_names
+from maskwright.checkpoints.lineage import BackboneFiles, Lineage
 from maskwright.checkpoints.names import NameTable
 from maskwright.config.categories import named_categories
 from maskwright.errors import CheckpointError
@@ -56,9 +57,12 @@ _NAMES = NameTable(
 _IGNORED = re.compile(r"backbone\.layer\d\.|fpn\.downsample_layers\.(?![01]\.)")
 
 _MOST_BLOCKS = 23  # of a stage
-_CLASS_BIASES = "prediction_layers.0.conf_layer.bias"
-_DELTA_BIASES = "prediction_layers.0.bbox_layer.bias"
-_OFFSETS = re.compile(r"backbone\.layers\.(\d)\.(\d+)\.conv2\.conv_offset_mask\.weight")
+_CLASS_BIASES, _DELTA_BIASES = "head.class_logits.bias", "head.deltas.bias"
+_THEIRS = {
+    _CLASS_BIASES: "prediction_layers.0.conf_layer.bias",
+    _DELTA_BIASES: "prediction_layers.0.bbox_layer.bias",
+}
+_OFFSETS = re.compile(r"backbone\.stages\.(\d)\.(\d+)\.conv2\.offsets\.weight")
 
 
 def is_yolact(keys: set[str]) -> bool:
@@ -66,8 +70,8 @@ def is_yolact(keys: set[str]) -> bool:
     return {"proto_net.0.weight", "prediction_layers.0.conf_layer.weight"} <= keys
 
 
-def yolact_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """The recipe that fits a state dict, and the overrides that its keys and shapes prove.
+def _recognise(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """The recipe that fits, and the overrides that names and shapes prove.
 
     They do not prove everything. The image size is taken as 550 pixels (name the recipe `yolact/r101_700` or
     `yolact/r101_400` for the others), 80 classes are taken as COCO's, and 20 of a plain ResNet-50 as Pascal's.
@@ -75,16 +79,16 @@ def yolact_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
     Raises:
         CheckpointError: a network that has no recipe here.
     """
-    num_anchors, num_classes = _num_anchors(state), _num_classes(state)
-    has_rescoring = any(key.startswith("maskiou_net.") for key in state)
+    num_anchors, num_classes = _num_anchors(weights), _num_classes(weights)
+    has_rescoring = any(name.startswith("rescoring.") for name in weights)
     implied: dict[str, Any] = {"rescoring.is_on": has_rescoring}
-    if "backbone._preconv.0.weight" in state:
+    if "backbone.stages.0.0.conv.weight" in weights:  # a ResNet's blocks have no layer of that name
         name = "yolact/darknet53"
     else:
-        deformable = _deformable_blocks(state)
+        deformable = _deformable_blocks(weights)
         implied |= _deformable_pattern(deformable)
         is_plus = bool(deformable) or has_rescoring or num_anchors > 3
-        name = f"yolact/{'plus_' if is_plus else ''}r{_depth(state)}"
+        name = f"yolact/{'plus_' if is_plus else ''}r{_depth(weights)}"
     if name == "yolact/r50" and num_classes == len(named_categories("pascal")):
         return "yolact/r50_pascal", implied
     if num_classes != len(named_categories("coco")):
@@ -92,29 +96,31 @@ def yolact_recipe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
     return name, implied
 
 
-def _num_anchors(state: Mapping[str, Tensor]) -> int:
+def _num_anchors(weights: Mapping[str, Tensor]) -> int:
     """Anchors on each cell."""
-    return _length(state, _DELTA_BIASES, 4) // 4
+    return _length(weights, _DELTA_BIASES, 4) // 4
 
 
-def _num_classes(state: Mapping[str, Tensor]) -> int:
+def _num_classes(weights: Mapping[str, Tensor]) -> int:
     """Classes without background, from the class scores of every anchor of a cell."""
-    num_anchors = _num_anchors(state)
-    return _length(state, _CLASS_BIASES, 2 * num_anchors) // num_anchors - 1
+    num_anchors = _num_anchors(weights)
+    return _length(weights, _CLASS_BIASES, 2 * num_anchors) // num_anchors - 1
 
 
-def _length(state: Mapping[str, Tensor], key: str, at_least: int) -> int:
-    value = state.get(key)
+def _length(weights: Mapping[str, Tensor], name: str, at_least: int) -> int:
+    value = weights.get(name)
     if value is None or value.ndim != 1 or len(value) < at_least:
-        raise CheckpointError(f"{key} is no list of {at_least} or more numbers, so anchors and classes are not known")
+        raise CheckpointError(
+            f"{_THEIRS[name]} is no list of {at_least} or more numbers, so anchors and classes are not known"
+        )
     return len(value)
 
 
-def _depth(state: Mapping[str, Tensor]) -> int:
+def _depth(weights: Mapping[str, Tensor]) -> int:
     """The ResNet's depth, from its third stage's block count."""
-    num_blocks = len({key.split(".")[3] for key in state if key.startswith("backbone.layers.2.")})
+    num_blocks = len({name.split(".")[3] for name in weights if name.startswith("backbone.stages.2.")})
     depths = {6: 50, 23: 101}
-    if num_blocks not in depths or "backbone.layers.0.0.conv3.weight" not in state:
+    if num_blocks not in depths or "backbone.stages.0.0.conv3.conv.weight" not in weights:
         raise CheckpointError(
             f"a backbone with {num_blocks} blocks in layers.2 is none that YOLACT was released with: ResNet-50, "
             "ResNet-101 or DarkNet-53"
@@ -122,9 +128,9 @@ def _depth(state: Mapping[str, Tensor]) -> int:
     return depths[num_blocks]
 
 
-def _deformable_blocks(state: Mapping[str, Tensor]) -> set[tuple[int, int]]:
+def _deformable_blocks(weights: Mapping[str, Tensor]) -> set[tuple[int, int]]:
     """(stage, block) of all deformable convolutions; stage 0 is res2."""
-    found = (_OFFSETS.fullmatch(key) for key in state)
+    found = map(_OFFSETS.fullmatch, weights)
     return {(int(match[1]), int(match[2])) for match in found if match}
 
 
@@ -145,7 +151,7 @@ def from_yolact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A key that no rule knows keeps its name, so that loading can report it.
     """
     renamed = _NAMES.read_in({key: value for key, value in state.items() if not _IGNORED.match(key)})
-    num_anchors = _num_anchors(state) if _DELTA_BIASES in state else 1
+    num_anchors = _num_anchors(renamed) if _DELTA_BIASES in renamed else 1
     return {key: _background_last(key, value, num_anchors) for key, value in renamed.items()}
 
 
@@ -154,3 +160,22 @@ def _background_last(key: str, value: Tensor, num_anchors: int) -> Tensor:
     if not key.startswith("head.class_logits.") or value.ndim == 0 or len(value) % num_anchors:
         return value  # of a shape that loading will report
     return torch.roll(value.unflatten(0, (num_anchors, -1)), -1, dims=1).flatten(0, 1)
+
+
+def is_yolact_backbone(keys: set[str]) -> bool:
+    """Whether the keys are those of a backbone of YOLACT's authors, like their `darknet53.pth`."""
+    return "layers.0.0.conv1.weight" in keys or "_preconv.0.weight" in keys
+
+
+def from_yolact_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename to our keys."""
+    return from_yolact({f"backbone.{key}": value for key, value in state.items()})
+
+
+YOLACT = Lineage(
+    "yolact",
+    is_yolact,
+    from_yolact,
+    _recognise,
+    (BackboneFiles("yolact", is_yolact_backbone, from_yolact_backbone),),
+)

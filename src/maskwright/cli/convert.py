@@ -39,18 +39,20 @@ def convert(
     ] = None,
 ) -> None:
     """Write a model in another format: ours, with recipe and categories inside, or another program's state dict."""
+    from maskwright.checkpoints.fitting import refuse_misfit
+    from maskwright.checkpoints.loading import compare
     from maskwright.checkpoints.reading import read_weights
 
     _check_target(target, lineage, source)
     found = read_weights(source)
     recipe = _recipe(found, source, recipe_name, read_overrides(changes))
-    _refuse_misfit(found, recipe, source)
+    refuse_misfit(compare(found, recipe), found.weights, f"checkpoint {source}")
     say(f"source        {source}, {found.lineage}")
     say(f"recipe        {recipe.name}, {len(recipe.categories)} categories")
     num_weights = _write(target, found, recipe, lineage)
     size = target.stat().st_size / 1e6
     say(f"written       {target}, {lineage or 'maskwright'}, {num_weights} tensors, {size:.1f} MB")
-    if lineage is not None and (differing := _taken_otherwise(target, recipe)):
+    if lineage is not None and (differing := _lost_settings(found, recipe, lineage)):
         some = ", ".join(differing[:_MOST_KEYS]) + (", …" if len(differing) > _MOST_KEYS else "")
         warn(
             f"names and numbers carry no settings, and {lineage} has others by default ({some}); set them there as "
@@ -58,12 +60,11 @@ def convert(
         )
 
 
-def _taken_otherwise(target: Path, recipe: Recipe) -> list[str]:
-    """Dotted settings of the network that the file's own program would take otherwise, as its recipe here has them."""
-    from maskwright.checkpoints.reading import read_weights
-    from maskwright.predict.loading import recipe_of
+def _lost_settings(found: ForeignWeights, recipe: Recipe, lineage: str) -> list[str]:
+    """Dotted settings of the network for which the file's own program has another default."""
+    from maskwright.checkpoints.writing import recipe_without_settings
 
-    ours, theirs = (one.model_dump() for one in (recipe, recipe_of(read_weights(target), str(target), {})))
+    ours, theirs = (one.model_dump() for one in (recipe, recipe_without_settings(found.weights, lineage)))
     return [
         f"{table}.{key}"
         for table in _NETWORK
@@ -85,21 +86,13 @@ def _check_target(target: Path, lineage: str | None, source: Path) -> None:
 
 
 def _recipe(found: ForeignWeights, source: Path, name: str | None, overrides: dict[str, object]) -> Recipe:
-    from maskwright.predict.loading import named_recipe, recipe_of
+    from maskwright.checkpoints.loading import named_recipe, recipe_of
 
     if name is None or found.is_backbone:
         return recipe_of(found, str(source), overrides)
     if found.recipe is not None:
         raise ConfigError(f"{source} has its recipe inside: leave out --recipe {name}, and change keys with --set")
     return named_recipe(found, name, overrides)
-
-
-def _refuse_misfit(found: ForeignWeights, recipe: Recipe, source: Path) -> None:
-    from maskwright.checkpoints.fitting import refuse_misfit, refuse_non_finite
-    from maskwright.predict.loading import compare
-
-    refuse_misfit(compare(found, recipe), f"checkpoint {source}")
-    refuse_non_finite(found.weights, f"checkpoint {source}")
 
 
 def _write(target: Path, found: ForeignWeights, recipe: Recipe, lineage: str | None) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from maskwright.checkpoints.reading import ForeignWeights
     from maskwright.config.categories import CategoryConfig
 
-# names that are told one by one
+# names that are listed one by one
 _MOST_NAMES = 5
 
 
@@ -27,8 +27,8 @@ def inspect(
     ],
 ) -> None:
     """Show a checkpoint's lineage, architecture and categories, and which weights would load and which not."""
+    from maskwright.checkpoints.loading import compare, recipe_of
     from maskwright.checkpoints.reading import read_weights
-    from maskwright.predict.loading import compare, recipe_of
 
     found = read_weights(checkpoint)
     num_values = sum(weight.numel() for weight in found.weights.values())
@@ -40,7 +40,7 @@ def inspect(
     if found.is_backbone:
         _tell(f"weights       {weights}")
         _tell(f"values        {_values(found)}")
-        say("use           a backbone alone: start a training from it, with train.initial_weights=FILE")
+        say("use           only a backbone: start a training from it, with train.initial_weights=FILE")
         return
     recipe = recipe_of(found, str(checkpoint), {})
     _tell(f"recipe        {recipe.name}")
@@ -53,7 +53,7 @@ def inspect(
     for line in _fit_lines(compare(found, recipe)):
         _tell(line)
     if found.lineage == "maskwright":
-        _tell(f"training      {_training(checkpoint)}")
+        _tell(f"training      {_training(found)}")
 
 
 def _tell(line: str) -> None:
@@ -100,12 +100,9 @@ def _shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
-def _training(checkpoint: Path) -> str:
+def _training(found: ForeignWeights) -> str:
     """Where the run stood that wrote the checkpoint, and whether it can go on from it."""
-    from maskwright.checkpoints.native import read_native
-
-    content = read_native(checkpoint, with_training=True)
-    progress = content.progress
+    progress = found.progress
     if not progress:
         return "no run"
     step, best = progress.get("step", 0), progress.get("best")
@@ -113,5 +110,5 @@ def _training(checkpoint: Path) -> str:
         return "a run whose progress is damaged: weights only"
     parts = [f"step {step}"]
     parts += [f"best metric so far {best:.4f}"] if best is not None else []
-    parts += ["holds the run's state, for --resume" if content.training else "weights only"]
+    parts += ["holds the run's state, for --resume" if found.is_resumable else "weights only"]
     return ", ".join(parts)

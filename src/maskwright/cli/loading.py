@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from maskwright.cli.options import read_overrides
-from maskwright.cli.terminal import warn
+from maskwright.cli.terminal import fetching_bar, warn
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def load_predictor(
     Raises:
         ConfigError: an overlap without tiles, or what the model cannot do.
     """
-    from maskwright.predict.loading import is_checkpoint, load
+    from maskwright.checkpoints.loading import is_checkpoint
+    from maskwright.predict.loading import load
 
-    predictor = load(model, weights, device, read_overrides(changes), precision)
+    with fetching_bar() as progress:
+        predictor = load(model, weights, device, read_overrides(changes), precision, progress)
     if weights is None and not is_checkpoint(model) and predictor.recipe.default_weights is None:
         listed = f", for example {next(iter(predictor.recipe.weights))}" if predictor.recipe.weights else ""
         warn(f"recipe {model} loads no weights unasked, so these are random and find nothing; give --weights{listed}")

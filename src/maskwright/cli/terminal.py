@@ -85,6 +85,35 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
         yield advance
 
 
+@contextmanager
+def fetching_bar() -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on a terminal from the first to the last byte of a file that is fetched; nothing elsewhere.
+
+    Yields:
+        What takes (bytes that are here, bytes of the whole file), as `maskwright.load` calls it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    display = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = display.add_task("fetching weights", total=None)
+
+    def update(done: int, total: int | None) -> None:
+        display.start()
+        display.update(task, completed=done, total=total)
+        if done == total:
+            display.stop()
+
+    try:
+        yield update
+    finally:
+        display.stop()
+
+
 class _Pace:
     """How many things were done so far, and in a second."""
 

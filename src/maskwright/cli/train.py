@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwright.cli.options import DeviceOption, OverridesArgument, read_overrides
-from maskwright.cli.terminal import keeping, print_metrics, print_table, say
+from maskwright.cli.terminal import fetching_bar, keeping, print_metrics, print_table, say
 from maskwright.cli.train_lines import LinePrinter
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def train(
     from maskwright.training.run import train as run_training
 
     resolved = load_recipe(recipe, read_overrides(changes))
-    with keeping(lambda: _what_is_kept(output)):
-        result = run_training(resolved, output=output, resume=resume, device=device, report=LinePrinter())
+    with keeping(lambda: _what_is_kept(output)), fetching_bar() as progress:
+        result = run_training(
+            resolved, output=output, resume=resume, device=device, report=LinePrinter(), progress=progress
+        )
     if int(os.environ.get("RANK", "0")) == 0:  # torchrun sets it
         _tell_result(result, output)
         refuse_missed(result.checks)

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from maskwright.checkpoints.fetching import FetchProgress
+from maskwright.checkpoints.loading import locate_weights
 from maskwright.checkpoints.reading import ForeignWeights, read_weights
 from maskwright.config.images import PixelsConfig
 from maskwright.config.loading import load_recipe
 from maskwright.config.run import Recipe
 from maskwright.errors import MaskwrightError
-from maskwright.predict.loading import locate_weights
 from maskwright.training.distributed import World
 from maskwright.training.initial import InitialWeights, initial_weights_of, read_initial_weights
 
@@ -24,8 +25,12 @@ _OF_DEFORMABLE = ("deformable_every", "is_modulated", "deformable_biases")
 _STEM = "backbone.stem.conv.weight"
 
 
-def put_initial_weights(model: nn.Module, recipe: Recipe, world: World) -> dict[str, Any]:
+def put_initial_weights(
+    model: nn.Module, recipe: Recipe, world: World, progress: FetchProgress | None = None
+) -> dict[str, Any]:
     """Load the weights that `train.initial_weights` names into a model with random weights.
+
+    While they are fetched, the main process calls `progress`.
 
     Returns:
         For the log, what was taken; see `InitialWeights.put_into`. `initial_weights` is None where nothing was: then
@@ -37,22 +42,22 @@ def put_initial_weights(model: nn.Module, recipe: Recipe, world: World) -> dict[
     source = recipe.train.initial_weights
     reason = ""
     if source == AUTO:
-        found, reason = _coco_weights(recipe, world)
+        found, reason = _coco_weights(recipe, world, progress)
     else:
-        found = None if source is None else read_initial_weights(recipe, source, world)
+        found = None if source is None else read_initial_weights(recipe, source, world, progress)
     if found is not None:
         return found.put_into(model)
     because = {"random_because": reason} if reason else {}
     return {"initial_weights": None, "frozen_stages": recipe.backbone.frozen_stages, **because}
 
 
-def _coco_weights(recipe: Recipe, world: World) -> tuple[InitialWeights | None, str]:
+def _coco_weights(recipe: Recipe, world: World, progress: FetchProgress | None) -> tuple[InitialWeights | None, str]:
     """Weights trained on COCO whose backbone is that of the recipe; or why there are none."""
     source = recipe_with_backbone_of(recipe)
     if source is None:
         return None, "no weights trained on COCO are known for this backbone"
     try:
-        path = world.in_main(lambda: locate_weights(source, _COCO))
+        path = world.in_main(lambda: locate_weights(source, _COCO, progress))
         found = read_weights(path)
     except MaskwrightError as error:
         return None, str(error)

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from maskwright.checkpoints.class_rows import MatchedRows, for_log, match_rows
-from maskwright.checkpoints.fitting import compare_weights, inflate_stem, put_backbone, put_weights
+from maskwright.checkpoints.fetching import FetchProgress
+from maskwright.checkpoints.fitting import inflate_stem, put_backbone, transfer
+from maskwright.checkpoints.loading import locate_weights, recipe_of
 from maskwright.checkpoints.reading import ForeignWeights, read_weights
-from maskwright.checkpoints.simple import transfer
 from maskwright.config.run import Recipe
 from maskwright.errors import CheckpointError, ConfigError
-from maskwright.predict.loading import locate_weights, recipe_of
 from maskwright.training.distributed import World
 
 _PART = "part of the model"
@@ -76,19 +76,11 @@ class InitialWeights:
         return match_rows(weights, model, theirs, self.recipe)
 
     def _put(self, rows: MatchedRows, model: nn.Module, source: str) -> dict[str, Any]:
-        weights = rows.weights
-        has_fresh = any(match.fresh for match in rows.matches.values())
-        if compare_weights(weights, model).is_exact:
-            put_weights(weights, model, source)
-            whole = self._summary("model", len(weights))
+        report = transfer(rows.weights, model, source)
+        if report.is_whole:
+            has_fresh = any(match.fresh for match in rows.matches.values())
+            whole = self._summary("model", len(rows.weights))
             return whole | {"taken": _PART, "skipped": {}, "random": []} if has_fresh else whole
-        report = transfer(weights, model)
-        missing = [name for name in report.untouched if name.startswith("backbone.")]
-        if missing:
-            raise CheckpointError(
-                f"{source} has another backbone than the recipe, which lacks {len(missing)} weights in it, first "
-                f"{missing[0]}; `maskwright inspect {self.path}` shows what it has"
-            )
         random = sorted({name.rpartition(".")[0] for name in report.untouched})
         skipped = {**report.skipped, **rows.dropped}
         return self._summary(_PART, len(report.taken)) | {"skipped": skipped, "random": random}
@@ -97,13 +89,15 @@ class InitialWeights:
         return {"initial_weights": self.name or str(self.path), "taken": part, "tensors": num_tensors}
 
 
-def read_initial_weights(recipe: Recipe, source: str, world: World) -> InitialWeights:
+def read_initial_weights(
+    recipe: Recipe, source: str, world: World, progress: FetchProgress | None = None
+) -> InitialWeights:
     """The checkpoint that `source` names, fetched by the main process.
 
     Raises:
         ConfigError, CheckpointError: there is no such file, or it cannot be fetched or read.
     """
-    path = world.in_main(lambda: locate_weights(recipe, source))
+    path = world.in_main(lambda: locate_weights(recipe, source, progress))
     return initial_weights_of(recipe, path, read_weights(path))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskwright.checkpoints.fetching import FetchProgress
 from maskwright.config import Recipe, load_recipe
 from maskwright.evaluation import Metrics
 from maskwright.evaluation.expected import Check, check_expected
@@ -50,6 +51,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     report: ProgressCallback = lambda step, numbers, part: None,
+    progress: FetchProgress | None = None,
 ) -> TrainResult:
     """Train a recipe; under torchrun, together with the other processes.
 
@@ -65,6 +67,7 @@ def train(
             data, length, what `train.initial_weights` gave), "train" (a step), "estimate" (time and memory, after the
             first step), "val", "skipped" (images that turned out broken), "stop" (why it ends early), or "augmented"
             (the last evaluation once more).
+        progress: called while weights to start from are fetched, as in `maskwright.load`; in the main process.
 
     Raises:
         ConfigError, DataError, OutputError, CheckpointError: before the first step; another run has the folder, say.
@@ -77,7 +80,7 @@ def train(
     target = choose_device(device)
     with joined_world(target) as world, FolderLock(Path(output)) as lock:
         world.in_main(lock.take_if_there)
-        run = prepare_run(resolved, Path(output), world, target, resume=resume, lock=lock)
+        run = prepare_run(resolved, Path(output), world, target, resume=resume, lock=lock, progress=progress)
         try:
             with killed_worker_errors(), saved_before_broken_images(run):
                 metrics = fit(run, report)
@@ -89,8 +92,8 @@ def train(
         elif run.state.progress.is_best:  # the best weights are the last ones, and more may be known of them now
             run.write_metrics(metrics)
         checks = [] if metrics is None else check_expected(metrics, run.recipe.expected)
-        progress = run.state.progress
+        standing = run.state.progress
         best_metrics = None if metrics is None else run.folder.read_metrics()
         return TrainResult(
-            run.folder.last, run.folder.best, metrics, best_metrics, progress.best_step, progress.step, checks
+            run.folder.last, run.folder.best, metrics, best_metrics, standing.best_step, standing.step, checks
         )

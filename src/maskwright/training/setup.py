@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from maskwright.checkpoints.fetching import FetchProgress
 from maskwright.config.run import Recipe
 from maskwright.config.train import TrainConfig
 from maskwright.data.loader import TrainingSample, TrainingSet, load_samples
@@ -135,7 +136,14 @@ class Run:
 
 
 def prepare_run(
-    recipe: Recipe, output: Path, world: World, device: torch.device, *, resume: bool, lock: FolderLock | None = None
+    recipe: Recipe,
+    output: Path,
+    world: World,
+    device: torch.device,
+    *,
+    resume: bool,
+    lock: FolderLock | None = None,
+    progress: FetchProgress | None = None,
 ) -> Run:
     """Read the data, build the model, claim and lock the folder and, on `resume`, restore the state.
 
@@ -153,7 +161,7 @@ def prepare_run(
     sampler = sampler_of(recipe, records)
     is_resumed = begun is not None and begun.last.exists()
     model = build_model(recipe)
-    weights = {} if is_resumed else put_initial_weights(model, recipe, world)
+    weights = {} if is_resumed else put_initial_weights(model, recipe, world, progress)
     measured_on = None if validation is None else validation.dataset
     start = {
         **machine_facts(recipe, model, device),

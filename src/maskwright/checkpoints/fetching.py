@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
@@ -27,25 +26,34 @@ from maskwright.checkpoints.reading import SUFFIXES, read_weights
 from maskwright.errors import CheckpointError, ConfigError, MissingDependency
 from maskwright.files import claim_folder, output_errors
 
+# called with (bytes that are here, bytes of the whole file or None where the server does not say); at the end, once
+# more with two equal numbers
+FetchProgress = Callable[[int, int | None], None]
+
 _HUB = "hf://"
 _WEB = "https://"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 _BY_HAND = "or download it with a browser and give the file (--weights FILE, or train.initial_weights=FILE to train)"
 _PIECE = 1 << 20
-# without a word from the server
-_PATIENCE_S = 60.0
+_SILENCE_S = 60.0  # of the server, before an attempt is given up
 # of a file of unknown size; the largest published checkpoints have 3 GB
 _MOST_BYTES = 20 << 30
 _SHOWN = 200  # letters of an address in a message
 
 
 def is_address(source: str) -> bool:
-    """Whether weights are given as a place in the network."""
+    """Whether weights are given by an address in the network."""
     return _ADDRESS.match(source) is not None
 
 
-def fetch(address: str, sha256: str | None = None, size: int | None = None, md5: str | None = None) -> Path:
+def fetch(
+    address: str,
+    sha256: str | None = None,
+    size: int | None = None,
+    md5: str | None = None,
+    progress: FetchProgress | None = None,
+) -> Path:
     """The file behind an address, from the cache if it was fetched before.
 
     What a broken connection or an interrupt left is kept, and the next call asks for the rest only. Of several
@@ -57,6 +65,7 @@ def fetch(address: str, sha256: str | None = None, size: int | None = None, md5:
         sha256: first digits of the file's checksum, or all.
         size: of the file in bytes.
         md5: as `sha256`, for files of which only this checksum is known.
+        progress: called as the file comes over https; not for one that is here.
 
     Raises:
         ConfigError: an address without a usable file name.
@@ -78,7 +87,7 @@ def fetch(address: str, sha256: str | None = None, size: int | None = None, md5:
     with output_errors(target.parent), FileLock(f"{partial}.lock"):
         if not target.is_file():
             asked = address.partition("#")[0]
-            _download(asked, partial, size)
+            _download(asked, partial, size, progress or _ignore)
             try:
                 _refuse_other_content(partial, asked, {"sha256": sha256, "md5": md5}, size)
             except CheckpointError:
@@ -122,11 +131,15 @@ def cached_path(address: str) -> Path:
     return Path(torch.hub.get_dir()) / "maskwright" / f"{name.stem}-{key}{name.suffix}"
 
 
-def _download(address: str, partial: Path, size: int | None) -> None:
+def _ignore(done: int, total: int | None) -> None:
+    """Where no one wants to see progress."""
+
+
+def _download(address: str, partial: Path, size: int | None, progress: FetchProgress) -> None:
     """Fetch a file, or what an earlier attempt lacks of it if the server still has the same version."""
     version = partial.with_name(f"{partial.name}.version")
     have = partial.stat().st_size if partial.is_file() else 0
-    with _blaming_network(address):
+    with _network_errors(address):
         answer = _ask(address, have, version.read_text("utf-8") if version.is_file() else "")
     with answer:
         if answer.status != HTTPStatus.PARTIAL_CONTENT:
@@ -135,22 +148,24 @@ def _download(address: str, partial: Path, size: int | None) -> None:
             version.write_text(_version_of(answer), "utf-8")
         wanted = _wanted(answer, address, have)
         most = _MOST_BYTES if size is None else size
-        came = _receive(answer, address, partial, wanted, most)
+        came = _receive(answer, address, partial, most, lambda done: progress(done, wanted))
     if wanted is not None and came < wanted and came <= most:
         raise CheckpointError(
             f"{address}: the connection was cut off after {came} of {wanted} bytes. Try again, it goes on from there, "
             f"{_BY_HAND}"
         )
     version.unlink()
+    progress(came, came)
 
 
-def _receive(answer: HTTPResponse, address: str, partial: Path, wanted: int | None, most: int) -> int:
+def _receive(answer: HTTPResponse, address: str, partial: Path, most: int, came_so_far: Callable[[int], None]) -> int:
     """Append an answer to what is there, until there are more bytes than `most`; returns how many there are."""
     came = partial.stat().st_size
     with partial.open("ab") as file:
-        for piece in _pieces(answer, address, wanted, came):
+        for piece in _pieces(answer, address):
             came += len(piece)
             file.write(piece)
+            came_so_far(came)
             if came > most:
                 break
     return came
@@ -202,7 +217,7 @@ def _open(address: str, headers: Mapping[str, str]) -> HTTPResponse:
     opener = OpenerDirector()
     for handler in (ProxyHandler, HTTPSHandler, _SecureRedirects, HTTPDefaultErrorHandler, HTTPErrorProcessor):
         opener.add_handler(handler())
-    answer = opener.open(Request(address, headers={"User-Agent": "maskwright", **headers}), timeout=_PATIENCE_S)  # noqa: S310
+    answer = opener.open(Request(address, headers={"User-Agent": "maskwright", **headers}), timeout=_SILENCE_S)  # noqa: S310
     if not isinstance(answer, HTTPResponse):
         raise URLError("it is not the address of a web server")
     return answer
@@ -214,24 +229,15 @@ def _version_of(answer: HTTPResponse) -> str:
     return (tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")) or ""
 
 
-def _pieces(answer: HTTPResponse, address: str, total: int | None, have: int) -> Iterator[bytes]:
-    """The body as it comes, with a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with (
-        Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as display,
-        _blaming_network(address),
-    ):
-        task = display.add_task("fetching weights", total=total, completed=have)
+def _pieces(answer: HTTPResponse, address: str) -> Iterator[bytes]:
+    """The body as it comes."""
+    with _network_errors(address):
         while piece := answer.read(_PIECE):
-            display.advance(task, len(piece))
             yield piece
 
 
 @contextmanager
-def _blaming_network(address: str) -> Iterator[None]:
+def _network_errors(address: str) -> Iterator[None]:
     try:
         yield
     except HTTPError as error:

@@ -17,11 +17,11 @@ import torch
 import trustme
 
 import maskwright as mw
+from maskwright.checkpoints.fetching import cached_path, fetch
+from maskwright.checkpoints.loading import locate_weights
 from maskwright.config import load_recipe, recipe_names
 from maskwright.config.run import WeightsConfig
 from maskwright.errors import CheckpointError, ConfigError, MissingDependency, OutputError
-from maskwright.predict.fetching import cached_path, fetch
-from maskwright.predict.loading import locate_weights
 
 
 class Shelf(ThreadingHTTPServer):
@@ -275,7 +275,7 @@ def test_an_interrupt_is_gone_on_from(shelf, cache, content, monkeypatch) -> Non
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("maskwright.predict.fetching.read_weights", interrupted)
+        patched.setattr("maskwright.checkpoints.fetching.read_weights", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fetch(f"{shelf.address}/weights/model.pth")
     assert not cached_path(f"{shelf.address}/weights/model.pth").exists()
@@ -295,7 +295,7 @@ def test_a_file_that_needs_a_missing_library_is_kept_for_later(shelf, cache, con
     def without_library(path: Path) -> None:
         raise MissingDependency("h5py", "keras")
 
-    monkeypatch.setattr("maskwright.predict.fetching.read_weights", without_library)
+    monkeypatch.setattr("maskwright.checkpoints.fetching.read_weights", without_library)
     path = fetch(f"{shelf.address}/weights/model.pth")
     assert kept(cache) == {path.name: content}
 
@@ -383,12 +383,12 @@ def test_a_weights_name_brings_its_address_and_its_checksum(shelf, content) -> N
 
 
 def test_an_address_may_stand_for_weights(shelf) -> None:
-    with pytest.raises(CheckpointError, match=r"holds a backbone alone, no whole model.*train\.initial_weights"):
+    with pytest.raises(CheckpointError, match=r"holds only a backbone, no whole model.*train\.initial_weights"):
         mw.load("mask_rcnn", f"{shelf.address}/weights/model.pth", "cpu", {"categories": ["a"]})
 
 
 def test_an_address_may_be_the_model(shelf) -> None:
-    with pytest.raises(CheckpointError, match=r"holds a backbone alone, no whole model.*train\.initial_weights"):
+    with pytest.raises(CheckpointError, match=r"holds only a backbone, no whole model.*train\.initial_weights"):
         mw.load(f"{shelf.address}/weights/model.pth", device="cpu")
     for address in ("http://host/model.pth", "hf://a/b/../../c"):
         with pytest.raises(ConfigError, match=r"is not fetched|not of the form"):
