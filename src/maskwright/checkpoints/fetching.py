@@ -87,7 +87,7 @@ def fetch(
     with output_errors(target.parent), FileLock(f"{partial}.lock"):
         if not target.is_file():
             asked = address.partition("#")[0]
-            _download(asked, partial, size, progress or _ignore)
+            _download(asked, partial, size, progress or (lambda done, total: None))
             try:
                 _refuse_other_content(partial, asked, {"sha256": sha256, "md5": md5}, size)
             except CheckpointError:
@@ -129,10 +129,6 @@ def cached_path(address: str) -> Path:
         )
     key = hashlib.sha256(address.encode()).hexdigest()[:8]
     return Path(torch.hub.get_dir()) / "maskwright" / f"{name.stem}-{key}{name.suffix}"
-
-
-def _ignore(done: int, total: int | None) -> None:
-    """Where no one wants to see progress."""
 
 
 def _download(address: str, partial: Path, size: int | None, progress: FetchProgress) -> None:
