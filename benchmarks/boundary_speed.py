@@ -26,7 +26,7 @@ from evaluation_speed import best_of, jittered
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskwright.evaluation import evaluate_boundary
+from maskwright.evaluation import Comparison, evaluate_boundary
 
 DILATION_SHARE = 0.02
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 def with_maskwright(results: Path, annotations: Path, max_detections: int) -> dict[str, float]:
     """AP and AR by dotted name."""
-    return evaluate_boundary(results, annotations, max_detections, DILATION_SHARE).flat()
+    return evaluate_boundary(Comparison.of(results, annotations, max_detections), DILATION_SHARE).flat()
 
 
 def with_pycocotools(results: Path, annotations: Path, max_detections: int) -> dict[str, float]:

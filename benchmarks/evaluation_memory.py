@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.evaluation import evaluate_results
+from maskwright.evaluation import Comparison, evaluate_results
 from maskwright.evaluation.errors import analyse_errors
 from maskwright.structures.masks.crop import Crop
 from maskwright.structures.masks.rle import crop_to_rle
@@ -79,7 +79,7 @@ def _nothing(results: Side, dataset: dict[str, Any], limit: int) -> None:
 MEASURES: dict[str, Callable[[Side, dict[str, Any], int], object]] = {
     "nothing": _nothing,
     "metrics": evaluate_results,
-    "errors": lambda results, dataset, limit: analyse_errors(results, dataset, "mask", limit),
+    "errors": lambda results, dataset, limit: analyse_errors(Comparison.of(results, dataset, limit), "mask"),
 }
 
 

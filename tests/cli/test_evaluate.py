@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation import Metrics, yolact_table
+from maskwright.evaluation import Comparison, Metrics, yolact_table
 from maskwright.predict.evaluate import evaluate
 from maskwright.predict.loading import load
 
@@ -28,7 +28,9 @@ def test_yolacts_table_is_printed_and_written_when_asked_for(here, tiny, words, 
     assert "YOLACT's table" in outcome.out
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["yolact"].keys() == {"box", "mask"}
-    assert Metrics(metrics["yolact"]) == yolact_table(tmp_path / "out" / "results.json", tiny.annotations)
+    assert Metrics(metrics["yolact"]) == yolact_table(
+        Comparison.of(tmp_path / "out" / "results.json", tiny.annotations)
+    )
 
 
 def test_without_the_option_there_is_only_cocos_table(here, words, tmp_path):

@@ -21,7 +21,15 @@ from maskwright.config import load_recipe, recipe_names
 from maskwright.config.loading import FAMILIES
 from maskwright.data.readers import READERS
 from maskwright.data.writers import WRITERS
-from maskwright.evaluation import CityscapesTally, Metrics, PanopticTally, SemanticTally, evaluate_results, evaluate_voc
+from maskwright.evaluation import (
+    CityscapesTally,
+    Comparison,
+    Metrics,
+    PanopticTally,
+    SemanticTally,
+    evaluate_results,
+    evaluate_voc,
+)
 from maskwright.evaluation.run import with_known_mean
 from maskwright.evaluation.yolact_table import yolact_table
 from maskwright.structures import Categories
@@ -165,8 +173,8 @@ def _metrics() -> dict[str, Metrics]:
         "semantic": semantic.metrics(),
         "cityscapes_semantic": streets.metrics(),
         "panoptic": panoptic.metrics(),
-        "voc": evaluate_voc(results, truth),
-        "yolact": yolact_table(results, truth),
+        "voc": evaluate_voc(Comparison.of(results, truth)),
+        "yolact": yolact_table(Comparison.of(results, truth)),
     }
 
 

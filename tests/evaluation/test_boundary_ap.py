@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation import evaluate_results
+from maskwright.evaluation import Comparison, evaluate_results
 from maskwright.evaluation.boundary import boundary_of, boundary_width, evaluate_boundary
 from maskwright.structures.masks.crop import Crop
 from maskwright.structures.masks.rle import any_to_rle, crop_to_rle, rle_to_crop
@@ -90,7 +90,7 @@ def compare(
     results: list[dict[str, Any]], dataset: dict[str, Any], max_detections: int = 100, share: float = 0.02
 ) -> dict[str, float]:
     """Our numbers, after they were found to be the official ones."""
-    ours = evaluate_boundary(results, dataset, max_detections, share)["boundary"]
+    ours = evaluate_boundary(Comparison.of(results, dataset, max_detections), share)["boundary"]
     expected = official(results, dataset, max_detections, share)
     assert {name: ours[name] for name in COLUMNS} == pytest.approx(expected, abs=1e-12, nan_ok=True)
     return dict(ours)
@@ -213,7 +213,7 @@ def test_real_masks_give_the_official_numbers(shared: Path) -> None:
 
 def test_masks_found_exactly_have_an_ap_of_one() -> None:
     bitmap = rectangle(5, 5, 40, 40)
-    metrics = evaluate_boundary([entry_of(bitmap, score=0.9)], dataset_of(entry_of(bitmap)))
+    metrics = evaluate_boundary(Comparison.of([entry_of(bitmap, score=0.9)], dataset_of(entry_of(bitmap))))
     assert metrics["boundary"]["AP"] == pytest.approx(1)
     assert metrics["per_category"]["cat"]["boundary"]["AP"] == pytest.approx(1)
     assert math.isnan(metrics["per_category"]["dog"]["boundary"]["AP"])
@@ -281,7 +281,7 @@ def test_more_detections_than_the_limit_are_left_out_and_told() -> None:
     shapes = [rectangle(10 * place, 0, 9, 80) for place in range(6)]
     truth = dataset_of(*map(entry_of, shapes))
     results = [entry_of(shape, score=0.9 - place / 10) for place, shape in enumerate(shapes)]
-    metrics = evaluate_boundary(results, truth, max_detections=4)
+    metrics = evaluate_boundary(Comparison.of(results, truth, max_detections=4))
     assert metrics["boundary"]["AR"] == pytest.approx(4 / 6)
     assert metrics["truncated_images"] == 1
     compare(results, truth, 4)
@@ -290,7 +290,7 @@ def test_more_detections_than_the_limit_are_left_out_and_told() -> None:
 def test_a_mask_score_ranks_before_the_score_of_the_box() -> None:
     good, bad = rectangle(10, 10, 30, 30), rectangle(40, 60, 15, 15)
     results = [entry_of(good, score=0.2, mask_score=0.9), entry_of(bad, score=0.5)]
-    assert evaluate_boundary(results, dataset_of(entry_of(good)))["boundary"]["AP"] == pytest.approx(1)
+    assert evaluate_boundary(Comparison.of(results, dataset_of(entry_of(good))))["boundary"]["AP"] == pytest.approx(1)
 
 
 def test_polygons_and_plain_counts_are_masks_as_well() -> None:
@@ -298,14 +298,14 @@ def test_polygons_and_plain_counts_are_masks_as_well() -> None:
     truth = dataset_of({**entry_of(rectangle(10, 10, 30, 40)), "segmentation": polygon})
     counts = {"size": [60, 80], "counts": [10 * 60 + 10, *[30, 30] * 39, 30, 60 * 80 - 10 * 60 - 10 - 39 * 60 - 30]}
     results = [{**entry_of(rectangle(10, 10, 30, 40), score=0.5), "segmentation": counts}]
-    assert evaluate_boundary(results, truth)["boundary"]["AP"] == pytest.approx(1)
+    assert evaluate_boundary(Comparison.of(results, truth))["boundary"]["AP"] == pytest.approx(1)
 
 
 def test_files_are_read_as_well(tmp_path: Path) -> None:
     shape = rectangle(10, 10, 30, 30)
     for name, content in (("results", [entry_of(shape, score=0.9)]), ("truth", dataset_of(entry_of(shape)))):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    metrics = evaluate_boundary(tmp_path / "results.json", str(tmp_path / "truth.json"))
+    metrics = evaluate_boundary(Comparison.of(tmp_path / "results.json", str(tmp_path / "truth.json")))
     assert metrics["boundary"]["AP"] == pytest.approx(1)
 
 
@@ -313,7 +313,7 @@ def test_files_are_read_as_well(tmp_path: Path) -> None:
 def test_without_detections_or_objects_nothing_breaks(annotations) -> None:
     expected = 0.0 if annotations else math.nan
     for results in ([], [entry_of(rectangle(40, 40, 9, 9), category_id=5, score=0.5)]):
-        ap = evaluate_boundary(results, dataset_of(*annotations))["boundary"]["AP"]
+        ap = evaluate_boundary(Comparison.of(results, dataset_of(*annotations)))["boundary"]["AP"]
         assert ap == pytest.approx(expected, nan_ok=True)
 
 
@@ -321,13 +321,13 @@ def test_what_cannot_be_compared_is_refused() -> None:
     shape = rectangle(10, 10, 30, 30)
     results, truth = [entry_of(shape, score=0.9)], dataset_of(entry_of(shape))
     with pytest.raises(ConfigError, match="max_detections is 0"):
-        evaluate_boundary(results, truth, 0)
+        evaluate_boundary(Comparison.of(results, truth, 0))
     for share in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ConfigError, match="a boundary needs a width above 0"):
-            evaluate_boundary(results, truth, dilation_share=share)
+            evaluate_boundary(Comparison.of(results, truth), dilation_share=share)
     boxes = [{key: value for key, value in results[0].items() if key != "segmentation"}]
-    with pytest.raises(DataError, match="has no masks"):
-        evaluate_boundary(boxes, truth)
+    with pytest.raises(DataError, match="have no masks"):
+        evaluate_boundary(Comparison.of(boxes, truth))
     federated = {**truth, "images": [{**image, "neg_category_ids": [3]} for image in truth["images"]]}
     with pytest.raises(DataError, match="LVIS"):
-        evaluate_boundary(results, federated)
+        evaluate_boundary(Comparison.of(results, federated))

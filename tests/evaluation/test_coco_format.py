@@ -10,7 +10,7 @@ import pytest
 
 from maskwright.errors import ConfigError, DataError
 from maskwright.evaluation import evaluate_results
-from maskwright.evaluation.coco_format import read_dataset
+from maskwright.evaluation.coco_format import read_coco
 
 RLE = {"size": [3, 4], "counts": [0, 12]}
 DATASET: dict[str, Any] = {
@@ -171,7 +171,7 @@ def test_categories_whose_names_repeat_in_any_way_all_keep_their_numbers():
 def test_a_file_in_another_encoding_of_unicode_is_read(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps(plain_dataset()), encoding=encoding)
-    assert read_dataset(path) == read_dataset(plain_dataset())
+    assert read_coco(path) == read_coco(plain_dataset())
 
 
 @pytest.mark.parametrize("key", ["area", "num_keypoints"])
@@ -179,11 +179,11 @@ def test_a_file_in_another_encoding_of_unicode_is_read(encoding: str, tmp_path: 
 def test_details_without_a_meaning_count_as_missing(key: str, value: Any) -> None:
     dataset = plain_dataset()
     dataset["annotations"][0][key] = value
-    assert read_dataset(dataset)["annotations"][0]["area"] == 50
+    assert read_coco(dataset)["annotations"][0]["area"] == 50
 
 
 def test_an_object_without_a_box_has_that_of_its_mask() -> None:
-    read = read_dataset({**DATASET, "annotations": [without(ANNOTATION, "bbox")]})
+    read = read_coco({**DATASET, "annotations": [without(ANNOTATION, "bbox")]})
     assert list(read["annotations"][0]["bbox"] or ()) == [0, 0, 4, 3]
 
 
@@ -192,23 +192,23 @@ def test_an_object_without_a_box_has_that_of_its_mask() -> None:
 def test_what_is_empty_is_missing(key: str, value: Any) -> None:
     dataset = plain_dataset()
     dataset["annotations"][0][key] = value
-    assert not read_dataset(dataset)["annotations"][0].get(key)
+    assert not read_coco(dataset)["annotations"][0].get(key)
 
 
 def test_a_class_may_be_called_by_a_number() -> None:
-    assert read_dataset({**DATASET, "categories": [{"id": 7, "name": 5}]})["categories"][0]["name"] == "5"
+    assert read_coco({**DATASET, "categories": [{"id": 7, "name": 5}]})["categories"][0]["name"] == "5"
 
 
 def test_half_a_surrogate_in_a_name_is_read_as_a_question_mark(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps({**DATASET, "categories": [{"id": 7, "name": "a\ud800"}]}))
-    assert read_dataset(path)["categories"][0]["name"] == "a?"
+    assert read_coco(path)["categories"][0]["name"] == "a?"
 
 
 def test_a_flag_of_crowds_may_be_none() -> None:
     dataset = plain_dataset()
     dataset["annotations"][0]["iscrowd"] = None
-    assert read_dataset(dataset)["annotations"][0]["iscrowd"] == 0
+    assert read_coco(dataset)["annotations"][0]["iscrowd"] == 0
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_file_cannot_ask_for_masks_of_any_size(size: tuple[int, int], segmenta
     dataset["images"][0] |= {"height": size[0], "width": size[1]}
     dataset["annotations"][0]["segmentation"] = segmentation
     with pytest.raises(DataError, match=message):
-        read_dataset(dataset)
+        read_coco(dataset)
 
 
 def plain_dataset() -> dict[str, Any]:

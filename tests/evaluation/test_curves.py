@@ -15,7 +15,7 @@ from pycocotools import mask as reference_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskwright.evaluation import Curves, curves_of
+from maskwright.evaluation import Comparison, Curves
 
 SIZE = (100, 110)
 IOU_TYPES = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
@@ -139,7 +139,7 @@ def assert_equal(ours: Curves, theirs: Curves) -> None:
 @given(seed=st.integers(0, 10**6).filter(lambda seed: hard_scene(seed)[0]), limit=st.sampled_from([1, 3, 100]))
 def test_curves_of_boxes_and_masks_are_those_of_pycocotools(seed, limit):
     results, dataset = hard_scene(seed)
-    curves = curves_of(results, dataset, limit)
+    curves = Comparison.of(results, dataset, limit).curves
     assert list(curves) == ["box", "mask"]
     for kind, ours in curves.items():
         assert_equal(ours, reference(results, dataset, kind, limit))
@@ -148,12 +148,12 @@ def test_curves_of_boxes_and_masks_are_those_of_pycocotools(seed, limit):
 @pytest.mark.parametrize("seed", range(12))
 def test_curves_of_keypoints_are_those_of_pycocotools(seed):
     results, dataset = hard_people(seed)
-    assert_equal(curves_of(results, dataset)["keypoints"], reference(results, dataset, "keypoints", 20))
+    assert_equal(Comparison.of(results, dataset).curves["keypoints"], reference(results, dataset, "keypoints", 20))
 
 
 def test_classes_stand_in_the_order_of_their_ids():
     found = {"image_id": 4, "category_id": 3, "bbox": [0.0, 0.0, 9.0, 9.0], "score": 0.5}
     truth = dataset_of([{**found, "area": 81.0}], (7, 3, 1))
-    precision, recall = curves_of([found], truth)["box"]
+    precision, recall = Comparison.of([found], truth).curves["box"]
     assert precision.shape == (10, 101, 3, 4)
     assert recall[0, :, 0].tolist() == [-1, 1, -1]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maskwright.errors import DataError
-from maskwright.evaluation import align_categories, collect_results, evaluate_detections
+from maskwright.evaluation import Comparison, align_categories, collect_results, detection_metrics
 from maskwright.structures import Categories, Instances, RoiMasks
 
 SIZE = (20, 30)
@@ -62,7 +62,7 @@ def test_what_a_model_finds_exactly_scores_one_and_unseen_classes_count_as_misse
         "categories": DATASET.to_coco(),
         "annotations": annotations,
     }
-    metrics = evaluate_detections(results, dataset, 100, seconds=2.5, kinds=("box", "mask"))
+    metrics = detection_metrics(Comparison.of(results, dataset, 100), seconds=2.5, kinds=("box", "mask"))
     assert metrics["per_category"]["cell"]["mask"]["AP"] == pytest.approx(1.0)
     assert metrics["per_category"]["unseen"]["box"]["AP"] == 0.0
     assert metrics["mask"]["AP"] == pytest.approx(2 / 3)
@@ -77,7 +77,7 @@ def test_a_model_that_found_nothing_is_measured_by_what_it_gives_alone():
         "categories": DATASET.to_coco(),
         "annotations": [annotation],
     }
-    metrics = evaluate_detections([], dataset, 100, seconds=0.0, kinds=("box", "keypoints"))
+    metrics = detection_metrics(Comparison.of([], dataset, 100), seconds=0.0, kinds=("box", "keypoints"))
     assert metrics["box"]["AP"] == metrics["keypoints"]["AP"] == 0.0
     assert "mask" not in metrics
     assert set(metrics["per_category"]["cell"]) == {"box", "keypoints"}

@@ -9,9 +9,9 @@ import hotcoco
 import numpy as np
 import pytest
 
-from maskwright.evaluation import streaming
-from maskwright.evaluation.coco import IOU_TYPES, curves_of
-from maskwright.evaluation.coco_format import read_dataset
+from maskwright.evaluation import Comparison, streaming
+from maskwright.evaluation.coco_format import read_coco
+from maskwright.evaluation.comparison import IOU_TYPES
 from maskwright.evaluation.errors import analyse_errors
 from maskwright.structures.masks.rle import any_to_rle
 
@@ -54,9 +54,9 @@ def test_curves_are_the_same_to_the_last_bit_whatever_the_parts(
     federated: bool, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, dataset = crowded(1, federated=federated)
-    whole = curves_of(results, dataset, limit)
+    whole = Comparison.of(results, dataset, limit).curves
     in_small_parts(monkeypatch)
-    parts = curves_of(results, dataset, limit)
+    parts = Comparison.of(results, dataset, limit).curves
     assert whole.keys() == parts.keys() == {"box", "keypoints", "mask"}
     for kind, (precision, recall) in whole.items():
         assert np.array_equal(precision, parts[kind].precision)
@@ -66,9 +66,9 @@ def test_curves_are_the_same_to_the_last_bit_whatever_the_parts(
 @pytest.mark.parametrize("kind", ["box", "mask", "keypoints"])
 def test_errors_are_the_same_whatever_the_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results, dataset = crowded(2)
-    whole = analyse_errors(results, dataset, kind, 3)
+    whole = analyse_errors(Comparison.of(results, dataset, 3), kind)
     in_small_parts(monkeypatch)
-    parts = analyse_errors(results, dataset, kind, 3)
+    parts = analyse_errors(Comparison.of(results, dataset, 3), kind)
     assert whole.breakdown == parts.breakdown
     for field in fields(whole.matches):
         one, other = (getattr(analysis.matches, field.name) for analysis in (whole, parts))
@@ -77,14 +77,14 @@ def test_errors_are_the_same_whatever_the_parts(kind: str, monkeypatch: pytest.M
 
 def test_a_part_has_few_pairs_or_one_image() -> None:
     results, dataset = crowded(3)
-    read: Any = read_dataset(dataset)
+    read: Any = read_coco(dataset)
     parts = list(streaming.parts_of(read, results, most_pairs=150))  # type: ignore[arg-type]  # plain dicts
     assert sum(len(part.images) for part in parts) == len(IDS)
-    assert sorted(index for part in parts for index in part.detection_indices) == list(range(160))
+    assert sorted(index for part in parts for index in part.detections) == list(range(160))
     for part in parts:
         counts = [
-            sum(one["image_id"] == image["id"] for one in part.objects)
-            * sum(one["image_id"] == image["id"] for one in part.detections)
+            sum(dataset["annotations"][index]["image_id"] == image["id"] for index in part.objects)
+            * sum(results[index]["image_id"] == image["id"] for index in part.detections)
             for image in part.images
         ]
         assert len(part.images) == 1 or sum(counts) <= 150
@@ -94,7 +94,7 @@ def test_a_part_has_few_pairs_or_one_image() -> None:
 @pytest.mark.parametrize("kind", ["box", "mask"])
 def test_kinds_of_errors_and_their_cost_are_those_of_hotcoco(kind: str, seed: int) -> None:
     results, dataset = crowded(seed)
-    breakdown = analyse_errors(results, dataset, kind, 5).breakdown
+    breakdown = analyse_errors(Comparison.of(results, dataset, 5), kind).breakdown
     assert breakdown is not None
     errors = of_hotcoco(results, dataset, kind)
     names = {"Cls": "class", "Loc": "location", "Both": "both", "Dupe": "duplicate", "Bkg": "background"}
@@ -106,7 +106,7 @@ def test_kinds_of_errors_and_their_cost_are_those_of_hotcoco(kind: str, seed: in
 
 def of_hotcoco(results: list[dict[str, Any]], dataset: dict[str, Any], kind: str) -> dict[str, Any]:
     """All images at once."""
-    truth = hotcoco.COCO(dict(read_dataset(dataset)))
+    truth = hotcoco.COCO(dict(read_coco(dataset)))
     key = "mask_score" if kind == "mask" else "score"
     detected = truth.load_res([{**result, "score": result[key]} for result in results])
     evaluation = hotcoco.COCOeval(truth, detected, IOU_TYPES[kind])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as reference_mask
 
 from maskwright.errors import DataError
+from maskwright.evaluation import Comparison
 from maskwright.evaluation.voc import evaluate_voc
 
 SIZE = (40, 44)
@@ -89,7 +90,7 @@ def plain_average_precisions(verdicts: list[str], num_gt: int) -> tuple[float, f
 
 
 def assert_equal_to_plain_rule(results: list[dict[str, Any]], truth: dict[str, Any]) -> None:
-    metrics = evaluate_voc(results, truth)
+    metrics = evaluate_voc(Comparison.of(results, truth))
     means: dict[tuple[str, str], list[float]] = {}
     for category in CATEGORIES:
         of_class = [entry for entry in results if entry["category_id"] == category["id"]]
@@ -146,54 +147,54 @@ def test_any_scene_has_the_numbers_of_the_plain_rule(seed):
 def test_ten_objects_of_which_three_are_found_miss_the_level_of_three_tenths_as_in_the_devkit():
     boxes = [(4 * n + 1, 1, 4 * n + 3, 3) for n in range(10)]
     found = [thing(box, score=0.9) for box in boxes[:3]]
-    metrics = evaluate_voc(found, dataset(*map(thing, boxes)))
+    metrics = evaluate_voc(Comparison.of(found, dataset(*map(thing, boxes))))
     assert metrics["box"]["AP50_07"] == pytest.approx(3 / 11)  # at 0, .1 and .2
     assert metrics["box"]["AP50"] == pytest.approx(0.3)
 
 
 def test_half_an_overlap_is_enough():
     truth = dataset(thing((1, 1, 20, 10)))
-    assert evaluate_voc([thing((1, 1, 10, 10), score=0.5)], truth)["box"]["AP50"] == 1
-    assert evaluate_voc([thing((1, 1, 9, 10), score=0.5)], truth)["box"]["AP50"] == 0
+    assert evaluate_voc(Comparison.of([thing((1, 1, 10, 10), score=0.5)], truth))["box"]["AP50"] == 1
+    assert evaluate_voc(Comparison.of([thing((1, 1, 9, 10), score=0.5)], truth))["box"]["AP50"] == 0
 
 
 def test_a_difficult_object_neither_counts_nor_punishes():
     easy, hard = (1, 1, 10, 10), (20, 20, 30, 30)
     truth = dataset(thing(easy), thing(hard, difficult=1))
     on_both = [thing(hard, score=0.9), thing(hard, score=0.8), thing(easy, score=0.5)]
-    assert evaluate_voc(on_both, truth)["mask"]["AP70"] == 1
-    assert evaluate_voc(on_both[2:], truth)["mask"]["AP70"] == 1
-    assert math.isnan(evaluate_voc(on_both, dataset(thing(hard, difficult=1)))["box"]["AP50"])
-    assert evaluate_voc(on_both[:2], truth)["box"]["AP50_07"] == 0
+    assert evaluate_voc(Comparison.of(on_both, truth))["mask"]["AP70"] == 1
+    assert evaluate_voc(Comparison.of(on_both[2:], truth))["mask"]["AP70"] == 1
+    assert math.isnan(evaluate_voc(Comparison.of(on_both, dataset(thing(hard, difficult=1))))["box"]["AP50"])
+    assert evaluate_voc(Comparison.of(on_both[:2], truth))["box"]["AP50_07"] == 0
 
 
 def test_a_crowd_of_coco_counts_as_difficult():
     easy, crowd = (1, 1, 10, 10), (20, 20, 30, 30)
     truth = dataset(thing(easy), thing(crowd, iscrowd=1))
-    assert evaluate_voc([thing(crowd, score=0.9), thing(easy, score=0.5)], truth)["box"]["AP50"] == 1
+    assert evaluate_voc(Comparison.of([thing(crowd, score=0.9), thing(easy, score=0.5)], truth))["box"]["AP50"] == 1
 
 
 def test_the_second_detection_of_an_object_is_false_even_where_another_object_would_be_free():
     left, right = (1, 1, 10, 10), (2, 1, 11, 10)
     found = [thing(left, score=0.9), thing(left, score=0.8)]
-    metrics = evaluate_voc(found, dataset(thing(left), thing(right)))
+    metrics = evaluate_voc(Comparison.of(found, dataset(thing(left), thing(right))))
     assert metrics["box"]["AP50"] == pytest.approx(0.5)
 
 
 def test_no_detection_is_zero_and_no_object_is_no_number():
     truth = dataset(thing((1, 1, 10, 10)))
     nothing = {"box": {"AP50": 0, "AP50_07": 0}, "mask": dict.fromkeys(("AP50", "AP50_07", "AP70", "AP70_07"), 0)}
-    metrics = evaluate_voc([], truth)
+    metrics = evaluate_voc(Comparison.of([], truth))
     assert {kind: dict(metrics[kind]) for kind in nothing} == nothing
     assert math.isnan(metrics["per_category"]["dog"]["box"]["AP50"])
-    assert math.isnan(evaluate_voc([], dataset())["mask"]["AP50"])
+    assert math.isnan(evaluate_voc(Comparison.of([], dataset()))["mask"]["AP50"])
 
 
 def test_boxes_alone_can_be_measured():
     boxes = [{key: value for key, value in thing((1, 1, 5, 5), score=0.5).items() if key != "segmentation"}]
-    assert set(evaluate_voc(boxes, dataset(thing((1, 1, 5, 5))))) == {"box", "per_category", "images"}
+    assert set(evaluate_voc(Comparison.of(boxes, dataset(thing((1, 1, 5, 5)))))) == {"box", "per_category", "images"}
 
 
 def test_a_result_of_an_unknown_class_is_refused():
     with pytest.raises(DataError, match="unknown category_id 99"):
-        evaluate_voc([thing((1, 1, 5, 5), category_id=99, score=0.5)], dataset())
+        evaluate_voc(Comparison.of([thing((1, 1, 5, 5), category_id=99, score=0.5)], dataset()))

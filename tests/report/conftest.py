@@ -19,7 +19,7 @@ from PIL import Image
 from maskwright.data.readers import read_dataset
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset
-from maskwright.evaluation import Metrics, evaluate_results
+from maskwright.evaluation import Comparison, Metrics, coco_metrics
 from maskwright.report import write_report
 
 SIDE = 64
@@ -32,12 +32,16 @@ class Case:
     dataset: Dataset
     results: list[dict[str, Any]]
 
+    @property
+    def comparison(self) -> Comparison:
+        return Comparison.of(self.results, self.dataset.to_coco())
+
     def metrics(self) -> Metrics:
-        return evaluate_results(self.results, self.dataset.to_coco())
+        return coco_metrics(self.comparison)
 
     def report(self, path: Path, metrics: Metrics | None = None, title: str = "a model on data") -> str:
         """The text of the page."""
-        write_report(path, self.dataset, self.results, metrics or self.metrics(), title=title, max_detections=100)
+        write_report(path, self.dataset, self.comparison, metrics or self.metrics(), title=title)
         return path.read_text(encoding="utf-8")
 
 

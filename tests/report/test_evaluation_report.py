@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maskwright.evaluation import Metrics, evaluate_results
+from maskwright.evaluation import Comparison, Metrics, coco_metrics
 from maskwright.report import write_report
 
 NASTY = "<script>alert('x')</script> & \"quoted\" <img src=x onerror=alert(1)>"
@@ -163,7 +163,7 @@ def test_a_row_of_a_category_has_its_kinds_side_by_side(case, browse, tmp_path) 
 
 def test_classes_of_pixels_alone_make_a_report(case, tmp_path) -> None:
     metrics = Metrics({"semantic": others(["cat", "dog"])["semantic"], "images": 4, "seconds": 1.0})
-    write_report(tmp_path / "report.html", case.dataset, [], metrics, title="t", max_detections=100)
+    write_report(tmp_path / "report.html", case.dataset, None, metrics, title="t")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert Structure(page).open == []
     assert "<strong>0.690</strong><span>mIoU</span>" in page
@@ -255,9 +255,9 @@ def test_nothing_measured_is_a_page_too(case, tmp_path) -> None:
 
 def test_numbers_are_those_of_the_metrics(make, tmp_path) -> None:
     case = make(tmp_path / "data", num_images=6)
-    coco = case.dataset.to_coco()
-    metrics = evaluate_results(case.results, coco, 2)
-    write_report(tmp_path / "r.html", case.dataset, case.results, metrics, title="t", max_detections=2)
+    comparison = Comparison.of(case.results, case.dataset.to_coco(), 2)
+    metrics = coco_metrics(comparison)
+    write_report(tmp_path / "r.html", case.dataset, comparison, metrics, title="t")
     text = text_of((tmp_path / "r.html").read_text(encoding="utf-8"))
     for name, tables in metrics["per_category"].items():
         row = re.search(rf"\n\s*{name}\s+([\d\s.–]+?)\n\s*\n\s*\n", text)

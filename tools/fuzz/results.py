@@ -13,7 +13,7 @@ from mutations import damaged, mutated, to_json
 from trial import Case
 
 from maskwright.errors import MaskwrightError
-from maskwright.evaluation import evaluate_boundary, evaluate_results
+from maskwright.evaluation import Comparison, evaluate_boundary, evaluate_results
 from maskwright.evaluation.errors import analyse_errors
 from maskwright.structures.masks.rle import any_to_rle
 
@@ -36,7 +36,7 @@ def _run(name: str, root: Path) -> None:
         data = to_json(content).encode("utf-8", "surrogatepass")
         path.write_bytes(damaged(data, rng) if rng.random() < 0.1 else data)
     errors = []
-    for measure in (evaluate_results, evaluate_boundary, _errors):
+    for measure in (evaluate_results, _boundary, _errors):
         try:
             measure(*paths)
         except MaskwrightError as error:
@@ -47,15 +47,20 @@ def _run(name: str, root: Path) -> None:
         raise errors[0]
 
 
+def _boundary(results: Path, annotations: Path) -> None:
+    evaluate_boundary(Comparison.of(results, annotations))
+
+
 def _errors(results: Path, annotations: Path) -> None:
+    comparison = Comparison.of(results, annotations)
     for kind in ("box", "mask", "keypoints"):
-        analyse_errors(results, annotations, kind)  # type: ignore[arg-type]  # it takes what read_results takes
+        analyse_errors(comparison, kind)
 
 
 def _sound_results() -> list[dict[str, Any]]:
     results = []
-    for place, entry in enumerate(coco_document()["annotations"]):
+    for index, entry in enumerate(coco_document()["annotations"]):
         kept = {key: entry[key] for key in ("image_id", "category_id", "bbox", "keypoints")}
         rle = any_to_rle(entry["segmentation"], (HEIGHT, WIDTH))
-        results.append({**kept, "segmentation": rle, "score": 1 / (1 + place)})
+        results.append({**kept, "segmentation": rle, "score": 1 / (1 + index)})
     return results

@@ -155,9 +155,7 @@ def _write(evaluation: Evaluation, output: Path, model: str) -> None:
     metrics = evaluation.metrics
     write_json(output / _RESULTS, evaluation.results)
     write_json(output / "metrics.json", metrics.to_dict())
-    limit = int(metrics.get("max_detections", 100))
-    dataset = evaluation.dataset
-    write_report(output / "report.html", dataset, evaluation.results, metrics, title=model, max_detections=limit)
+    write_report(output / "report.html", evaluation.dataset, evaluation.comparison, metrics, title=model)
     say(f"metrics.json, report.html and {_RESULTS} → {output}")
 
 

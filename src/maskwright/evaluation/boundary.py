@@ -11,45 +11,27 @@ image is background; and detections on a crowd are compared with it as masks alo
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hotcoco.mask
 import numpy as np
 
 from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation.coco import Curves, category_names, summary_of
-from maskwright.evaluation.coco_format import (
-    Dataset,
-    Result,
-    checked_limit,
-    comparable_kinds,
-    is_federated,
-    name_of,
-    read_dataset,
-    read_results,
-    scores_of,
-)
+from maskwright.evaluation.comparison import Comparison
+from maskwright.evaluation.curves import Curves, summaries_by_category, summary_of
 from maskwright.evaluation.matching import IOU_THRESHOLDS, Bools, Detections, Floats, Ints, Objects, Pairs, match
 from maskwright.evaluation.metrics import Metrics
+from maskwright.evaluation.streaming import indices_by_group
 from maskwright.structures.masks.crop import Bitmap, Crop
-from maskwright.structures.masks.rle import Rle, any_to_rle, rle_to_crop
+from maskwright.structures.masks.rle import Rle, rle_to_crop
 
 
-def evaluate_boundary(
-    results: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
-    annotations: str | os.PathLike[str] | Mapping[str, Any],
-    max_detections: int = 100,
-    dilation_share: float = 0.02,
-) -> Metrics:
-    """Compare the masks of a COCO results list with COCO annotations, outlines included.
+def evaluate_boundary(comparison: Comparison, dilation_share: float = 0.02) -> Metrics:
+    """Compare masks, outlines included.
 
     Args:
-        results: a results file, or its list of detections. Where an entry has a `mask_score`, that ranks it.
-        annotations: an annotation file, or its dict.
-        max_detections: the highest-scoring detections of each class that count in an image.
+        comparison: of results with annotations. Where a result has a `mask_score`, that ranks it.
         dilation_share: how wide a boundary is, as a share of the image's diagonal; the paper takes 0.02 for COCO.
 
     Returns:
@@ -57,65 +39,54 @@ def evaluate_boundary(
         `max_detections` and `truncated_images` as in `evaluate_results`.
 
     Raises:
-        DataError: a file that cannot be read or does not fit, masks missing on either side, or LVIS's annotations,
-            in which not every class was looked for in every image.
-        ConfigError: `max_detections` below one, or `dilation_share` not above zero.
+        DataError: masks are missing on either side, or the annotations are LVIS's, in which not every class was looked
+            for in every image.
+        ConfigError: `dilation_share` is not above zero.
     """
-    max_detections = checked_limit(max_detections)
     if not (dilation_share > 0 and math.isfinite(dilation_share)):
         raise ConfigError(f"dilation_share is {dilation_share}; a boundary needs a width above 0, in the paper 0.02")
-    dataset = read_dataset(annotations)
-    names = name_of(results, "results"), name_of(annotations, "annotations")
-    if is_federated(dataset):
+    if comparison.is_federated:
         raise DataError(
-            f"{names[1]}: its images have 'neg_category_ids' (LVIS), but Boundary AP follows COCO's rules; remove "
-            "them to have every class count in every image"
+            f"{comparison.names[1]}: its images have 'neg_category_ids' (LVIS), but Boundary AP follows COCO's rules; "
+            "remove them to have every class count in every image"
         )
-    found = read_results(results, dataset)
-    if "mask" not in comparable_kinds(found, names[0], dataset, names[1]):
-        raise DataError(f"{names[0]} or {names[1]} has no masks ('segmentation'), and boundaries are those of masks")
-    order, ranks = _ranked(found)
-    is_kept = ranks < max_detections
-    truncated = {found[place]["image_id"] for place in order[~is_kept]}
-    curves = _match([found[place] for place in order[is_kept]], ranks[is_kept], dataset, dilation_share)
+    comparison.refuse_without("mask", "and boundaries are those of masks ('segmentation')")
+    order, ranks = _ranked(comparison)
+    is_kept = ranks < comparison.max_detections
+    truncated = {comparison.results[index]["image_id"] for index in order[~is_kept]}
+    curves = {"boundary": _match(comparison, order[is_kept], ranks[is_kept], dilation_share)}
     return Metrics(
         {
-            "boundary": summary_of("boundary", curves),
-            "per_category": _per_category(curves, dataset),
-            "images": len(dataset["images"]),
-            "max_detections": max_detections,
+            "boundary": summary_of("boundary", curves["boundary"]),
+            "per_category": summaries_by_category(curves, comparison.category_names.values()),
+            "images": len(comparison.dataset["images"]),
+            "max_detections": comparison.max_detections,
             "truncated_images": len(truncated),
         }
     )
 
 
-def _per_category(curves: Curves, dataset: Dataset) -> dict[str, dict[str, dict[str, float]]]:
-    return {
-        name: {"boundary": summary_of("boundary", Curves(curves.precision[:, :, [place]], curves.recall[:, [place]]))}
-        for place, name in enumerate(category_names(dataset).values())
-    }
-
-
-def _ranked(found: Sequence[Result]) -> tuple[Ints, Ints]:
-    """Places of the D results in COCO's order, and for each how many of its image and class come before it."""
+def _ranked(comparison: Comparison) -> tuple[Ints, Ints]:
+    """Indices of the D results in COCO's order, and for each how many of its image and class come before it."""
+    found = comparison.results
     images = np.array([result["image_id"] for result in found], dtype=np.int64)
-    order = np.lexsort((images, -np.array(scores_of(found, "mask"))))
+    order = np.lexsort((images, -np.array(comparison.scores("mask"))))
     counts: dict[tuple[int, int], int] = defaultdict(int)
     ranks = np.zeros(len(found), dtype=np.int64)
-    for place, result in enumerate(found[index] for index in order):
+    for rank, result in enumerate(found[index] for index in order):
         group = result["image_id"], result["category_id"]
-        ranks[place] = counts[group]
+        ranks[rank] = counts[group]
         counts[group] += 1
     return order, ranks
 
 
-def _match(found: Sequence[Result], ranks: Ints, dataset: Dataset, dilation_share: float) -> Curves:
+def _match(comparison: Comparison, kept: Ints, ranks: Ints, dilation_share: float) -> Curves:
+    """Curves of the results at the D indices `kept`, whose ranks are `ranks`."""
+    dataset = comparison.dataset
     sizes = {image["id"]: (image.get("height", 0), image.get("width", 0)) for image in dataset["images"]}
-    sides = found, dataset["annotations"]
-    rles, groups = [], []
-    for entries in sides:
-        rles.append([any_to_rle(entry.get("segmentation"), sizes[entry["image_id"]]) for entry in entries])
-        groups.append(_grouped(entries))
+    sides: Any = [comparison.results[index] for index in kept], dataset["annotations"]
+    rles = [comparison.result_masks[index] for index in kept], comparison.object_masks
+    groups = [indices_by_group(entries) for entries in sides]
     is_crowd = np.array([bool(annotation.get("iscrowd")) for annotation in dataset["annotations"]], dtype=bool)
     parts = [Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))]
     for group in groups[0].keys() & groups[1].keys():
@@ -123,22 +94,15 @@ def _match(found: Sequence[Result], ranks: Ints, dataset: Dataset, dilation_shar
         few = [rles[0][row] for row in rows], [rles[1][column] for column in columns]
         pairs = _agreeing(*few, is_crowd[columns], boundary_width(sizes[group[0]], dilation_share))
         parts.append(Pairs(rows[pairs.detections], columns[pairs.objects], pairs.ious))
-    place_of = {id_: place for place, id_ in enumerate(sorted(category["id"] for category in dataset["categories"]))}
-    classes = [np.array([place_of[entry["category_id"]] for entry in entries], dtype=np.int64) for entries in sides]
+    index_of = {id_: index for index, id_ in enumerate(comparison.category_names)}
+    classes = [np.array([index_of[entry["category_id"]] for entry in entries], dtype=np.int64) for entries in sides]
     areas = np.array([annotation.get("area", 0.0) for annotation in dataset["annotations"]], dtype=np.float64)
     return match(
         Detections(classes[0], ranks, np.asarray(hotcoco.mask.area(rles[0]), dtype=np.float64)),
         Objects(classes[1], areas, is_crowd),
         Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True))),
-        len(place_of),
+        len(index_of),
     )
-
-
-def _grouped(entries: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], Ints]:
-    places: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, entry in enumerate(entries):
-        places[entry["image_id"], entry["category_id"]].append(place)
-    return {group: np.array(some, dtype=np.int64) for group, some in places.items()}
 
 
 def _agreeing(found: list[Rle], objects: list[Rle], is_crowd: Bools, width: int) -> Pairs:

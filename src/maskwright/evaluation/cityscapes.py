@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from maskwright.config.cityscapes_labels import INSTANCES_PER_CLASS, LABELS, THINGS
 from maskwright.errors import DataError
-from maskwright.evaluation.coco_format import Dataset, Result, carry, name_of, read_results, scores_of
+from maskwright.evaluation.coco_format import CocoDict, Result, carry, name_of, read_results, scores_of
 from maskwright.evaluation.metrics import Metrics
 from maskwright.images.ids import read_ids
 from maskwright.images.read import image_size
@@ -138,7 +138,7 @@ def _read(results: Path | Sequence[Mapping[str, Any]], pictures: Mapping[int, Pa
     sizes = {image_id: image_size(os.fspath(path)) for image_id, path in pictures.items()}
     images: Any = [{"id": id_, "height": size[0], "width": size[1]} for id_, size in sizes.items()]
     classes: Any = [{"id": label.id, "name": label.name} for label in LABELS if label.id >= 0]
-    dataset: Dataset = {"images": images, "annotations": [], "categories": classes}
+    dataset: CocoDict = {"images": images, "annotations": [], "categories": classes}
     found = read_results(results, dataset)
     where = name_of(results, "results")
     if not carry(found, "segmentation", where):

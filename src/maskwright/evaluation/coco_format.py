@@ -87,7 +87,7 @@ class Annotation(TypedDict):
     num_keypoints: NotRequired[Count]
 
 
-class Dataset(TypedDict):
+class CocoDict(TypedDict):
     """What an annotation file holds."""
 
     images: Annotated[list[Image], FailFast()]
@@ -107,11 +107,11 @@ class Result(TypedDict):
     keypoints: NotRequired[list[Finite]]
 
 
-DATASET: TypeAdapter[Dataset] = TypeAdapter(Dataset)
+DATASET: TypeAdapter[CocoDict] = TypeAdapter(CocoDict)
 RESULTS: TypeAdapter[list[Result]] = TypeAdapter(Annotated[list[Result], FailFast()])
 
 
-def read_dataset(source: str | os.PathLike[str] | Mapping[str, Any]) -> Dataset:
+def read_coco(source: str | os.PathLike[str] | Mapping[str, Any]) -> CocoDict:
     """Ground truth from an annotation file or its contents, consistent in itself.
 
     Annotations get new ids from 1 (files with missing or repeated ids are common) and, where they have none, an area.
@@ -129,7 +129,7 @@ def read_dataset(source: str | os.PathLike[str] | Mapping[str, Any]) -> Dataset:
     return {**dataset, "annotations": _completed(dataset, f"{where}: annotations")}
 
 
-def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], dataset: Dataset) -> list[Result]:
+def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], dataset: CocoDict) -> list[Result]:
     """Detections from a results file or its contents, fit for `dataset`.
 
     Raises:
@@ -148,7 +148,7 @@ def read_results(source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], d
     return results
 
 
-def comparable_kinds(results: list[Result], results_name: str, dataset: Dataset, dataset_name: str) -> list[str]:
+def comparable_kinds(results: list[Result], results_name: str, dataset: CocoDict, dataset_name: str) -> list[str]:
     """Of `box`, `keypoints` and `mask` those that results and annotations both carry.
 
     Raises:
@@ -169,12 +169,12 @@ def comparable_kinds(results: list[Result], results_name: str, dataset: Dataset,
     return ["box"] * has_boxes + ["keypoints"] * has_keypoints + ["mask"] * has_masks
 
 
-def is_federated(dataset: Dataset) -> bool:
+def is_federated(dataset: CocoDict) -> bool:
     """Whether annotations cover only some of the classes in each image, and images say which (LVIS)."""
     return any("neg_category_ids" in image for image in dataset["images"])
 
 
-def num_keypoints(dataset: Dataset) -> int:
+def num_keypoints(dataset: CocoDict) -> int:
     """K of the annotated objects; zero where none has keypoints."""
     return max((len(annotation.get("keypoints") or ()) // 3 for annotation in dataset["annotations"]), default=0)
 
@@ -232,7 +232,7 @@ def _any_mask(entries: Sequence[Mapping[str, Any]]) -> bool:
     return not entries or any(entry.get("segmentation") for entry in entries)
 
 
-def _check_entries(entries: Sequence[Mapping[str, Any]], dataset: Dataset, where: str) -> None:
+def _check_entries(entries: Sequence[Mapping[str, Any]], dataset: CocoDict, where: str) -> None:
     """What holds for annotations and results alike: known images and categories, sound masks."""
     _check_ids(entries, "image_id", {image["id"] for image in dataset["images"]}, where)
     _check_ids(entries, "category_id", {category["id"] for category in dataset["categories"]}, where)
@@ -252,7 +252,7 @@ def _refuse_repeated(ids: Sequence[int], where: str) -> None:
         raise DataError(f"{where}: id {repeated[0]} occurs twice; every entry needs an id of its own")
 
 
-def _completed(dataset: Dataset, where: str) -> list[Annotation]:
+def _completed(dataset: CocoDict, where: str) -> list[Annotation]:
     sizes = sizes_of(dataset)
     completed = []
     length = 3 * num_keypoints(dataset)
@@ -295,6 +295,6 @@ def _box_around(annotation: Annotation, size: tuple[int, int], where: str) -> tu
     return float(left), float(top), float(width), float(height)
 
 
-def sizes_of(dataset: Dataset) -> dict[int, tuple[int | None, int | None]]:
+def sizes_of(dataset: CocoDict) -> dict[int, tuple[int | None, int | None]]:
     """(height, width) of the images by id, as far as they are known."""
     return {image["id"]: (image.get("height"), image.get("width")) for image in dataset["images"]}

@@ -5,40 +5,28 @@ The metrics say how good a model is; this says where to look. Everything here is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, cast
+from typing import Any
 
 import hotcoco
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.errors import ConfigError, DataError
-from maskwright.evaluation.coco import IOU_TYPES
-from maskwright.evaluation.coco_format import (
-    Dataset,
-    Result,
-    checked_limit,
-    comparable_kinds,
-    is_federated,
-    num_keypoints,
-    read_dataset,
-    read_results,
-    scores_of,
-)
-from maskwright.evaluation.streaming import Part, capped, indices_by_image, parts_of
-from maskwright.evaluation.tide import ErrorBreakdown, Found, Sought, breakdown_of, kinds_in_image
+from maskwright.errors import ConfigError
+from maskwright.evaluation.comparison import IOU_TYPES, Comparison, MatchedPart
+from maskwright.evaluation.streaming import indices_by_image
+from maskwright.evaluation.tide import Compared, ErrorBreakdown, Found, Sought, breakdown_of, kinds_in_image
 
 IOU = 0.5
-_WORDS = {"box": "boxes", "mask": "masks", "keypoints": "keypoints"}
 _ALL_AREAS = [0.0, 1e10]
 
 
 class Fate(IntEnum):
     """What became of a detection (right or wrong) or of an object (right: found, wrong: missed)."""
 
-    IGNORED = -1  # crowds and what lies on them, what is beyond the limit, what nobody looked for
+    IGNORED = -1  # crowds and what lies on them, what is beyond the limit, classes that were not searched for
     WRONG = 0
     RIGHT = 1
 
@@ -59,7 +47,7 @@ class ImageCounts:
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class Fates:
     """Which detection found which object, class by class, the best detections first, as in COCO's metrics.
 
     Attributes:
@@ -94,7 +82,7 @@ class Matches:
         is_last = np.append(scores[1:] < scores[:-1], True)
         return float(scores[is_last][np.argmax(f1[is_last])])
 
-    def above(self, score: float) -> Matches:
+    def above(self, score: float) -> Fates:
         """As if there were no detections below a score: they are ignored, and what only they found is missed.
 
         The others are matched as before, since they came first.
@@ -122,10 +110,10 @@ class Matches:
         Returns:
             mean score, share of correct detections, and number of detections of each bin that has some.
         """
-        is_judged = self.detections != Fate.IGNORED
-        scores, is_correct = self.scores[is_judged], self.detections[is_judged] == Fate.RIGHT
+        is_counted = self.detections != Fate.IGNORED
+        scores, is_correct = self.scores[is_counted], self.detections[is_counted] == Fate.RIGHT
         bins = np.clip((scores * num_bins).astype(np.int64), 0, num_bins - 1)
-        chosen = [bins == place for place in range(num_bins)]
+        chosen = [bins == index for index in range(num_bins)]
         return [
             (float(scores[some].mean()), float(is_correct[some].mean()), int(some.sum()))
             for some in chosen
@@ -146,42 +134,34 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """Matches of all detections and objects, and the kinds of errors, None for keypoints, which TIDE does not know."""
+    """Fates of all detections and objects, and the kinds of errors, None for keypoints, which TIDE does not know."""
 
-    matches: Matches
+    matches: Fates
     breakdown: ErrorBreakdown | None
 
 
-def analyse_errors(
-    results: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any], kind: str, max_detections: int = 100
-) -> Analysis:
-    """Look at what is wrong in a COCO results list.
+def analyse_errors(comparison: Comparison, kind: str) -> Analysis:
+    """Look at what is wrong with results.
 
     Args:
-        results: a COCO results list; masks are ranked by `mask_score` where they have one.
-        annotations: a COCO dataset. By LVIS's rules where its images say what they were searched for.
+        comparison: of the results with annotations. By LVIS's rules where these are federated.
         kind: `box`, `mask` or `keypoints`, which both sides must have.
-        max_detections: as in `evaluate_results`.
 
     Raises:
-        ConfigError: there is no such kind, or `max_detections` is below one.
-        DataError: results or annotations do not fit; see `coco_format`.
+        ConfigError: there is no such kind.
+        DataError: results or annotations do not have it.
     """
-    max_detections = checked_limit(max_detections)
     if kind not in IOU_TYPES:
         raise ConfigError(f"there are no errors of {kind!r}; take {', '.join(IOU_TYPES)}")
-    dataset = read_dataset(annotations)
-    detections = read_results(results, dataset)
-    if kind not in comparable_kinds(detections, "results", dataset, "annotations"):
-        raise DataError(f"results or annotations have no {_WORDS[kind]}, so there are no errors in them to look at")
-    scores = np.array(scores_of(detections, kind), dtype=np.float64)
-    return _Sheet(dataset, detections, scores, kind).filled(max_detections)
+    comparison.refuse_without(kind, "so there are no errors in them to look at")
+    return _Sheet(comparison, kind).filled()
 
 
 class _Sheet:
     """What becomes of every detection and every object, filled in for few images at a time.
 
     Attributes:
+        scores: (N,) what ranks the detections.
         fates, object_fates: (N,) and (G,), in the order of the results and of the annotations.
         found_at: (G,) the score of the detection that found each object.
         is_found: (G,) some detection took it, even where that counts for nothing.
@@ -189,30 +169,28 @@ class _Sheet:
         targets: (N,) the object that a false detection was a try at; −1 where there is none.
     """
 
-    def __init__(
-        self, dataset: Dataset, detections: Sequence[Result], scores: npt.NDArray[np.float64], kind: str
-    ) -> None:
-        self.dataset, self.detections, self.scores, self.kind = dataset, detections, scores, kind
-        self.fates = np.full(len(detections), Fate.IGNORED, dtype=np.int8)
-        self.object_fates = np.full(len(dataset["annotations"]), Fate.IGNORED, dtype=np.int8)
+    def __init__(self, comparison: Comparison, kind: str) -> None:
+        self.comparison, self.kind = comparison, kind
+        self.scores = np.array(comparison.scores(kind), dtype=np.float64)
+        self.fates = np.full(len(self.scores), Fate.IGNORED, dtype=np.int8)
+        self.object_fates = np.full(len(comparison.dataset["annotations"]), Fate.IGNORED, dtype=np.int8)
         self.found_at = np.full(len(self.object_fates), np.nan)
         self.is_found = np.zeros(len(self.object_fates), dtype=bool)
-        self.kinds = np.zeros(len(detections), dtype=np.int8)
-        self.targets = np.full(len(detections), -1, dtype=np.int64)
+        self.kinds = np.zeros(len(self.scores), dtype=np.int8)
+        self.targets = np.full(len(self.scores), -1, dtype=np.int64)
 
-    def filled(self, max_detections: int) -> Analysis:
+    def filled(self) -> Analysis:
         """The analysis of all images."""
-        federated = is_federated(self.dataset) and self.kind != "keypoints"
-        ranked = _ranked(self.detections, self.scores)
-        kept = capped(ranked, max_detections) if federated else range(len(ranked))
-        for part in parts_of(self.dataset, ranked, kept):
-            self._add_matches(part, _evaluate(part, self.dataset, self.kind, max_detections, federated))
-            if self.kind != "keypoints":
-                self._add_kinds(part)
+        has_kinds = self.kind != "keypoints"
+        shapes = self.comparison.shapes(self.kind) if has_kinds else ([], [])
+        for part in self.comparison.parts(self.kind):
+            self._add_matches(part, _evaluate(part, self.comparison, self.kind))
+            if has_kinds:
+                self._add_kinds(part, *shapes)
         matches = self._matches()
-        return Analysis(matches, None if self.kind == "keypoints" else self._breakdown(matches))
+        return Analysis(matches, self._breakdown(matches) if has_kinds else None)
 
-    def _add_matches(self, part: Part, groups: Sequence[dict[str, Any] | None]) -> None:
+    def _add_matches(self, part: MatchedPart, groups: Sequence[dict[str, Any] | None]) -> None:
         """Fates from hotcoco's groups of one image and class; ids count from 1, those of objects over all parts."""
         for group in filter(None, groups):
             own = np.array([part.detection_indices[number - 1] for number in group["dtIds"]], dtype=np.int64)
@@ -225,33 +203,41 @@ class _Sheet:
                 if is_matched and not is_ignored:
                     self.found_at[number - 1] = self.scores[part.detection_indices[finder - 1]]
 
-    def _add_kinds(self, part: Part) -> None:
+    def _add_kinds(self, part: MatchedPart, shapes: Sequence[Any], object_shapes: Sequence[Any]) -> None:
+        """`shapes` are boxes or run lengths of all detections, `object_shapes` those of all objects."""
+        results, annotations = self.comparison.results, self.comparison.dataset["annotations"]
         objects, found = indices_by_image(part.objects), indices_by_image(part.detections)
         for image in part.images:
             theirs = np.array([part.object_indices[index] for index in objects[image["id"]]], dtype=np.int64)
             own = np.array([part.detection_indices[index] for index in found[image["id"]]], dtype=np.int64)
             own = own[self.fates[own] == Fate.WRONG]
-            false = [self.detections[index] for index in own]
-            annotations = [self.dataset["annotations"][index] for index in theirs]
-            size = (image.get("height", 0), image.get("width", 0)) if self.kind == "mask" else None
-            kinds, targets = kinds_in_image(false, annotations, self.is_found[theirs], IOU, size)
+            kinds, targets = kinds_in_image(
+                Compared(_column([results[index] for index in own], "category_id"), [shapes[index] for index in own]),
+                Compared(
+                    _column([annotations[index] for index in theirs], "category_id"),
+                    [object_shapes[index] for index in theirs],
+                ),
+                np.array([bool(annotations[index].get("iscrowd")) for index in theirs], dtype=bool),
+                self.is_found[theirs],
+                IOU,
+            )
             self.kinds[own] = kinds
             self.targets[own] = np.append(theirs, -1)[targets]
 
-    def _matches(self) -> Matches:
-        annotations = self.dataset["annotations"]
-        return Matches(
+    def _matches(self) -> Fates:
+        results, annotations = self.comparison.results, self.comparison.dataset["annotations"]
+        return Fates(
             scores=self.scores,
             detections=self.fates,
-            detection_images=_column(self.detections, "image_id"),
-            detection_categories=_column(self.detections, "category_id"),
+            detection_images=_column(results, "image_id"),
+            detection_categories=_column(results, "category_id"),
             objects=self.object_fates,
             object_images=_column(annotations, "image_id"),
             object_categories=_column(annotations, "category_id"),
             found_at=self.found_at,
         )
 
-    def _breakdown(self, matches: Matches) -> ErrorBreakdown:
+    def _breakdown(self, matches: Fates) -> ErrorBreakdown:
         order = np.lexsort((matches.detection_images, -self.scores))
         found = Found(
             matches.detection_categories,
@@ -265,26 +251,23 @@ class _Sheet:
         return breakdown_of(found, Sought(matches.object_categories, is_missed, is_ignored))
 
 
-def _evaluate(
-    part: Part, dataset: Dataset, kind: str, max_detections: int, federated: bool
-) -> Sequence[dict[str, Any] | None]:
-    """Groups of one image and class, at one IoU and in one range of areas: a tenth of the time of the whole metric."""
+def _evaluate(part: MatchedPart, comparison: Comparison, kind: str) -> Sequence[dict[str, Any] | None]:
+    """Groups of one image and class, at one IoU and in one range of areas: a tenth of the time of the whole metric.
+
+    All of them at once would be forty times as many.
+    """
     images: dict[str, Any] = {"images": part.images, "annotations": part.objects}
-    truth = hotcoco.COCO({**images, "categories": dataset["categories"]})
-    detected = truth.load_res(cast(list[dict[str, Any]], part.detections))
-    evaluation = hotcoco.COCOeval(truth, detected, IOU_TYPES[kind], lvis_style=federated)
+    truth = hotcoco.COCO({**images, "categories": comparison.dataset["categories"]})
+    evaluation = hotcoco.COCOeval(
+        truth, truth.load_res(part.detections), IOU_TYPES[kind], lvis_style=comparison.by_lvis(kind)
+    )
     if kind == "keypoints":
-        known, count = evaluation.params.kpt_oks_sigmas, num_keypoints(dataset)
-        evaluation.params.kpt_oks_sigmas = known if count == len(known) else [sum(known) / len(known)] * count
-    evaluation.params.max_dets = [max_detections]
+        evaluation.params.kpt_oks_sigmas = comparison.sigmas
+    evaluation.params.max_dets = [comparison.max_detections]
     evaluation.params.iou_thrs = [IOU]
     evaluation.params.area_rng, evaluation.params.area_rng_lbl = [_ALL_AREAS], ["all"]
     evaluation.evaluate()
     return evaluation.eval_imgs
-
-
-def _ranked(detections: Sequence[Result], scores: npt.NDArray[np.float64]) -> list[Result]:
-    return [{**entry, "score": score} for entry, score in zip(detections, scores.tolist(), strict=True)]
 
 
 def _column(entries: Sequence[Any], key: str) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.evaluation.coco import Curves
+from maskwright.evaluation.curves import Curves
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

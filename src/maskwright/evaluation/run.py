@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 
 from maskwright.errors import DataError
-from maskwright.evaluation.coco import evaluate_results
+from maskwright.evaluation.coco import coco_metrics
+from maskwright.evaluation.comparison import Comparison
 from maskwright.evaluation.metrics import Metrics, distinct_names
 from maskwright.evaluation.table import KINDS
 from maskwright.structures.categories import Categories
@@ -47,19 +48,13 @@ def collect_results(
     return results
 
 
-def evaluate_detections(
-    results: Sequence[Mapping[str, Any]],
-    annotations: Mapping[str, Any],
-    max_detections: int,
-    seconds: float,
-    kinds: Collection[str],
-) -> Metrics:
+def detection_metrics(comparison: Comparison, seconds: float, kinds: Collection[str]) -> Metrics:
     """The metrics of `evaluate_results` and, beside them, the `seconds` that prediction took.
 
     `kinds` are those of `box`, `mask` and `keypoints` that the model gives: where it found nothing, its results do not
-    tell which of these are missing and which are zero.
+    say which of these are missing and which are zero.
     """
-    metrics = evaluate_results(results, annotations, max_detections)
+    metrics = coco_metrics(comparison)
     per_category = {name: _without_others(tables, kinds) for name, tables in metrics["per_category"].items()}
     return Metrics({**_without_others(metrics, kinds), "per_category": per_category, "seconds": seconds})
 

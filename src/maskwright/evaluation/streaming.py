@@ -1,4 +1,4 @@
-"""Curves of any number of images in the memory of a few.
+"""Images in parts, so that any number of them is matched in the memory of a few.
 
 A table of the IoU of all detections with all objects of an image is large where objects are many: 72 MB for 3,000. So
 hotcoco sees few images at a time and keeps scores and matches only, which join to the same curves to the last bit.
@@ -8,34 +8,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import hotcoco
+import numpy as np
+import numpy.typing as npt
 
-from maskwright.evaluation.coco_format import Annotation, Dataset, Image, Result
+from maskwright.evaluation.coco_format import CocoDict, Image, Result
+
+Ints = npt.NDArray[np.int64]
+Group = tuple[int, int]  # image id, category id
 
 # entries of the tables of IoU at one time: 128 MB of them, or those of one image where it has more
 _MOST_PAIRS = 2**24
 
 
 class Part(NamedTuple):
-    """Some images of a dataset, with their objects and detections.
-
-    Attributes:
-        images: entries of the dataset.
-        objects, detections: in the order of the dataset and the results.
-        object_indices, detection_indices: where these stand in the whole lists.
-    """
+    """Some images of a dataset, with the indices of their objects and detections in the whole lists."""
 
     images: list[Image]
-    objects: list[Annotation]
-    detections: list[Result]
-    object_indices: list[int]
-    detection_indices: list[int]
+    objects: list[int]
+    detections: list[int]
 
 
 def parts_of(
-    dataset: Dataset, results: Sequence[Result], kept: Iterable[int] | None = None, most_pairs: int = _MOST_PAIRS
+    dataset: CocoDict, results: Sequence[Result], kept: Iterable[int] | None = None, most_pairs: int = _MOST_PAIRS
 ) -> Iterator[Part]:
     """All images of a dataset, in parts with few pairs of a detection and an object of the same image.
 
@@ -52,41 +48,21 @@ def parts_of(
     for image in dataset["images"]:
         own = len(objects[image["id"]]) * len(detections[image["id"]])
         if group and num_pairs + own > most_pairs:
-            yield _part(group, dataset, results, objects, detections)
+            yield _part(group, objects, detections)
             group, num_pairs = [], 0
         group.append(image)
         num_pairs += own
-    yield _part(group, dataset, results, objects, detections)
+    yield _part(group, objects, detections)
 
 
-def evaluated(
-    dataset: Dataset, results: Sequence[Result], iou_type: str, params: hotcoco.Params, federated: bool
-) -> hotcoco.COCOeval:
-    """An evaluation of all images, accumulated, which has curves and no tables of IoU.
-
-    Args:
-        dataset: as `coco_format` reads it.
-        results: with `bbox` where boxes decide about areas, without where masks do.
-        iou_type: hotcoco's word for what is compared.
-        params: limits, thresholds and ranges of area.
-        federated: by LVIS's rules.
-    """
-    stream = hotcoco.StreamingEval(cast(list[dict[str, Any]], dataset["categories"]), iou_type, federated, params)
-    for part in parts_of(dataset, results):
-        stream.update(*(cast(list[dict[str, Any]], entries) for entries in part[:3]))
-    evaluation = stream.finalize()
-    evaluation.accumulate()
-    return evaluation
-
-
-def capped(results: Sequence[Result], limit: int) -> list[int]:
+def capped(results: Sequence[Result], scores: Sequence[float], limit: int) -> list[int]:
     """Indices of the results that score highest in each image, of all classes together, ascending; of equals the first.
 
     LVIS counts no others, before it looks at anything else.
     """
     kept: list[int] = []
     for indices in indices_by_image(results).values():
-        kept += sorted(indices, key=lambda index: -results[index]["score"])[:limit]
+        kept += sorted(indices, key=lambda index: -scores[index])[:limit]
     return sorted(kept)
 
 
@@ -100,20 +76,14 @@ def indices_by_image(
     return indices
 
 
-def _part(
-    images: list[Image],
-    dataset: Dataset,
-    results: Sequence[Result],
-    objects: Mapping[int, list[int]],
-    detections: Mapping[int, list[int]],
-) -> Part:
-    of_objects, of_detections = (
-        [index for image in images for index in side[image["id"]]] for side in (objects, detections)
-    )
-    return Part(
-        images,
-        [dataset["annotations"][index] for index in of_objects],
-        [results[index] for index in of_detections],
-        of_objects,
-        of_detections,
-    )
+def indices_by_group(entries: Sequence[Any], kept: Iterable[int] | None = None) -> dict[Group, Ints]:
+    """Image and category id → where its entries, or those of them that are kept, stand in the list, in this order."""
+    indices: dict[Group, list[int]] = defaultdict(list)
+    for index in range(len(entries)) if kept is None else kept:
+        indices[entries[index]["image_id"], entries[index]["category_id"]].append(index)
+    return {group: np.array(some, dtype=np.int64) for group, some in indices.items()}
+
+
+def _part(images: list[Image], objects: Mapping[int, list[int]], detections: Mapping[int, list[int]]) -> Part:
+    sides = ([index for image in images for index in side[image["id"]]] for side in (objects, detections))
+    return Part(images, *sides)

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.evaluation.matching import Bools, Floats, Ints, curve
-from maskwright.structures.masks.rle import any_to_rle
 
 # at least so much in common is a try at the object; less is background
 _BACKGROUND_IOU = 0.1
@@ -58,6 +57,18 @@ class ErrorBreakdown:
     ap50: float
     counts: Mapping[str, int]
     lost_ap: Mapping[str, float]
+
+
+class Compared(NamedTuple):
+    """Detections or objects of an image.
+
+    Attributes:
+        classes: (N,) category ids.
+        shapes: N boxes x y width height, or N run lengths.
+    """
+
+    classes: Ints
+    shapes: Sequence[Any]
 
 
 class Kinds(NamedTuple):
@@ -111,27 +122,19 @@ class Sought(NamedTuple):
     is_ignored: Bools
 
 
-def kinds_in_image(
-    false: Sequence[Mapping[str, Any]],
-    objects: Sequence[Mapping[str, Any]],
-    is_found: Bools,
-    iou: float,
-    size: tuple[int, int] | None,
-) -> Kinds:
+def kinds_in_image(false: Compared, objects: Compared, is_crowd: Bools, is_found: Bools, iou: float) -> Kinds:
     """What is wrong with the false detections of an image.
 
     Args:
-        false: D entries of a results list.
-        objects: G annotations of the image, of all classes, crowds included.
+        false: its D false detections.
+        objects: its G objects, of all classes.
+        is_crowd: (G,) it stands for many.
         is_found: (G,) a detection took it.
         iou: from which on a detection finds an object.
-        size: (height, width) where masks are compared; None: boxes are.
     """
-    classes = np.array([entry["category_id"] for entry in objects], dtype=np.int64)
-    is_crowd = np.array([bool(entry.get("iscrowd")) for entry in objects], dtype=bool)
-    order = np.lexsort((is_crowd, classes))  # of equal IoUs the first counts, as in hotcoco
-    ious = _ious(false, [objects[index] for index in order], is_crowd[order], size)
-    is_same = np.array([entry["category_id"] for entry in false], dtype=np.int64)[:, None] == classes[order]
+    order = np.lexsort((is_crowd, objects.classes))  # of equal IoUs the first counts, as in hotcoco
+    ious = _ious(false.shapes, [objects.shapes[index] for index in order], is_crowd[order])
+    is_same = false.classes[:, None] == objects.classes[order]
     same, own = _best(np.where(is_same, ious, 0.0))
     cross, others = _best(np.where(is_same | is_crowd[order], 0.0, ious))
     is_second = (is_same & (ious >= iou) & is_found[order]).any(axis=1)
@@ -207,17 +210,11 @@ def _best(ious: Floats) -> tuple[Floats, Ints]:
     return highest, np.where(highest > 0, ious.argmax(axis=1), -1)
 
 
-def _ious(
-    found: Sequence[Mapping[str, Any]],
-    objects: Sequence[Mapping[str, Any]],
-    is_crowd: Bools,
-    size: tuple[int, int] | None,
-) -> Floats:
+def _ious(found: Sequence[Any], objects: Sequence[Any], is_crowd: Bools) -> Floats:
     """(D, G) IoU of masks or boxes; on a crowd, the share of the detection that lies on it."""
     if not found or not objects:
         return np.zeros((len(found), len(objects)))
-    if size is None:
-        boxes = [np.array([entry["bbox"] for entry in entries], dtype=np.float64) for entries in (found, objects)]
-        return np.asarray(hotcoco.mask.iou(boxes[0], boxes[1], is_crowd))
-    rles = [[any_to_rle(entry["segmentation"], size) for entry in entries] for entries in (found, objects)]
-    return np.asarray(hotcoco.mask.iou(rles[0], rles[1], is_crowd))
+    if isinstance(found[0], Mapping):
+        return np.asarray(hotcoco.mask.iou(found, objects, is_crowd))
+    boxes = [np.array(shapes, dtype=np.float64) for shapes in (found, objects)]
+    return np.asarray(hotcoco.mask.iou(boxes[0], boxes[1], is_crowd))

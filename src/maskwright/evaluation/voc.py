@@ -23,28 +23,16 @@ masks Hariharan et al., "Simultaneous Detection and Segmentation" (2014).
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hotcoco.mask
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.evaluation.coco import category_names
-from maskwright.evaluation.coco_format import (
-    Annotation,
-    Dataset,
-    Result,
-    comparable_kinds,
-    name_of,
-    read_dataset,
-    read_results,
-    scores_of,
-)
+from maskwright.evaluation.comparison import Comparison
 from maskwright.evaluation.metrics import Metrics
-from maskwright.structures.masks.rle import any_to_rle
+from maskwright.evaluation.streaming import indices_by_group
 
 # boxes are compared at VOC's threshold, masks at SBD's two
 THRESHOLDS = {"box": (0.5,), "mask": (0.5, 0.7)}
@@ -54,14 +42,13 @@ THRESHOLDS = {"box": (0.5,), "mask": (0.5, 0.7)}
 _RECALL_LEVELS = np.arange(11) * 0.1
 
 Floats = npt.NDArray[np.float64]
-Group = tuple[int, int]  # image id, category id
 
 
 class Nearest(NamedTuple):
     """The object that each of N detections overlaps most, of its class and image.
 
     Attributes:
-        objects: (N,) its place among all annotations; -1 where there is none.
+        objects: (N,) its index among all annotations; -1 where there is none.
         ious: (N,) the overlap; 0 where there is none.
     """
 
@@ -69,50 +56,41 @@ class Nearest(NamedTuple):
     ious: Floats
 
 
-def evaluate_voc(
-    results: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
-    annotations: str | os.PathLike[str] | Mapping[str, Any],
-) -> Metrics:
-    """Compare a COCO results list with COCO annotations by VOC's rule; see above.
+def evaluate_voc(comparison: Comparison) -> Metrics:
+    """Compare results with annotations by VOC's rule; see above.
 
     Args:
-        results: a results file, or its list of detections; masks are ranked by `mask_score` where they have one.
-        annotations: an annotation file, or its dict, where an object may be `difficult`. COCO's crowds, which VOC does
-            not know, count as difficult.
+        comparison: of results, whose masks are ranked by `mask_score` where they have one, with annotations, where an
+            object may be `difficult`. COCO's crowds, which VOC does not know, count as difficult.
 
     Returns:
         `box` with AP50 and AP50_07, `mask` with these and, as SBD's tables have it, AP70 and AP70_07, each where both
         sides carry them: means over the classes that have an object to be found. The same in `per_category` by name,
         NaN where a class has none; and `images`.
-
-    Raises:
-        DataError: a file that cannot be read or does not fit; see `coco_format`.
     """
-    dataset = read_dataset(annotations)
-    detections = read_results(results, dataset)
-    kinds = comparable_kinds(detections, name_of(results, "results"), dataset, name_of(annotations, "annotations"))
-    tables = {kind: _table(detections, dataset, kind) for kind in kinds if kind in THRESHOLDS}
-    names = category_names(dataset)
+    tables = {kind: _table(comparison, kind) for kind in comparison.kinds if kind in THRESHOLDS}
     return Metrics(
         {
             **{kind: _mean_row(list(rows.values())) for kind, rows in tables.items()},
             "per_category": {
-                name: {kind: rows[category_id] for kind, rows in tables.items()} for category_id, name in names.items()
+                name: {kind: rows[category_id] for kind, rows in tables.items()}
+                for category_id, name in comparison.category_names.items()
             },
-            "images": len(dataset["images"]),
+            "images": len(comparison.dataset["images"]),
         }
     )
 
 
-def _table(detections: Sequence[Result], dataset: Dataset, kind: str) -> dict[int, dict[str, float]]:
+def _table(comparison: Comparison, kind: str) -> dict[int, dict[str, float]]:
     """The numbers of each category by its id."""
-    nearest = _nearest(detections, dataset, kind)
-    ranked = np.argsort(-np.array(scores_of(detections, kind)), kind="stable")
-    is_optional = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in dataset["annotations"]], dtype=bool)
-    object_classes = np.array([annotation["category_id"] for annotation in dataset["annotations"]], dtype=np.int64)
-    ranked_classes = np.array([detection["category_id"] for detection in detections], dtype=np.int64)[ranked]
+    annotations = comparison.dataset["annotations"]
+    nearest = _nearest(comparison, kind)
+    ranked = np.argsort(-np.array(comparison.scores(kind)), kind="stable")
+    is_optional = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in annotations], dtype=bool)
+    object_classes = np.array([annotation["category_id"] for annotation in annotations], dtype=np.int64)
+    ranked_classes = np.array([detection["category_id"] for detection in comparison.results], dtype=np.int64)[ranked]
     rows = {}
-    for category in dataset["categories"]:
+    for category in comparison.dataset["categories"]:
         num_gt = int((~is_optional[object_classes == category["id"]]).sum())
         chosen = ranked[ranked_classes == category["id"]]
         found = Nearest(nearest.objects[chosen], nearest.ious[chosen])
@@ -120,30 +98,17 @@ def _table(detections: Sequence[Result], dataset: Dataset, kind: str) -> dict[in
     return rows
 
 
-def _nearest(detections: Sequence[Result], dataset: Dataset, kind: str) -> Nearest:
-    places: dict[Group, list[int]] = defaultdict(list)
-    for place, detection in enumerate(detections):
-        places[detection["image_id"], detection["category_id"]].append(place)
-    object_places: dict[Group, list[int]] = defaultdict(list)
-    for place, annotation in enumerate(dataset["annotations"]):
-        object_places[annotation["image_id"], annotation["category_id"]].append(place)
-    nearest = Nearest(np.full(len(detections), -1, dtype=np.int64), np.zeros(len(detections)))
-    shapes = _shapes(detections, dataset, kind)
-    gt_shapes = _shapes(dataset["annotations"], dataset, kind)
-    for group in places.keys() & object_places.keys():
-        own, theirs = places[group], object_places[group]
+def _nearest(comparison: Comparison, kind: str) -> Nearest:
+    own_groups = indices_by_group(comparison.results)
+    their_groups = indices_by_group(comparison.dataset["annotations"])
+    nearest = Nearest(np.full(len(comparison.results), -1, dtype=np.int64), np.zeros(len(comparison.results)))
+    shapes, gt_shapes = comparison.shapes(kind)
+    for group in own_groups.keys() & their_groups.keys():
+        own, theirs = own_groups[group], their_groups[group]
         ious = hotcoco.mask.iou([shapes[n] for n in own], [gt_shapes[n] for n in theirs], [False] * len(theirs))
-        nearest.objects[own] = np.array(theirs)[ious.argmax(axis=1)]
+        nearest.objects[own] = theirs[ious.argmax(axis=1)]
         nearest.ious[own] = ious.max(axis=1)
     return nearest
-
-
-def _shapes(entries: Sequence[Result] | Sequence[Annotation], dataset: Dataset, kind: str) -> list[Any]:
-    """Boxes x y width height, or run lengths."""
-    if kind == "box":
-        return [entry["bbox"] for entry in entries]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in dataset["images"]}
-    return [any_to_rle(entry["segmentation"], sizes[entry["image_id"]]) for entry in entries]
 
 
 def _row(

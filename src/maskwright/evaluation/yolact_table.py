@@ -16,38 +16,26 @@ Source: dbolya/yolact, `eval.py` and `data/coco.py`.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import hotcoco.mask
 import numpy as np
 import numpy.typing as npt
 
 from maskwright.errors import DataError
-from maskwright.evaluation.coco_format import (
-    Annotation,
-    Dataset,
-    Result,
-    comparable_kinds,
-    name_of,
-    read_dataset,
-    read_results,
-    scores_of,
-)
+from maskwright.evaluation.coco_format import sizes_of
+from maskwright.evaluation.comparison import Comparison
 from maskwright.evaluation.metrics import Metrics
-from maskwright.structures.masks.rle import any_to_rle
+from maskwright.evaluation.streaming import indices_by_group
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 _RECALL_LEVELS = np.arange(101) / 100
+_KINDS = ("box", "mask")
 # of the image's width and of its height
 _SMALLEST_SIDE = 4 / 550
-
-ResultsSource = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
-AnnotationsSource = str | os.PathLike[str] | Mapping[str, Any]
-Group = tuple[int, int]  # image id, category id
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,71 +59,65 @@ class ClassMatches:
         return np.array([_average_precision(row, self.num_gt) for row in self.is_correct])
 
 
-def yolact_table(results: ResultsSource, annotations: AnnotationsSource) -> Metrics:
-    """The table of a COCO results list; see above for how it differs from COCO's.
+def yolact_table(comparison: Comparison) -> Metrics:
+    """The table of results; see above for how it differs from COCO's.
 
     Args:
-        results: a results file, or its list of detections, of which boxes are ranked by `score` and masks by
-            `mask_score` where they have one. Equal scores rank in the order given.
-        annotations: an annotation file, or its dict.
+        comparison: of results with annotations. Boxes are ranked by `score` and masks by `mask_score` where they have
+            one. Equal scores rank in the order given.
 
     Returns:
         `box` and `mask`, each where both sides carry them: AP by threshold in percent, `50`, `55` … `95`, and `all`,
         their mean. Fractions of one.
 
     Raises:
-        DataError: a file that cannot be read or does not fit; an image without height and width.
+        DataError: an image without height and width.
     """
-    return Metrics({kind: _row(matches) for kind, matches in match_classes(results, annotations).items()})
+    return Metrics({kind: _row(matches) for kind, matches in match_classes(comparison).items()})
 
 
-def match_classes(results: ResultsSource, annotations: AnnotationsSource) -> dict[str, dict[int, ClassMatches]]:
+def match_classes(comparison: Comparison) -> dict[str, dict[int, ClassMatches]]:
     """What the table is computed from: for `box` and `mask` the matches of each class, by category id.
 
-    Classes that are neither annotated nor detected are left out. Arguments and errors are those of `yolact_table`.
+    Classes that are neither annotated nor detected are left out. Argument and errors are those of `yolact_table`.
     """
-    dataset = read_dataset(annotations)
-    dataset_name = name_of(annotations, "annotations")
-    detections = read_results(results, dataset)
-    kinds = comparable_kinds(detections, name_of(results, "results"), dataset, dataset_name)
-    visited = {annotation["image_id"] for annotation in dataset["annotations"]}
-    detections = [detection for detection in detections if detection["image_id"] in visited]
-    objects = _grouped_objects(dataset, dataset_name)
-    return {kind: _match_kind(detections, objects, kind) for kind in kinds}
+    is_required = _is_required(comparison)
+    visited = {annotation["image_id"] for annotation in comparison.dataset["annotations"]}
+    counted = [index for index, detection in enumerate(comparison.results) if detection["image_id"] in visited]
+    return {kind: _match_kind(comparison, counted, is_required, kind) for kind in comparison.kinds if kind in _KINDS}
 
 
-def _grouped_objects(dataset: Dataset, dataset_name: str) -> dict[Group, list[Annotation]]:
-    """The objects to be found, masks as run lengths."""
-    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in dataset["images"]}
-    objects: dict[Group, list[Annotation]] = defaultdict(list)
-    for annotation in dataset["annotations"]:
-        image_id = annotation["image_id"]
-        height, width = sizes[image_id]
+def _is_required(comparison: Comparison) -> npt.NDArray[np.bool_]:
+    """(G,) whether an object is to be found."""
+    sizes = sizes_of(comparison.dataset)
+    is_required = []
+    for annotation in comparison.dataset["annotations"]:
+        height, width = sizes[annotation["image_id"]]
         if height is None or width is None:
             raise DataError(
-                f"{dataset_name}: image {image_id} has no height and width, by which small objects are told"
+                f"{comparison.names[1]}: image {annotation['image_id']} has no height and width, by which small "
+                "objects are recognised"
             )
         box_xywh = annotation.get("bbox") or (0.0, 0.0, 0.0, 0.0)
         share = min(box_xywh[2] / width, box_xywh[3] / height)
-        if share > _SMALLEST_SIDE and not annotation.get("iscrowd"):
-            segmentation = annotation.get("segmentation")
-            rle: Any = any_to_rle(segmentation, (height, width)) if segmentation else None
-            objects[image_id, annotation["category_id"]].append({**annotation, "segmentation": rle})
-    return objects
+        is_required.append(share > _SMALLEST_SIDE and not annotation.get("iscrowd"))
+    return np.array(is_required, dtype=bool)
 
 
 def _match_kind(
-    detections: Sequence[Result], objects: Mapping[Group, Sequence[Annotation]], kind: str
+    comparison: Comparison, counted: Sequence[int], is_required: npt.NDArray[np.bool_], kind: str
 ) -> dict[int, ClassMatches]:
-    order = _ranked(detections, kind)
-    places: dict[Group, list[int]] = defaultdict(list)
-    for place in order:
-        places[detections[place]["image_id"], detections[place]["category_id"]].append(place)
-    is_correct = np.zeros((len(THRESHOLDS), len(detections)), dtype=bool)
-    for group in places.keys() & objects.keys():
-        found = [detections[place] for place in places[group]]
-        is_correct[:, places[group]] = _matched(_ious(found, objects[group], kind))
-    ranked_classes = np.array([detections[place]["category_id"] for place in order], dtype=np.int64)
+    """Matches of each class; `counted` are the indices of the results in images that are visited."""
+    results, annotations = comparison.results, comparison.dataset["annotations"]
+    order = _ranked(comparison, counted, kind)
+    found = indices_by_group(results, order.tolist())
+    objects = indices_by_group(annotations, np.flatnonzero(is_required).tolist())
+    shapes = comparison.shapes(kind)
+    is_correct = np.zeros((len(THRESHOLDS), len(results)), dtype=bool)
+    for group in found.keys() & objects.keys():
+        both = [shapes[0][index] for index in found[group]], [shapes[1][index] for index in objects[group]]
+        is_correct[:, found[group]] = _matched(_ious(*both))
+    ranked_classes = np.array([results[index]["category_id"] for index in order], dtype=np.int64)
     num_gt: dict[int, int] = defaultdict(int)
     for (_, category_id), some in objects.items():
         num_gt[category_id] += len(some)
@@ -145,32 +127,32 @@ def _match_kind(
     }
 
 
-def _ranked(detections: Sequence[Result], kind: str) -> npt.NDArray[np.int64]:
-    """Places of the detections by falling score; of equal ones by image as given, then by the score of the box."""
-    place_of = {image_id: place for place, image_id in enumerate(dict.fromkeys(d["image_id"] for d in detections))}
-    images = np.array([place_of[detection["image_id"]] for detection in detections])
-    box_scores, scores = np.array(scores_of(detections, "box")), np.array(scores_of(detections, kind))
-    return np.asarray(np.lexsort((-box_scores, images, -scores)))
+def _ranked(comparison: Comparison, counted: Sequence[int], kind: str) -> npt.NDArray[np.int64]:
+    """Indices of the results by falling score; of equal ones by image as given, then by the score of the box."""
+    chosen = np.array(counted, dtype=np.int64)
+    image_ids = [comparison.results[index]["image_id"] for index in counted]
+    index_of = {image_id: index for index, image_id in enumerate(dict.fromkeys(image_ids))}
+    images = np.array([index_of[image_id] for image_id in image_ids])
+    box_scores, scores = (np.array(comparison.scores(one))[chosen] for one in ("box", kind))
+    return chosen[np.lexsort((-box_scores, images, -scores))]
 
 
-def _ious(found: Sequence[Result], objects: Sequence[Annotation], kind: str) -> npt.NDArray[np.float64]:
+def _ious(found: Sequence[Any], objects: Sequence[Any]) -> npt.NDArray[np.float64]:
     """(D, G) IoU of D detections with G objects of an image; in float32 precision, as the original compares them."""
-    key = "bbox" if kind == "box" else "segmentation"
-    found_shapes, object_shapes = ([entry[key] for entry in cast(list[Any], side)] for side in (found, objects))
-    ious = hotcoco.mask.iou(found_shapes, object_shapes, [False] * len(objects))
+    ious = hotcoco.mask.iou(found, objects, [False] * len(objects))
     return np.asarray(ious).astype(np.float32).astype(np.float64)
 
 
 def _matched(ious: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """(10, D) bool which detections, best first, get an object of their own at each threshold; `ious` is (D, G)."""
-    rows = np.arange(len(THRESHOLDS))
+    thresholds = np.arange(len(THRESHOLDS))
     is_free = np.ones((len(THRESHOLDS), ious.shape[1]), dtype=bool)
     is_correct = np.zeros((len(THRESHOLDS), len(ious)), dtype=bool)
-    for place in np.flatnonzero((ious > THRESHOLDS[0]).any(axis=1)):
-        reachable = np.where(is_free & (ious[place] > THRESHOLDS[:, None]), ious[place], 0)
+    for row in np.flatnonzero((ious > THRESHOLDS[0]).any(axis=1)):
+        reachable = np.where(is_free & (ious[row] > THRESHOLDS[:, None]), ious[row], 0)
         best = reachable.argmax(axis=1)
-        is_correct[:, place] = reachable[rows, best] > 0
-        is_free[rows, best] &= ~is_correct[:, place]
+        is_correct[:, row] = reachable[thresholds, best] > 0
+        is_free[thresholds, best] &= ~is_correct[:, row]
     return is_correct
 
 
@@ -181,8 +163,8 @@ def _average_precision(is_correct: npt.NDArray[np.bool_], num_gt: int) -> float:
     num_correct = np.cumsum(is_correct)
     precision = num_correct / np.arange(1, len(is_correct) + 1)
     highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(num_correct / num_gt, _RECALL_LEVELS)
-    return float(np.append(highest_from_here, 0.0)[places].mean())
+    indices = np.searchsorted(num_correct / num_gt, _RECALL_LEVELS)
+    return float(np.append(highest_from_here, 0.0)[indices].mean())
 
 
 def _row(matches: Mapping[int, ClassMatches]) -> dict[str, float]:

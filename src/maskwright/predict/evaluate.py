@@ -17,7 +17,7 @@ from maskwright.data.readers import read_dataset
 from maskwright.data.readers.options import ReadOptions
 from maskwright.data.record import Dataset, count_objects
 from maskwright.errors import ConfigError
-from maskwright.evaluation import Metrics, evaluate_detections
+from maskwright.evaluation import Comparison, Metrics, detection_metrics
 from maskwright.evaluation.expected import Check, check_expected, refuse_unknown
 from maskwright.evaluation.run import lacking_classes, with_known_mean
 from maskwright.evaluation.table import AUGMENTED
@@ -34,12 +34,14 @@ class Evaluation:
     Attributes:
         metrics: of the results.
         results: a COCO results list with the dataset's image and category ids.
+        comparison: of the results that can be right or wrong with the dataset; None for a model without objects.
         checks: of what is expected of them.
         dataset: what was measured: that which was given, without images that turned out broken.
     """
 
     metrics: Metrics
     results: list[dict[str, Any]]
+    comparison: Comparison | None
     checks: list[Check]
     dataset: Dataset
 
@@ -103,8 +105,10 @@ def evaluate_dataset(
     """
     _refuse_unmeasurable(predictor, dataset, tables, expected)
     findings = find_in(predictor, dataset, max_detections, progress)
-    metrics = measure(findings, predictor.recipe, dataset, max_detections, tables)
-    return Evaluation(metrics, findings.results, check_expected(metrics, expected), findings.seen_of(dataset))
+    dataset = findings.seen_of(dataset)
+    comparison = comparison_of(findings, predictor.recipe, dataset, max_detections)
+    metrics = metrics_of(comparison, findings, predictor.recipe, dataset, tables)
+    return Evaluation(metrics, findings.results, comparison, check_expected(metrics, expected), dataset)
 
 
 def measure(
@@ -112,7 +116,6 @@ def measure(
     recipe: Recipe,
     dataset: Dataset,
     max_detections: int | None = None,
-    tables: Sequence[str] = (),
 ) -> Metrics:
     """The metrics of what a model of the recipe found in a dataset; see `evaluate`.
 
@@ -122,17 +125,35 @@ def measure(
         DataError: no other image is left.
     """
     dataset = findings.seen_of(dataset)
+    return metrics_of(comparison_of(findings, recipe, dataset, max_detections), findings, recipe, dataset)
+
+
+def comparison_of(
+    findings: Findings, recipe: Recipe, dataset: Dataset, max_detections: int | None
+) -> Comparison | None:
+    """The findings that can be right or wrong, beside the dataset; None where a model of the recipe finds no objects.
+
+    Raises:
+        DataError: the dataset has no image.
+    """
     dataset.refuse_emptiness()
-    groups: dict[str, Any] = {} if findings.segments is None else findings.segments.metrics()
     if not recipe.finds_objects:
-        return Metrics({**groups, "images": len(dataset.records), "seconds": findings.seconds})
+        return None
     limit = max_detections or max(recipe.detect.max_detections, findings.most_per_image)
-    results, kinds = dataset.scorable_results(findings.results), recipe.metric_kinds
-    coco = evaluate_detections(results, dataset.to_coco(), limit, findings.seconds, kinds)
+    return Comparison.of(dataset.scorable_results(findings.results), dataset.to_coco(), limit)
+
+
+def metrics_of(
+    comparison: Comparison | None, findings: Findings, recipe: Recipe, dataset: Dataset, tables: Sequence[str] = ()
+) -> Metrics:
+    """Metrics of objects from the `comparison_of` findings, those of pixels, and further tables by name."""
+    groups: dict[str, Any] = {} if findings.segments is None else findings.segments.metrics()
+    if comparison is None:
+        return Metrics({**groups, "images": len(dataset.records), "seconds": findings.seconds})
+    coco = detection_metrics(comparison, findings.seconds, recipe.metric_kinds)
     if lacking_objects(recipe, dataset):
         coco = with_known_mean(coco, categories_of(recipe), dataset.categories)
-    further = {name: TABLES[name](results, dataset, limit) for name in tables}
-    return Metrics({**coco, **groups, **further})
+    return Metrics({**coco, **groups, **{name: TABLES[name](comparison, dataset) for name in tables}})
 
 
 def lacking_objects(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
@@ -157,7 +178,8 @@ def known_metrics(recipe: Recipe, dataset: Dataset, tables: Sequence[str] = ()) 
     metrics = measure(empty_findings(recipe, dataset), recipe, dataset)
     one = next((record for record in dataset.records if record.annotations), dataset.records[0])
     one_image = replace(dataset, records=(one,))
-    return Metrics({**metrics, **{name: TABLES[name]([], one_image, 1) for name in tables}})
+    nothing = Comparison.of([], one_image.to_coco())
+    return Metrics({**metrics, **{name: TABLES[name](nothing, one_image) for name in tables}})
 
 
 def _refuse_unmeasurable(

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from maskwright.data.readers.cityscapes import instance_picture_of
 from maskwright.data.record import Dataset
-from maskwright.evaluation import Metrics, evaluate_boundary, evaluate_cityscapes, evaluate_voc, yolact_table
+from maskwright.evaluation import (
+    Comparison,
+    Metrics,
+    evaluate_boundary,
+    evaluate_cityscapes,
+    evaluate_voc,
+    yolact_table,
+)
 
-Results = Sequence[Mapping[str, Any]]
 
-
-def _boundary(results: Results, dataset: Dataset, max_detections: int) -> Metrics:
-    found = evaluate_boundary(results, dataset.to_coco(), max_detections)
+def _boundary(comparison: Comparison, dataset: Dataset) -> Metrics:  # noqa: ARG001 - it is in the comparison
+    found = evaluate_boundary(comparison)
     per_category = {name: group["boundary"] for name, group in found["per_category"].items()}
     return Metrics({**found["boundary"], "per_category": per_category})
 
 
-def _voc(results: Results, dataset: Dataset, max_detections: int) -> Metrics:  # noqa: ARG001 - VOC counts all
-    return evaluate_voc(results, dataset.to_coco())
+def _voc(comparison: Comparison, dataset: Dataset) -> Metrics:  # noqa: ARG001 - it is in the comparison
+    return evaluate_voc(comparison)
 
 
-def _yolact(results: Results, dataset: Dataset, max_detections: int) -> Metrics:  # noqa: ARG001 - YOLACT counts all
-    return yolact_table(results, dataset.to_coco())
+def _yolact(comparison: Comparison, dataset: Dataset) -> Metrics:  # noqa: ARG001 - it is in the comparison
+    return yolact_table(comparison)
 
 
-def _cityscapes(results: Results, dataset: Dataset, max_detections: int) -> Metrics:  # noqa: ARG001 - it counts all
-    return evaluate_cityscapes(results, {record.id: instance_picture_of(record) for record in dataset.records})
+def _cityscapes(comparison: Comparison, dataset: Dataset) -> Metrics:
+    return evaluate_cityscapes(
+        comparison.results, {record.id: instance_picture_of(record) for record in dataset.records}
+    )
 
 
-# name of the group in metrics.json → results, dataset, detections per image → its numbers
-TABLES: dict[str, Callable[[Results, Dataset, int], Metrics]] = {
+# name of the group in metrics.json → comparison, dataset → its numbers
+TABLES: dict[str, Callable[[Comparison, Dataset], Metrics]] = {
     "boundary": _boundary,
     "cityscapes": _cityscapes,
     "voc": _voc,

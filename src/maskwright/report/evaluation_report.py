@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from maskwright.data.record import Dataset
-from maskwright.evaluation.coco import curves_of
+from maskwright.evaluation.comparison import Comparison
 from maskwright.evaluation.metrics import Metrics
 from maskwright.evaluation.table import KINDS
-from maskwright.report.findings import Finding, find_out
 from maskwright.report.gallery import choose_sections
+from maskwright.report.kind_report import KindReport, report_kind
 from maskwright.report.page import count, percent, share, write_page
 from maskwright.report.plots import SQUARE
 from maskwright.report.tables import headline_table, other_facts, other_tables
 
-# the kind by which images are judged: the first of these that was measured
+# the kind by which images are rated: the first of these that was measured
 _PREFERRED = ("mask", "keypoints", "box")
 # of measures of pixels the group, the number and what it means
 _PIXEL_TILES = (
@@ -28,11 +27,10 @@ _PIXEL_TILES = (
 def write_report(
     path: Path,
     dataset: Dataset,
-    results: Sequence[Mapping[str, Any]],
+    comparison: Comparison | None,
     metrics: Metrics,
     *,
     title: str,
-    max_detections: int,
 ) -> None:
     """Write an evaluation as one HTML file that loads nothing, for a phone as for a desktop.
 
@@ -41,39 +39,36 @@ def write_report(
     Args:
         path: the file to write; its folder is made.
         dataset: what was evaluated on.
-        results: a COCO results list for it.
-        metrics: of the results. Groups beside COCO's become tables.
+        comparison: of the results with it; None where no objects were to be found.
+        metrics: of the comparison. Groups beside COCO's become tables.
         title: of the page: which model on which data.
-        max_detections: as the metrics were computed with.
 
     Raises:
-        DataError: results do not fit the dataset.
         OutputError: the file cannot be written.
     """
-    coco = dataset.to_coco()
-    all_curves = curves_of(results, coco, max_detections)
-    findings = [
-        find_out(kind, all_curves[kind], dataset, results, coco, max_detections)
-        for kind in sorted(KINDS, key=_PREFERRED.index)
-        if kind in metrics and kind in all_curves
-    ]
-    sections = choose_sections(findings[0], dataset, results) if findings else []
+    reports = [] if comparison is None else _kind_reports(comparison, metrics)
+    sections = choose_sections(reports[0], dataset, comparison.results) if comparison and reports else []
     write_page(
         path,
         "report.html",
         title=title,
-        facts=_facts(dataset, metrics, len(results), max_detections),
-        tiles=_tiles(metrics, findings),
+        facts=_facts(dataset, metrics, comparison),
+        tiles=_tiles(metrics, reports),
         headline=headline_table(metrics),
         is_federated="federated" in metrics,
         tables=other_tables(metrics),
-        findings=findings,
+        reports=reports,
         sections=sections,
         frame=SQUARE,
     )
 
 
-def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections: int) -> list[tuple[str, str]]:
+def _kind_reports(comparison: Comparison, metrics: Metrics) -> list[KindReport]:
+    kinds = [kind for kind in _PREFERRED if kind in metrics and kind in comparison.kinds]
+    return [report_kind(kind, comparison) for kind in kinds]
+
+
+def _facts(dataset: Dataset, metrics: Metrics, comparison: Comparison | None) -> list[tuple[str, str]]:
     num_objects = sum(len(record.annotations) for record in dataset.records)
     facts = [
         ("annotations", dataset.source),
@@ -81,10 +76,10 @@ def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections:
         ("categories", count(len(dataset.categories))),
         ("objects", count(num_objects)),
     ]
-    if any(kind in metrics for kind in KINDS):
+    if comparison is not None and any(kind in metrics for kind in KINDS):
         of_class = "" if "federated" in metrics else " of a class"
-        limit = f"at most {count(max_detections)}{of_class} counted in an image"
-        facts.append(("detections", f"{count(num_results)}, {limit}"))
+        limit = f"at most {count(comparison.max_detections)}{of_class} counted in an image"
+        facts.append(("detections", f"{count(len(comparison.results))}, {limit}"))
     if truncated := metrics.get("truncated_images"):
         facts.append(("images with more", f"{count(truncated)}; a higher limit would count more"))
     if "seconds" in metrics:
@@ -94,10 +89,10 @@ def _facts(dataset: Dataset, metrics: Metrics, num_results: int, max_detections:
     return facts + other_facts(metrics)
 
 
-def _tiles(metrics: Metrics, findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
+def _tiles(metrics: Metrics, reports: Sequence[KindReport]) -> list[tuple[str, str, str]]:
     """The few numbers that a reader looks for first: value, name, what it means."""
     tiles = []
-    for first in findings[:1]:
+    for first in reports[:1]:
         group, counts = metrics[first.kind], first.counts
         recall, precision = _ratio(counts.correct, counts.missed), _ratio(counts.correct, counts.false)
         threshold = f"{first.threshold:.2f}"

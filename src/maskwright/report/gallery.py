@@ -15,7 +15,7 @@ from maskwright.data.record import Dataset, ImageRecord
 from maskwright.errors import DataError
 from maskwright.evaluation.errors import Fate, ImageCounts
 from maskwright.images.draw import Colour, Picture
-from maskwright.report.findings import Finding
+from maskwright.report.kind_report import KindReport
 from maskwright.report.pictures import (
     Thumbnail,
     as_thumbnail,
@@ -72,12 +72,12 @@ class Section:
     figures: tuple[Figure, ...]
 
 
-def choose_sections(finding: Finding, dataset: Dataset, results: Sequence[Mapping[str, Any]]) -> list[Section]:
+def choose_sections(kind_report: KindReport, dataset: Dataset, results: Sequence[Mapping[str, Any]]) -> list[Section]:
     """The images with the most confident errors, the worst, and the best; only these are opened."""
-    counts = finding.counted.by_image()
-    false_at = _most_confident_errors(finding)
+    counts = kind_report.counted.by_image()
+    false_at = _most_confident_errors(kind_report)
     rated = [image_id for image_id, one in counts.items() if one.f1 == one.f1]
-    wrong = sorted(false_at, key=lambda image_id: -finding.matches.scores[false_at[image_id]])[:_PER_SECTION]
+    wrong = sorted(false_at, key=lambda image_id: -kind_report.matches.scores[false_at[image_id]])[:_PER_SECTION]
     worst = sorted(rated, key=lambda image_id: (counts[image_id].f1, -counts[image_id].false - counts[image_id].missed))
     worst = [image_id for image_id in worst if counts[image_id].f1 < 1][:_PER_SECTION]
     best = sorted(rated, key=lambda image_id: (-counts[image_id].f1, -counts[image_id].correct))
@@ -90,7 +90,7 @@ def choose_sections(finding: Finding, dataset: Dataset, results: Sequence[Mappin
     for record, first_object in zip(dataset.records, first_objects, strict=False):
         if record.id in chosen:
             framed = false_at[record.id] if record.id in wrong else None
-            view = _View(record, dataset.categories, finding, results, places[record.id], int(first_object), framed)
+            view = _View(record, dataset.categories, kind_report, results, places[record.id], int(first_object), framed)
             figures[record.id] = view.figure(counts.get(record.id, nothing))
     titles = (
         ("Most confidently wrong", "The false detections with the highest scores, each framed in its image.", wrong),
@@ -107,7 +107,7 @@ class _View:
     Attributes:
         record: the image and its objects.
         categories: of the dataset.
-        finding: what became of detections and objects.
+        kind_report: what became of detections and objects.
         results: of all images.
         places: of this image's detections among the results.
         first_object: the place of its first object among all objects.
@@ -116,7 +116,7 @@ class _View:
 
     record: ImageRecord
     categories: Categories
-    finding: Finding
+    kind_report: KindReport
     results: Sequence[Mapping[str, Any]]
     places: Sequence[int]
     first_object: int
@@ -134,8 +134,8 @@ class _View:
 
     def _found(self, picture: Picture) -> Picture:
         """Detections from the threshold on, correct ones and false ones, and the framed one in any case."""
-        scores, fates = self.finding.matches.scores, self.finding.matches.detections
-        kept = [place for place in self.places if scores[place] >= self.finding.threshold or place == self.framed]
+        scores, fates = self.kind_report.matches.scores, self.kind_report.matches.detections
+        kept = [place for place in self.places if scores[place] >= self.kind_report.threshold or place == self.framed]
         kept = sorted(kept, key=lambda place: -scores[place])
         entries = [{**self.results[place], "score": float(scores[place])} for place in kept]
         instances = instances_of_results(entries, self.record.size, self.categories)
@@ -148,13 +148,13 @@ class _View:
     def _truth(self, picture: Picture) -> Picture:
         """The annotated objects, found ones and missed ones."""
         instances, places = instances_of_annotations(self.record.annotations, self.record.size, self.categories)
-        fates = [Fate(self.finding.counted.objects[self.first_object + place]) for place in places]
+        fates = [Fate(self.kind_report.counted.objects[self.first_object + place]) for place in places]
         names = [self.categories[label] if len(self.categories) > 1 else "" for label in instances.labels.tolist()]
         return draw_objects(picture, instances, names, [_OF_OBJECT[fate] for fate in fates])
 
     def _text(self, place: int) -> str:
         """Name and score; where there is one class, the score of false detections alone."""
-        matches = self.finding.matches
+        matches = self.kind_report.matches
         score = f"{matches.scores[place]:.2f}"
         if len(self.categories) > 1:
             return f"{self._name(self.results[place])} {score}"
@@ -164,9 +164,9 @@ class _View:
         return self.categories[self.categories.label_of(entry["category_id"])]
 
     def _note(self, place: int) -> str:
-        entry, score = self.results[place], self.finding.matches.scores[place]
+        entry, score = self.results[place], self.kind_report.matches.scores[place]
         said = f"framed: {self._name(entry)} {score:.2f}"
-        if self.finding.kind == "keypoints":
+        if self.kind_report.kind == "keypoints":
             return said
         ious = self._ious(entry)
         if not ious.size or ious.max() == 0:
@@ -176,7 +176,7 @@ class _View:
 
     def _ious(self, entry: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """(G,) of a detection with the objects of the image."""
-        if self.finding.kind == "mask":
+        if self.kind_report.kind == "mask":
             shapes = [any_to_rle(one["segmentation"], self.record.size) for one in (entry, *self.record.annotations)]
         else:
             shapes = [one["bbox"] for one in (entry, *self.record.annotations)]
@@ -194,11 +194,11 @@ def _sections(titles: Iterable[tuple[str, str, list[int]]], figures: Mapping[int
             shown |= set(ids)
 
 
-def _most_confident_errors(finding: Finding) -> dict[int, int]:
+def _most_confident_errors(kind_report: KindReport) -> dict[int, int]:
     """Image id → the place among the results of its false detection with the highest score."""
-    wrong = np.flatnonzero(finding.matches.detections == Fate.WRONG)
-    ordered = wrong[np.argsort(finding.matches.scores[wrong], kind="stable")]  # later ones replace earlier ones
-    return dict(zip(finding.matches.detection_images[ordered].tolist(), ordered.tolist(), strict=True))
+    wrong = np.flatnonzero(kind_report.matches.detections == Fate.WRONG)
+    ordered = wrong[np.argsort(kind_report.matches.scores[wrong], kind="stable")]  # later ones replace earlier ones
+    return dict(zip(kind_report.matches.detection_images[ordered].tolist(), ordered.tolist(), strict=True))
 
 
 def _places(results: Sequence[Mapping[str, Any]], image_ids: set[int]) -> Mapping[int, list[int]]:

@@ -1,17 +1,17 @@
-"""What one kind of comparison (boxes, masks or keypoints) found out, as the report shows it."""
+"""All that the report shows of one kind: boxes, masks or keypoints."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.data.record import Dataset
-from maskwright.evaluation.coco import ALL, IOU_50, IOU_75, Curves
-from maskwright.evaluation.errors import Analysis, ImageCounts, Matches, analyse_errors
+from maskwright.evaluation.comparison import Comparison
+from maskwright.evaluation.curves import ALL, IOU_50, IOU_75, Curves
+from maskwright.evaluation.errors import Fates, ImageCounts, analyse_errors
 from maskwright.evaluation.tide import ErrorBreakdown
 from maskwright.report.plots import SQUARE, curve_path, packed_curve
 from maskwright.report.tables import Table, category_table
@@ -58,7 +58,7 @@ class Dot:
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class KindReport:
     """All that the report shows of one kind.
 
     Attributes:
@@ -81,8 +81,8 @@ class Finding:
     ap50: float
     dots: tuple[Dot, ...]
     threshold: float
-    matches: Matches
-    counted: Matches
+    matches: Fates
+    counted: Fates
     categories: Table
 
     @property
@@ -91,24 +91,17 @@ class Finding:
         return self.counted.counts()
 
 
-def find_out(
-    kind: str,
-    curves: Curves,
-    dataset: Dataset,
-    results: Sequence[Mapping[str, Any]],
-    coco: Mapping[str, Any],
-    limit: int,
-) -> Finding:
-    """Everything about one kind; `coco` is the dataset as a COCO dict, `limit` that of detections per image."""
-    analysis: Analysis = analyse_errors(results, coco, kind, limit)
+def report_kind(kind: str, comparison: Comparison) -> KindReport:
+    """Everything about one kind of a comparison."""
+    analysis, curves = analyse_errors(comparison, kind), comparison.curves[kind]
     matches = analysis.matches
     threshold = matches.best_threshold()
     counted = matches.above(threshold)
     precision = curves.precision[..., ALL]
-    names = dict(zip(dataset.categories.ids, dataset.categories.names, strict=True))
+    names = {category["id"]: category["name"] for category in comparison.dataset["categories"]}
     ordered = [names[id_] for id_ in sorted(names)]
     breakdown = analysis.breakdown
-    return Finding(
+    return KindReport(
         kind=kind,
         lines=_lines(precision),
         category_curves=_category_curves(precision, ordered),
@@ -141,7 +134,7 @@ def _lines(precision: npt.NDArray[np.float64]) -> tuple[Line, ...]:
 def _category_curves(precision: npt.NDArray[np.float64], names: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
     if len(names) == 1:
         return ()
-    curves = [(name, _three(precision[..., place])) for place, name in enumerate(names) if precision[0, 0, place] > -1]
+    curves = [(name, _three(precision[..., index])) for index, name in enumerate(names) if precision[0, 0, index] > -1]
     return tuple((name, *(f"{c.mean():.3f}" for c in three), *map(packed_curve, three)) for name, three in curves)
 
 
@@ -153,7 +146,7 @@ def _error_rows(breakdown: ErrorBreakdown) -> tuple[ErrorRow, ...]:
     )
 
 
-def _dots(matches: Matches) -> tuple[Dot, ...]:
+def _dots(matches: Fates) -> tuple[Dot, ...]:
     bins = matches.calibration()
     most = max((number for _, _, number in bins), default=1)
     return tuple(
@@ -167,7 +160,7 @@ def _dots(matches: Matches) -> tuple[Dot, ...]:
     )
 
 
-def _categories(curves: Curves, ids: Sequence[int], names: Sequence[str], counted: Matches) -> Table:
+def _categories(curves: Curves, ids: Sequence[int], names: Sequence[str], counted: Fates) -> Table:
     precision, recall = (np.where(values > -1, values, np.nan) for values in (curves.precision, curves.recall))
     by_id, nothing = counted.by_category(), ImageCounts(0, 0, 0)
     counts = [by_id.get(id_, nothing) for id_ in ids]
