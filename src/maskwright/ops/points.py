@@ -31,7 +31,7 @@ def cell_centres(cells: Tensor, side: int) -> Tensor:
 
 
 def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
-    """(P, T, 2) x y in pixels of points (P or 1, T, 2) that are shares of the sides of boxes (P, 4)."""
+    """(P, S, 2) x y in pixels of points (P or 1, S, 2) that are shares of the sides of boxes (P, 4)."""
     return boxes[:, None, :2] + points * (boxes[:, None, 2:] - boxes[:, None, :2])
 
 
@@ -40,10 +40,10 @@ def sample_grids(grids: Tensor, points: Tensor) -> Tensor:
 
     Args:
         grids: (P, C, h, w).
-        points: (P, T, 2) x y as shares of the grid's sides.
+        points: (P, S, 2) x y as shares of the grid's sides.
 
     Returns:
-        (P, T, C) float32.
+        (P, S, C) float32.
     """
     values = F.grid_sample(grids.float(), 2 * points[:, :, None] - 1, align_corners=False)
     return values[..., 0].transpose(1, 2)
@@ -55,10 +55,10 @@ def sample_map(features: Tensor, stride_px: float, points: Sequence[Tensor]) -> 
     Args:
         features: (B, C, h, w).
         stride_px: of the map.
-        points: (P, T, 2) x y of each image in pixels of the network input, T the same for all.
+        points: (P, S, 2) x y of each image in pixels of the network input, S the same for all.
 
     Returns:
-        (ΣP, T, C) float32, images in order.
+        (ΣP, S, C) float32, images in order.
     """
     sides = features.new_tensor([features.shape[3], features.shape[2]], dtype=torch.float32) * stride_px
     return torch.cat(
@@ -74,11 +74,11 @@ def sample_masks(masks: PackedMasks, objects: Tensor, points: Tensor) -> Tensor:
 
     Args:
         masks: G of them.
-        objects: (P,) int64 the mask that each row of points asks.
-        points: (P, T, 2) x y in pixels of the image.
+        objects: (P,) int64 the mask that is sampled at each row of points.
+        points: (P, S, 2) x y in pixels of the image.
 
     Returns:
-        (P, T) float32 from 0 to 1.
+        (P, S) float32 from 0 to 1.
     """
     positions = points.flip(-1) - 0.5
     last = positions.new_tensor([masks.size[0] - 1, masks.size[1] - 1])
@@ -89,7 +89,7 @@ def sample_masks(masks: PackedMasks, objects: Tensor, points: Tensor) -> Tensor:
 
 
 def most_uncertain(logits: Tensor, count: int) -> Tensor:
-    """(P, count) int64 index of the logits (P, T) nearest to zero, where an object and what is around it weigh alike.
+    """(P, count) int64 index of the logits (P, S) nearest to zero, where object and background are equally likely.
 
     >>> most_uncertain(torch.tensor([[-3.0, 0.5, 2.0, -0.1]]), 2).tolist()
     [[3, 1]]

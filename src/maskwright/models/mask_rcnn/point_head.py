@@ -36,7 +36,7 @@ _ROIS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class PointRule:
-    """How many points are looked at, and which; see `config.roi_heads.PointMaskConfig`."""
+    """How many points are computed, and which; see `config.roi_heads.PointMaskConfig`."""
 
     points_per_roi: int
     oversampling: float
@@ -77,13 +77,13 @@ class _FineMap:
         return _FineMap(self.values[index : index + 1], self.stride_px)
 
     def at(self, points: Tensor, rois: Sequence[Tensor]) -> Tensor:
-        """(ΣP, T, C) at points (ΣP or 1, T, 2) that are shares of the sides of RoIs (P, 4) of each image."""
+        """(ΣP, S, C) at points (ΣP or 1, S, 2) that are shares of the sides of RoIs (P, 4) of each image."""
         on_image = points_in_boxes(points, torch.cat(list(rois)))
         return sample_map(self.values, self.stride_px, on_image.split([len(boxes) for boxes in rois]))
 
 
 class PointMaskHead(RoiHead):
-    """Both heads on the finest feature map, which are trained together (section 3.1).
+    """A coarse head and a point head on the finest feature map, trained together.
 
     Args:
         in_channels: of the map.
@@ -94,7 +94,7 @@ class PointMaskHead(RoiHead):
         num_fcs: layers of the point head.
         fc_channels: of those.
         rule: of all mask heads.
-        points: which points are looked at.
+        points: which points are computed.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class PointMaskHead(RoiHead):
         return torch.cat(parts)
 
     def _refined(self, fine: _FineMap, rois: Tensor, labels: Tensor) -> Tensor:
-        """Double the side of masks again and again, and look closely where they are least certain (section 3.1)."""
+        """Double the side of masks again and again; each time, compute the least certain points anew (section 3.1)."""
         channels = self.rule.channel_of(labels)
         coarse = self._coarse(fine, [rois])
         side, steps = self.points.start_px(self.coarse.mask_px)
@@ -192,18 +192,18 @@ class PointMaskHead(RoiHead):
         return coarse
 
     def _at(self, points: Tensor, fine: _FineMap, rois: Sequence[Tensor], coarse: Tensor, channels: Tensor) -> Tensor:
-        """(ΣP, T) logits at points (ΣP, T, 2), shares of the sides of RoIs (P, 4) of each image."""
+        """(ΣP, S) logits at points (ΣP, S, 2), shares of the sides of RoIs (P, 4) of each image."""
         logits: Tensor = self.point(fine.at(points, rois), sample_grids(coarse, points), channels)
         return logits
 
     def _wanted(self, sample: RoiSample, truth: TrueObjects, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The true masks of an image's positives, (P, m, m) on the coarse grid, and (P, T) at points of the RoIs."""
+        """The true masks of an image's positives, (P, m, m) on the coarse grid, and (P, S) at points of the RoIs."""
         small = sample_mask_targets(self.rule.targets, truth.single, sample.rois, sample.objects, self.coarse.mask_px)
         masks = truth.single.masks.packed
         return small, sample_masks(masks, sample.objects, points_in_boxes(points, sample.rois))
 
     def _training_points(self, own: Tensor, counts: Sequence[int], keys: Sequence[int]) -> Tensor:
-        """(ΣP, T, 2) points of RoIs: the least certain of many that are drawn, and others wherever (section 3.1).
+        """(ΣP, S, 2) points of RoIs: the least certain of many that are drawn, and others drawn evenly (section 3.1).
 
         Args:
             own: (ΣP, m, m) coarse logits of each RoI's class.
@@ -218,12 +218,12 @@ class PointMaskHead(RoiHead):
             for count, key in zip(counts, keys, strict=True)
         ]
         candidates, free = torch.cat(drawn).to(own.device).split([rule.num_candidates, num_free], dim=1)
-        # the values between the cells decide: halfway between certain and certainly not lies the border
+        # values between the cells decide: between two cells of opposite certainty lies the border
         chosen = most_uncertain(sample_grids(own[:, None], candidates)[..., 0], rule.num_uncertain)
         return torch.cat([candidates.gather(1, chosen[..., None].expand(-1, -1, 2)), free], dim=1)
 
 
 def _cross_entropy(logits: Tensor, wanted: Tensor) -> LossSum:
-    """The mean over the columns of (P, T) logits and shares, as a sum over the rows."""
+    """The mean over the columns of (P, S) logits and shares, as a sum over the rows."""
     values = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     return loss_sum(values.mean(dim=1).sum(), len(values))

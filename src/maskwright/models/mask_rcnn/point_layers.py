@@ -87,12 +87,12 @@ class PointHead(nn.Module):
         """Logits of one mask at each point; the predictors of the others change nothing and do not run.
 
         Args:
-            fine: (P, T, channels) of the image.
-            coarse: (P, T, K) logits.
+            fine: (P, S, channels) of the image.
+            coarse: (P, S, K) logits.
             channels: (P,) int64 which of the K masks of each RoI.
 
         Returns:
-            (P, T) float32.
+            (P, S) float32.
         """
         values = fine
         for fc in cast(Iterable[nn.Conv1d], self.fcs):
@@ -105,6 +105,6 @@ class PointHead(nn.Module):
 
 
 def _linear(values: Tensor, coarse: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear layer on (P, T, C) values and (P, T, K) coarse logits, which need not be copied behind each other."""
+    """A linear layer on (P, S, C) values and (P, S, K) coarse logits, which need not be copied behind each other."""
     own, others = weight.split([values.shape[-1], coarse.shape[-1]], dim=1)
     return F.linear(values, own, bias).add_(F.linear(coarse, others))
