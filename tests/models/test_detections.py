@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskwright.models.mask_rcnn.box_head import BoxHead
-from maskwright.models.mask_rcnn.detections import Classified, _places_in_class, select
+from maskwright.models.mask_rcnn.detections import Classified, _ranks_in_class, select
 from maskwright.models.mask_rcnn.rules import BoxRegression, DetectionRule
 from maskwright.models.segmenter import AS_RECIPE, Limits, Selected
 from maskwright.ops.box_coding import encode_boxes
@@ -104,12 +104,12 @@ def test_a_class_has_at_most_its_share_of_the_detections() -> None:
 @given(st.lists(st.integers(0, 4), max_size=30))
 def test_places_in_a_class_count_those_of_it_that_stand_before(labels: list[int]) -> None:
     wanted = [labels[:place].count(label) for place, label in enumerate(labels)]
-    assert _places_in_class(torch.tensor(labels, dtype=torch.int64)).tolist() == wanted
+    assert _ranks_in_class(torch.tensor(labels, dtype=torch.int64)).tolist() == wanted
 
 
 def test_places_in_a_class_of_very_many_candidates_take_no_square_table() -> None:
     labels = torch.arange(200_000) % 90
-    assert torch.equal(_places_in_class(labels), torch.arange(200_000) // 90)
+    assert torch.equal(_ranks_in_class(labels), torch.arange(200_000) // 90)
 
 
 def test_overlaps_at_the_threshold_itself_go_where_suppression_is_inclusive() -> None:

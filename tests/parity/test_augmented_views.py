@@ -274,7 +274,7 @@ class TestDetectron2sScheme:
         assert scene.detector.views(scene.reference.size) == scene.reference.views
 
     def test_the_network_sees_the_same_numbers(self, scene):
-        ours = [look.batch(scene.predictor.preprocess) for look in scene.detector.looks(scene.image)]
+        ours = [look.batch(scene.predictor.preprocess) for look in scene.detector.groups(scene.image)]
         theirs = scene.reference.batches
         assert [batch.sizes for batch in ours] == [batch.sizes for batch in theirs]
         assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(ours, theirs, strict=True))

@@ -15,7 +15,7 @@ from maskwright.errors import ConfigError
 from maskwright.images import preprocess
 from maskwright.models.segmenter import Limits
 from maskwright.predict import augmented
-from maskwright.predict.views import Look, View, in_image, in_view, views_of
+from maskwright.predict.views import View, ViewGroup, in_image, in_view, views_of
 
 SIZE = (50, 90)
 
@@ -73,7 +73,7 @@ def test_views_that_look_together_are_those_that_look_alone(pixels, base):
     ready = preprocess.Preprocess.of(load_recipe(base))
     image = ready.read(pixels)
     views = tuple(View(size, is_mirrored) for size in ((40, 72), (64, 115)) for is_mirrored in (False, True))
-    together = Look(image, views).batch(ready)
+    together = ViewGroup(image, views).batch(ready)
     corners = together.corners or ((0, 0),) * len(views)
     for seen, view, (top, left) in zip(together.pixels, views, corners, strict=True):
         alone = ready.batch([image], [view.size])
@@ -89,7 +89,7 @@ def test_a_size_is_made_once_for_the_views_that_share_it(pixels, monkeypatch):
     resize = preprocess._resized_by_pillow
     monkeypatch.setattr(preprocess, "_resized_by_pillow", lambda image, size: made.append(size) or resize(image, size))
     views = (View((40, 72), False), View((40, 72), True), View((64, 115), False))
-    Look(ready.read(pixels), views).batch(ready)
+    ViewGroup(ready.read(pixels), views).batch(ready)
     assert made == [(40, 72), (64, 115)]
 
 

@@ -102,7 +102,7 @@ class ResNetConfig(_StagesConfig):
         if self.res4_dilation == 2 and self.res5_dilation != 4:
             raise ValueError("backbone.res4_dilation 2 needs backbone.res5_dilation 4: res5 keeps the stride of res4")
         if self.res4_dilation == 1 and self.res5_dilation == 4:
-            raise ValueError("backbone.res5_dilation 4 needs backbone.res4_dilation 2; for res5 alone set it to 2")
+            raise ValueError("backbone.res5_dilation 4 needs backbone.res4_dilation 2; for only res5 set it to 2")
         return self
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 _NONE = "none"
 
-# far beyond every network that there is: a recipe may come from an untrusted checkpoint, and asks for time and memory
+# far beyond every network that there is: a recipe may come from an untrusted checkpoint, and takes time and memory
 MOST_LAYERS = 256
 MOST_CHANNELS = 2**16
 MOST_SIDE_PX = 100_000

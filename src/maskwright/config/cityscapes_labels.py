@@ -12,11 +12,11 @@ class CityscapesLabel(NamedTuple):
     """A class of Cityscapes.
 
     Attributes:
-        name: in polygon files; with `group` behind it, a region of several objects that nobody told apart.
+        name: in polygon files; with `group` behind it, a region of several objects that are not separated.
         id: value of its pixels in pictures; -1: it is never drawn.
-        train_id: place among the 19 classes that are evaluated; 255 (or -1 where it is never drawn): none.
-        has_instances: its objects are told apart.
-        ignored_in_evaluation: its pixels count neither for nor against anybody.
+        train_id: index among the 19 classes that are evaluated; 255 (or -1 where it is never drawn): none.
+        has_instances: its objects are separated.
+        ignored_in_evaluation: its pixels count neither as right nor as wrong.
     """
 
     name: str

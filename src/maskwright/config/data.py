@@ -125,7 +125,7 @@ class AugmentConfig(StrictModel):
     iou_crop_choices: tuple[Share, ...] = Field(
         (1.0, 0.1, 0.3, 0.7, 0.9, 0.0),
         description="least IoU that an object's box must have with the crop, drawn from these; 1 leaves the image "
-        "whole, 0 asks for an object's centre only (as YOLACT's code in effect does for each but 1)",
+        "whole, 0 needs only an object's centre (as YOLACT's code in effect does for each but 1)",
     )
     short_sides: tuple[Annotated[int, Field(gt=0, le=MOST_SIDE_PX)], ...] | None = Field(
         None,
@@ -177,7 +177,7 @@ def _not_empty(tables: tuple[DatasetConfig, ...]) -> tuple[DatasetConfig, ...]:
     return tables
 
 
-# told apart before they are checked, so that an error is about what was meant
+# which of both it is, is known before it is checked, so that an error is about what was meant
 Datasets = Annotated[
     Annotated[DatasetConfig, Tag(ONE_DATASET)]
     | Annotated[tuple[DatasetConfig, ...], AfterValidator(_not_empty), Tag(SEVERAL_DATASETS)],

@@ -67,7 +67,7 @@ class PixelsConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_imagenet(cls, table: Any) -> Any:
-        """ImageNet's statistics are those of three channels alone."""
+        """ImageNet's statistics are those of three channels."""
         if isinstance(table, Mapping) and table.get("channels", _RGB) != _RGB:
             return {"mean": None, "std": None, **table}
         return table

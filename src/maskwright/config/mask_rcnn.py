@@ -34,7 +34,7 @@ class MaskRcnnDetectConfig(DetectConfig):
 
     min_side_px: float = Field(1e-2, ge=0, description="detections with a shorter side are dropped")
     best_class_only: bool = Field(
-        False, description="an RoI is a candidate for its best class alone, background included (matterport)"
+        False, description="an RoI is a candidate only for its best class, background included (matterport)"
     )
     rounds_boxes: bool = Field(
         False, description="boxes are rounded to whole pixels of the network input, half to even (matterport)"
@@ -55,7 +55,7 @@ class MaskRcnnRecipe(Recipe):
     resize: ShortSideResize = ShortSideResize()
     neck: Literal["fpn", "c4", "c5", "c5_conv"] = Field(
         "fpn",
-        description="feature maps of both stages: P2–P6; res4 alone, with res5 as the RoIs' head (C4); res5 alone "
+        description="feature maps of both stages: P2–P6; only res4, with res5 as the RoIs' head (C4); only res5 "
         "(DC5 with backbone.res5_dilation 2); or res5 through 1×1 and 3×3 to fpn.channels (Simple Mask R-CNN)",
     )
     fpn: FpnConfig = FpnConfig()

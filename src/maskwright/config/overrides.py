@@ -17,7 +17,7 @@ from maskwright.config.wording import in_our_words
 from maskwright.config.yaml_text import BadYaml, read_yaml
 from maskwright.errors import ConfigError
 
-# parts of a place in pydantic's errors that say which kind of table was checked, and are no keys
+# parts of a key in pydantic's errors that say which kind of table was checked, and are no keys
 _KINDS = (*BACKBONE_KINDS, ONE_DATASET, SEVERAL_DATASETS)
 
 # the table whose keys are names of metrics
@@ -70,17 +70,17 @@ def nest_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in overrides.items():
         *tables, last = key.split(".", 1 if key.startswith(_OF_METRICS) else -1)
-        place = nested
+        inner = nested
         for table in tables:
-            place = place.setdefault(table, {})
-            if not isinstance(place, dict):
+            inner = inner.setdefault(table, {})
+            if not isinstance(inner, dict):
                 raise ConfigError(f"override {key!r} reaches into {table!r}, which another override sets to a value")
-        place[last] = value
+        inner[last] = value
     return nested
 
 
 def with_overrides(table: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's table with dotted keys laid over it; a number in a key is a place in a list, counted from 0.
+    """A recipe's table with dotted keys laid over it; a number in a key is an index into a list, counted from 0.
 
     Raises:
         ConfigError: a key goes into a list without saying which entry is meant, or names one that is not there.
@@ -105,15 +105,15 @@ def _whole_lists(old: Mapping[str, Any], changes: Mapping[str, Any], prefix: str
 
 def _changed_list(entries: Sequence[Any], changes: Mapping[str, Any], key: str) -> list[Any]:
     changed = list(entries)
-    for place, change in changes.items():
-        if not str(place).isdecimal() or int(place) >= len(changed):
+    for index, change in changes.items():
+        if not str(index).isdecimal() or int(index) >= len(changed):
             raise ConfigError(
-                f"{key} is a list of {len(changed)} in this recipe and has no {place!r}: say which entry is meant, "
+                f"{key} is a list of {len(changed)} in this recipe and has no {index!r}: say which entry is meant, "
                 f"as in {key}.0{'.images' if key.startswith('data.') else ''}=…, or set {key}=[…] whole"
             )
-        old = changed[int(place)]
+        old = changed[int(index)]
         is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
-        changed[int(place)] = merge(old, _whole_lists(old, change, f"{key}.{place}.")) if is_table else change
+        changed[int(index)] = merge(old, _whole_lists(old, change, f"{key}.{index}.")) if is_table else change
     return changed
 
 
@@ -147,7 +147,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _tables(annotation: Any) -> list[type[BaseModel]]:
-    """The table that an annotation stands for, or those of a union."""
+    """The table of an annotation, or those of a union."""
     if get_origin(annotation) in (Union, UnionType):
         return [table for part in get_args(annotation) for table in _tables(part)]
     if get_origin(annotation) is Annotated:

@@ -1,4 +1,4 @@
-"""Keys that had other names in earlier recipes: checkpoints and runs keep them, and people are told the new name."""
+"""Keys that had other names in earlier recipes: checkpoints and runs keep them, and an error names the new one."""
 
 from __future__ import annotations
 

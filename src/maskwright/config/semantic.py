@@ -23,7 +23,7 @@ class SemanticHeadConfig(StrictModel):
         description="stuff classes, in the order of the network's outputs; empty: taken from the panoptic annotations. "
         "In panoptic maps their ids count on from those of the things where they would be the same",
     )
-    has_things: bool = Field(True, description="a first output stands for all things (Panoptic FPN)")
+    has_things: bool = Field(True, description="a first output is for all things (Panoptic FPN)")
     channels: int = Field(128, gt=0, le=MOST_CHANNELS, description="of its 3×3 convolutions")
     norm: NormName = Field("group", description="normalisation after each convolution")
     norm_eps: float = Field(1e-5, ge=0, description="added to the variance")

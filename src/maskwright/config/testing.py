@@ -1,4 +1,4 @@
-"""How a model is used and judged once it is trained: several views of an image, tiles, and the results to expect."""
+"""How a model is used and evaluated once it is trained: several views of an image, tiles, and the results to expect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SidePx = Annotated[int, Field(gt=0, le=MOST_SIDE_PX)]
 
 
 class AugmentedConfig(StrictModel):
-    """Test-time augmentation as detectron2 has it: an image is looked at in several sizes, also mirrored."""
+    """Test-time augmentation as detectron2 has it: an image is seen in several sizes, also mirrored."""
 
     short_sides: Annotated[tuple[_SidePx, ...], Field(min_length=1)] | None = Field(
         None,
@@ -33,7 +33,7 @@ class AugmentedConfig(StrictModel):
 
 
 class TilesConfig(StrictModel):
-    """Windows in which an image that is too large for one pass is looked at."""
+    """Windows of an image that is too large for one pass."""
 
     size_px: int | None = Field(
         None,
@@ -65,7 +65,7 @@ class TilesConfig(StrictModel):
 
 
 def _read_expected(given: Any) -> Any:
-    """`0.36 ± 0.02` (or +- for ±) as the table that it stands for."""
+    """`0.36 ± 0.02` (or +- for ±) as a table."""
     if isinstance(given, Mapping) and not given.keys() & ExpectedResult.model_fields.keys():
         raise ValueError("a metric has its whole name in one, as in mask.AP: 0.36 ± 0.02")
     if isinstance(given, Mapping | ExpectedResult):

@@ -1,4 +1,4 @@
-"""YAML from other people's files, with a budget: a small text can stand for a table that fills the memory.
+"""YAML from other people's files, with a budget: a small text can expand to a table that fills the memory.
 
 A file may refer to its own parts (`&name`, `*name`), and nest without end; both are counted before anything is built.
 """

@@ -57,9 +57,9 @@ class RescoringConfig(StrictModel):
 
 
 class AnchorMatchingConfig(StrictModel):
-    """Which anchors stand for an object, and which for none."""
+    """Which anchors are matched to an object, and which to none."""
 
-    positive_iou: float = Field(0.5, gt=0, le=1, description="an anchor stands for its best object at or above this")
+    positive_iou: float = Field(0.5, gt=0, le=1, description="an anchor is matched to its best object at or above this")
     negative_iou: float = Field(0.4, ge=0, le=1, description="it is background below this; in between it is ignored")
     crowd_share: float = Field(
         0.7, gt=0, le=1, description="background anchors with more than this share inside a crowd are ignored"

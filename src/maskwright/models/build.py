@@ -22,7 +22,7 @@ FAMILIES: dict[str, Callable[[Any], Segmenter]] = {"mask_rcnn": build_mask_rcnn,
 
 
 def build_model(recipe: Recipe, *, initialise: bool = True) -> Segmenter:
-    """The network of a recipe, its weights a function of `train.seed` alone.
+    """The network of a recipe, its weights a function only of `train.seed`.
 
     Args:
         recipe: of any family.
@@ -37,7 +37,7 @@ def build_model(recipe: Recipe, *, initialise: bool = True) -> Segmenter:
         try:
             with nullcontext() if initialise else _SkipRandomInit():
                 model = FAMILIES[recipe.family](recipe)
-        except (RuntimeError, MemoryError) as error:  # torch asks for memory here and for nothing else
+        except (RuntimeError, MemoryError) as error:  # the only cause here is memory
             reason = (str(error) or "no memory is left").splitlines()[0]
             raise ConfigError(f"recipe {recipe.name}: its network is too large for this machine ({reason})") from error
     return model.to(memory_format=torch.channels_last) if initialise else _without_values(model)

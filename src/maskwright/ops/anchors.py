@@ -38,12 +38,12 @@ def grid_anchors(cells: Tensor, grid: tuple[int, int], strides_px: tuple[float, 
     """Lay one cell's anchors over a feature map.
 
     Args:
-        cells: (K, 4) anchors of one cell.
+        cells: (anchors of a cell, 4).
         grid: (rows, columns) of the feature map.
         strides_px: (vertical, horizontal) distance between cells, in pixels of the network input.
 
     Returns:
-        (rows · columns · K, 4), in the order (row, column, anchor).
+        (A, 4), in the order (row, column, anchor).
     """
     rows = torch.arange(grid[0], device=cells.device, dtype=torch.float32) * strides_px[0]
     columns = torch.arange(grid[1], device=cells.device, dtype=torch.float32) * strides_px[1]
@@ -57,7 +57,7 @@ def relative_anchors(
 ) -> Tensor:
     """Anchors centred in the cells of a feature map, as shares of the network input (YOLACT, section 4.3).
 
-    Computed in double precision and rounded at the same places as YOLACT's priors: which of two anchors of equal IoU
+    Computed in double precision and rounded at the same steps as YOLACT's priors: which of two anchors of equal IoU
     an object gets is decided by their last digits.
 
     Args:

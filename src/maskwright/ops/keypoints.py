@@ -1,4 +1,4 @@
-"""Keypoints and the heat maps that stand for them on a RoI (Mask R-CNN, section 5)."""
+"""Keypoints and their heat maps on a RoI (Mask R-CNN, section 5)."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def keypoint_cells(keypoints: Tensor, rois: Tensor, cells: int) -> tuple[Tensor,
         cells: M along each side of the heat map.
 
     Returns:
-        (F, K) int64 place in the M × M cells, row by row, zero where there is none; and (F, K) bool whether there is
+        (F, K) int64 index of the cell in M × M, row by row, zero where there is none; and (F, K) bool whether there is
         one: the keypoint is labelled and lies in the RoI.
     """
     start, end, points = rois[:, None, :2], rois[:, None, 2:], keypoints[..., :2]
-    places = ((points - start) * (cells / (end - start))).floor().to(torch.int64)
-    places = torch.where(points == end, cells - 1, places)
-    is_inside = ((places >= 0) & (places < cells)).all(dim=-1) & (keypoints[..., 2] > 0)
-    return (places[..., 1] * cells + places[..., 0]) * is_inside, is_inside
+    columns_rows = ((points - start) * (cells / (end - start))).floor().to(torch.int64)
+    columns_rows = torch.where(points == end, cells - 1, columns_rows)
+    is_inside = ((columns_rows >= 0) & (columns_rows < cells)).all(dim=-1) & (keypoints[..., 2] > 0)
+    return (columns_rows[..., 1] * cells + columns_rows[..., 0]) * is_inside, is_inside
 
 
 def locate_peaks(maps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,14 +55,14 @@ def locate_peaks(maps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         (N, K, 2) x y in pixels, the centre of the highest cell, and (N, K) the height there.
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-    places, heights = maps.new_zeros((*maps.shape[:2], 2)), maps.new_zeros(maps.shape[:2])
-    with torch.autocast(maps.device.type, enabled=False):  # half precision would find equal heights all over the place
+    peaks, heights = maps.new_zeros((*maps.shape[:2], 2)), maps.new_zeros(maps.shape[:2])
+    with torch.autocast(maps.device.type, enabled=False):  # half precision would find many equal heights
         for index, (width, height) in enumerate(sides.ceil().to(torch.int64).tolist()):
             rows, columns = _enlarging(maps, height), _enlarging(maps, width)
             enlarged = rows @ (maps[index] @ columns.T)
             heights[index], best = enlarged.flatten(1).max(dim=1)
-            places[index] = torch.stack([best % width, best // width], dim=1) + 0.5
-    return places * (sides / sides.ceil())[:, None] + boxes[:, None, :2], heights
+            peaks[index] = torch.stack([best % width, best // width], dim=1) + 0.5
+    return peaks * (sides / sides.ceil())[:, None] + boxes[:, None, :2], heights
 
 
 def _enlarging(maps: Tensor, length: int) -> Tensor:

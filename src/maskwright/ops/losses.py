@@ -25,7 +25,7 @@ class LossSum:
     count: Tensor
 
     def mean(self) -> Tensor:
-        """() the loss of this batch alone."""
+        """() the loss of only this batch."""
         return self.total / self.count.clamp(min=1)
 
 

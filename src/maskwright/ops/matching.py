@@ -1,4 +1,4 @@
-"""Which ground-truth object, if any, an anchor or a proposal stands for."""
+"""Which ground-truth object, if any, an anchor or a proposal is matched to."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def match_boxes(
         negative_iou: below it a box is background; in between it is ignored.
         keeps_best_of_each_object: boxes that overlap some object more than any other box does are positive too,
             whatever their IoU; each is assigned to its own best object.
-        keeps_equals: of boxes that overlap an object equally and most, all are positive, or the first alone.
+        keeps_equals: of boxes that overlap an object equally and most, all are positive, or only the first.
 
     Returns:
         `Matches` of (N,) int64 and (N,) float32.
@@ -81,7 +81,7 @@ def match_one_for_each(boxes: Tensor, gt_boxes: Tensor, positive_iou: float, neg
     Args:
         boxes: (N, 4) anchors.
         gt_boxes: (G, 4) objects; G may be 0, then every box is background. Of more than N objects, some get none.
-        positive_iou: at or above it a box stands for the object it overlaps most.
+        positive_iou: at or above it a box is matched to the object it overlaps most.
         negative_iou: below it a box is background; in between it is ignored.
 
     Returns:

@@ -37,8 +37,8 @@ def suppress_inclusive(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float
     for group in groups.unique():
         members = torch.nonzero(groups == group).flatten()
         kept.append(members[nms(inclusive[members], scores[members].float(), _just_below(iou))])
-    places = torch.cat(kept)
-    return places[scores[places].argsort(descending=True, stable=True)][:limit]
+    indices = torch.cat(kept)
+    return indices[scores[indices].argsort(descending=True, stable=True)][:limit]
 
 
 def _just_below(threshold: float) -> float:

@@ -8,7 +8,7 @@ import torch
 
 
 def random_key(*parts: int | str) -> int:
-    """A 63-bit number that is a function of `parts` alone: the seed of one independent stream.
+    """A 63-bit number that is a function only of `parts`: the seed of one independent stream.
 
     >>> random_key(0, 1) == random_key(0, 1) and random_key(0, 1) != random_key(1, 0)
     True

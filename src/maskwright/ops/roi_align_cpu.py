@@ -100,9 +100,9 @@ def _reads(axis: AxisSamples, limits: Tensor) -> _AxisReads:
     lower = positions.floor()
     upper_weights = (positions - lower) * axis.shares
     first = lower.amin(dim=2, keepdim=True)
-    places = (lower - first).to(torch.int64)
-    weights = positions.new_zeros((*positions.shape[:2], int(places.max()) + 2))
-    weights.scatter_add_(2, places, axis.shares - upper_weights).scatter_add_(2, places + 1, upper_weights)
+    offsets = (lower - first).to(torch.int64)
+    weights = positions.new_zeros((*positions.shape[:2], int(offsets.max()) + 2))
+    weights.scatter_add_(2, offsets, axis.shares - upper_weights).scatter_add_(2, offsets + 1, upper_weights)
     counts = (weights != 0).sum(dim=2)
     # what is needed goes to the front, since samples may lie far apart
     needed = (weights != 0).to(torch.uint8).argsort(dim=2, descending=True, stable=True)[:, :, : int(counts.max())]

@@ -16,7 +16,7 @@ from maskwright.ops.roi_align_cpu import AxisSamples, sum_samples
 LevelRounding = Literal["floor_after", "floor_inside", "nearest"]
 PoolingKind = Literal["align", "align_max", "pool", "crop_and_resize"]
 
-# k0 and sqrt(area) ÷ canonical size → k; torchvision and detectron2 guard against rounding, each in its own place
+# k0 and sqrt(area) ÷ canonical size → k; torchvision and detectron2 guard against rounding, each in its own way
 _LEVEL_ROUNDINGS: dict[LevelRounding, Callable[[int, Tensor], Tensor]] = {
     "floor_after": lambda k0, ratios: torch.floor(k0 + torch.log2(ratios) + 1e-6),
     "floor_inside": lambda k0, ratios: torch.floor(k0 + torch.log2(ratios + 1e-8)),
@@ -191,7 +191,7 @@ def _spread_samples(starts: Tensor, sides: Tensor, cells: int, samples: int, lim
     """RoIAlign along one axis of (P,) RoIs: samples spread evenly over each cell, which takes their average."""
     counts = _sample_counts(sides, cells, samples)[:, None, None]
     cell = (sides / cells)[:, None, None]
-    # a place for at least one sample, which does not count where there are none
+    # at least one sample, which does not count where there are none
     steps = torch.arange(max(1, int(counts.max())), device=starts.device)
     offsets = torch.where(steps < counts, steps + 0.5, 0.5) * cell / counts.clamp(min=1)
     # the order of operations is torchvision's, since positions decide between neighbouring pixels

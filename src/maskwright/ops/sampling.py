@@ -26,7 +26,7 @@ def sample_balanced(
         objects: (N,) matched object of each box, `BACKGROUND` or `IGNORED`, as `match_boxes` gives it.
         count: boxes to choose.
         positive_share: largest share of positives.
-        generator: CPU generator. Where there are no more candidates than places, all are taken.
+        generator: CPU generator. Where there are no more candidates than `count`, all are taken.
         keeps_ratio: negatives do not fill up: where there are fewer positives than allowed, there are fewer negatives
             too, so that the share stays; none without positives (matterport).
     """
@@ -42,5 +42,5 @@ def choose(candidates: Tensor, count: int, generator: torch.Generator) -> Tensor
     """`count` of the (N,) candidates without replacement, their order kept; all of them if there are no more."""
     if count >= len(candidates):
         return candidates
-    places = torch.randperm(len(candidates), generator=generator)[:count].sort().values
-    return candidates[places.to(candidates.device)]
+    indices = torch.randperm(len(candidates), generator=generator)[:count].sort().values
+    return candidates[indices.to(candidates.device)]

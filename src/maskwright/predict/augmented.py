@@ -1,7 +1,7 @@
-"""Test-time augmentation: an image is looked at in several sizes, also mirrored, and what was seen is joined.
+"""Test-time augmentation: an image is seen in several sizes, also mirrored, and the results are joined.
 
 As in detectron2: the detections of all views are carried back to the image and suppress each other once. Models whose
-masks can be had for any box (Mask R-CNN) then look at each box that is left in every view and average the
+masks can be had for any box (Mask R-CNN) then predict the mask of each box that is left in every view, and average the
 probabilities; a mask of other models (YOLACT) is that of the view whose detection was left.
 """
 
@@ -19,7 +19,7 @@ from maskwright.errors import ConfigError
 from maskwright.models.segmenter import AS_RECIPE, Limits, Selected, TwoStage
 from maskwright.ops.boxes import clip_boxes
 from maskwright.ops.nms import suppress
-from maskwright.predict.views import Look, View, in_image, in_view, views_of
+from maskwright.predict.views import View, ViewGroup, in_image, in_view, views_of
 from maskwright.predict.whole import WholeImages
 from maskwright.structures import CropMasks, ImageBatch, Instances, Masks, RoiMasks
 from maskwright.structures.masks.crop import Crop
@@ -29,8 +29,8 @@ Size = tuple[int, int]
 # detections of all views together need a score above this (detectron2)
 _LEAST_SCORE = 1e-8
 
-# what the first look at the views leaves for the second, beyond which it is computed again; enough for detectron2's
-# 18 views of a photograph of 640 × 480 and a pyramid of 256 channels
+# feature maps of the first pass over the views that are kept for the second; those beyond it are computed again. Enough
+# for detectron2's 18 views of a photograph of 640 × 480 and a pyramid of 256 channels
 _KEPT_BYTES = 2**31
 
 
@@ -38,7 +38,7 @@ def refuse_unjoinable(recipe: Recipe) -> None:
     """Go on only if what a model finds in several views of an image can be joined.
 
     Raises:
-        ConfigError: it finds keypoints, or no objects at all: nobody has said how.
+        ConfigError: it finds keypoints, or no objects at all: there is no rule for joining them.
     """
     if "keypoints" in recipe.metric_kinds or not recipe.finds_objects:
         what = "keypoints" if recipe.finds_objects else "no objects"
@@ -49,14 +49,14 @@ def refuse_unjoinable(recipe: Recipe) -> None:
 
 
 class AugmentedViews:
-    """A detector that looks at each image in several views.
+    """A detector that sees each image in several views.
 
     Args:
         whole: the network and its preprocessing.
         recipe: whose `augmented` table says which views, and `detect` how detections suppress each other.
 
     Raises:
-        ConfigError: the model finds keypoints, or no objects at all: nobody has said how such views are joined.
+        ConfigError: the model finds keypoints, or no objects at all: there is no rule for joining them.
     """
 
     def __init__(self, whole: WholeImages, recipe: Recipe) -> None:
@@ -85,15 +85,15 @@ class AugmentedViews:
         return self._with_semantic(images, found)
 
     def views(self, size: Size) -> list[View]:
-        """How an image of (height, width) is looked at, in detectron2's order."""
+        """The views of an image of (height, width), in detectron2's order."""
         return views_of(size, self.whole.preprocess.resize, self.config)
 
-    def looks(self, image: Tensor) -> list[Look]:
+    def groups(self, image: Tensor) -> list[ViewGroup]:
         """The views of an image (C, H, W), in the groups that go through the network together."""
         views = iter(self.views(_size(image)))
         groups = []
         while group := tuple(islice(views, self.config.views_at_once)):
-            groups.append(Look(image, group))
+            groups.append(ViewGroup(image, group))
         return groups
 
     def union(self, image: Tensor, limits: Limits = AS_RECIPE) -> Selected:
@@ -123,8 +123,8 @@ class AugmentedViews:
     def _found(self, model: TwoStage, image: Tensor, kept: _Kept, limits: Limits) -> Selected:
         """`union` of a two-stage network, whose feature maps are kept."""
         found: list[Selected] = []
-        for look in self.looks(image):
-            batch = look.batch(self.whole.preprocess)
+        for group in self.groups(image):
+            batch = group.batch(self.whole.preprocess)
             levels = model.encode(batch)
             kept.add(batch, levels)
             seen = model.find(levels, batch, limits)
@@ -134,11 +134,11 @@ class AugmentedViews:
     def _masks(self, model: TwoStage, image: Tensor, kept: _Kept, merged: Selected) -> Masks | None:
         """The mean of what all views say about each box; it is not clipped to them."""
         size, masks = _size(image), list[Masks | None]()
-        for place, look in enumerate(self.looks(image)):
-            batch, levels = kept[place] or _encoded(model, look.batch(self.whole.preprocess))
+        for index, group in enumerate(self.groups(image)):
+            batch, levels = kept[index] or _encoded(model, group.batch(self.whole.preprocess))
             asked = [
                 merged._replace(boxes=in_view(merged.boxes, view, size) + shift)
-                for shift, view in zip(batch.shifts, look.views, strict=True)
+                for shift, view in zip(batch.shifts, group.views, strict=True)
             ]
             masks += model.segment(levels, batch, asked)
         return _averaged(masks, self.views(size), merged.boxes, size)
@@ -157,15 +157,15 @@ class AugmentedViews:
 
     def _detected(self, image: Tensor, limits: Limits) -> list[Instances]:
         """What a one-stage network sees in each view, in pixels of the view."""
-        batches = (look.batch(self.whole.preprocess) for look in self.looks(image))
+        batches = (group.batch(self.whole.preprocess) for group in self.groups(image))
         return [some for batch in batches for some in self.whole.model.detect(batch, limits)]
 
     def _best(self, union: Selected, size: Size, limits: Limits) -> Tensor:
         """(M,) int64 which detections of all views are left, best first."""
         boxes, is_scored = clip_boxes(union.boxes, size), union.scores > _LEAST_SCORE
-        places = torch.nonzero(is_scored).flatten()
+        indices = torch.nonzero(is_scored).flatten()
         count = self.max_detections if limits.count is None else limits.count
-        return places[suppress(boxes[places], union.scores[places], union.labels[places], self.nms_iou, count)]
+        return indices[suppress(boxes[indices], union.scores[indices], union.labels[indices], self.nms_iou, count)]
 
     def _with_semantic(self, images: Sequence[Tensor], found: list[Instances]) -> list[Instances]:
         if not self.has_semantic:
@@ -186,8 +186,8 @@ class _Kept:
         if self._room >= 0:
             self._items.append((batch, levels))
 
-    def __getitem__(self, place: int) -> tuple[ImageBatch, list[Tensor]] | None:
-        return self._items[place] if place < len(self._items) else None
+    def __getitem__(self, index: int) -> tuple[ImageBatch, list[Tensor]] | None:
+        return self._items[index] if index < len(self._items) else None
 
 
 def _joined(found: Sequence[Selected | Instances], views: Sequence[View], image: Tensor) -> Selected:
@@ -215,19 +215,19 @@ def _averaged(masks: Sequence[Masks | None], views: Sequence[View], boxes: Tenso
     return replace(seen[0], size=size, boxes=boxes, probabilities=torch.stack(turned).mean(dim=0))
 
 
-def _picked(found: Sequence[Instances], views: Sequence[View], places: Tensor, size: Size) -> Masks | None:
+def _picked(found: Sequence[Instances], views: Sequence[View], indices: Tensor, size: Size) -> Masks | None:
     """The masks of some of all detections, counted through; each is that of the view it was found in."""
     crops: dict[int, Crop] = {}
     first = 0
     for some, view in zip(found, views, strict=True):
         if some.masks is None:
             return None
-        chosen = places[(places >= first) & (places < first + len(some))]
+        chosen = indices[(indices >= first) & (indices < first + len(some))]
         masks = some.masks[chosen - first].restored(size, some.boxes[chosen - first])
         turned = (crop.mirrored(size[1]) if view.is_mirrored else crop for crop in masks.crops())
         crops.update(zip(chosen.tolist(), turned, strict=True))
         first += len(some)
-    return CropMasks.from_crops([crops[place] for place in places.tolist()], size)
+    return CropMasks.from_crops([crops[index] for index in indices.tolist()], size)
 
 
 def _size(image: Tensor) -> Size:

@@ -41,11 +41,11 @@ def loss_sums(predictor: Predictor, images: Sequence[ImageSource], targets: Sequ
     if len(images) != len(targets):
         raise DataError(f"{len(images)} images but {len(targets)} targets: give one Targets for each image")
     pixels = [predictor.preprocess.read(image).to(predictor.device) for image in images]
-    for place, (image, target) in enumerate(zip(pixels, targets, strict=True)):
+    for index, (image, target) in enumerate(zip(pixels, targets, strict=True)):
         size = tuple(image.shape[1:])
         if size != tuple(target.size):
-            raise DataError(f"image {place} is {size} but its targets are for {target.size} (height, width)")
-        _check_semantic(target, predictor.recipe, place)
+            raise DataError(f"image {index} is {size} but its targets are for {target.size} (height, width)")
+        _check_semantic(target, predictor.recipe, index)
     preprocess = predictor.preprocess
     # not the batch's own sizes: these may count padding
     sizes = [preprocess.resize.scaled_size(target.size) for target in targets]
@@ -57,13 +57,13 @@ def loss_sums(predictor: Predictor, images: Sequence[ImageSource], targets: Sequ
         return predictor.model.losses(batch, resized)
 
 
-def _check_semantic(target: Targets, recipe: Recipe, place: int) -> None:
+def _check_semantic(target: Targets, recipe: Recipe, index: int) -> None:
     head = recipe.semantics
     if head is None or target.semantic is None:
         return
     unknown = target.semantic[(target.semantic >= head.num_outputs) & (target.semantic != IGNORED)]
     if len(unknown):
         raise DataError(
-            f"the semantic map of image {place} has class {int(unknown[0])}, but the semantic head has the outputs 0 "
-            f"to {head.num_outputs - 1}; give these, or {IGNORED} where nobody knows"
+            f"the semantic map of image {index} has class {int(unknown[0])}, but the semantic head has the outputs 0 "
+            f"to {head.num_outputs - 1}; give these, or {IGNORED} for pixels to ignore"
         )

@@ -36,7 +36,7 @@ class Predictor:
         categories: names of the classes, where a label is an index; `.ids` are those of annotation files.
         preprocess: from images to network input and back.
         precision: of its arithmetic; weights stay fp32.
-        detector: how it looks at images: whole, unless it came from `augmented` or `tiled`.
+        detector: how it sees images: whole, unless it came from `augmented` or `tiled`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Predictor:
 
     @property
     def is_augmented(self) -> bool:
-        """Whether it looks at an image, or at each tile of it, in several views."""
+        """Whether it sees an image, or each tile of it, in several views."""
         inner = self.detector.inner if isinstance(self.detector, Tiles) else self.detector
         return isinstance(inner, AugmentedViews)
 
@@ -91,8 +91,8 @@ class Predictor:
                 for `augmented().tiled()`.
         """
         if not isinstance(self.detector, WholeImages):
-            raise ConfigError("images are cut or augmented already; for both ask for predictor.augmented().tiled()")
-        return self._looking(AugmentedViews(self.detector, self.recipe))
+            raise ConfigError("images are cut or augmented already; for both write predictor.augmented().tiled()")
+        return self._with(AugmentedViews(self.detector, self.recipe))
 
     def tiled(self, size_px: int | None = None, overlap_px: int | None = None) -> Predictor:
         """The same model for images too large for one pass: windows with overlap, their objects joined.
@@ -107,9 +107,9 @@ class Predictor:
             ConfigError: the overlap is not smaller than the window, or the model finds no objects.
         """
         allow_large_images()
-        return self._looking(Tiles(self.detector, self.recipe, size_px, overlap_px))
+        return self._with(Tiles(self.detector, self.recipe, size_px, overlap_px))
 
-    def _looking(self, detector: Detector) -> Predictor:
+    def _with(self, detector: Detector) -> Predictor:
         return Predictor(self.model, self.recipe, self.device, self.precision, detector)
 
     @property
@@ -197,7 +197,7 @@ def less_memory(predictor: Predictor) -> str:
     """What needs less memory than a predictor does, as options of the command line."""
     resize, remedies = predictor.recipe.resize, []
     if not predictor.is_tiled and predictor.recipe.finds_objects:
-        remedies.append("--tile 1024, which looks at large images piece by piece")
+        remedies.append("--tile 1024, which predicts large images piece by piece")
     side = "short_side" if hasattr(resize, "short_side") else "size"
     remedies.append(f"--set resize.{side}=…, now {getattr(resize, side)}")
     if predictor.precision == "fp32":

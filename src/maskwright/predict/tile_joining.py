@@ -1,7 +1,7 @@
 """Which detections of overlapping windows are one object, and what it looks like.
 
 1. An object that its window cuts off is dropped where another window sees all of that piece without cutting it: that
-   one has seen the object whole, and judged it better.
+   one has seen the object whole, and scored it better.
 2. Two detections of a class are the same object where their masks agree in the pixels that both windows see, the best
    agreement first. What one window saw apart stays apart, unless it cuts both off: those may be arms of one object.
 3. A window cuts an object off where its detection reaches the window's border, or where a detection of the same object
@@ -49,14 +49,14 @@ def join_sightings(
         return []
     boxes = torch.stack([thing.box for thing in sightings])
     is_cut, is_seen_whole = _cut(sightings, boxes, windows, size)
-    places = [place for place in range(len(sightings)) if not (is_cut[place] and is_seen_whole[place])]
+    indices = [index for index in range(len(sightings)) if not (is_cut[index] and is_seen_whole[index])]
     groups = _Groups([thing.window for thing in sightings], is_cut)
-    agreeing = sorted(_agreeing(sightings, boxes, places, joins_from), key=lambda pair: -pair[0])
+    agreeing = sorted(_agreeing(sightings, boxes, indices, joins_from), key=lambda pair: -pair[0])
     for _, one, other in agreeing:
         groups.join(one, other)
     objects = [
-        _object([sightings[place] for place in members], [is_cut[place] for place in members])
-        for members in groups.of(places)
+        _object([sightings[index] for index in members], [is_cut[index] for index in members])
+        for members in groups.of(indices)
     ]
     return _once(objects, joins_from)
 
@@ -80,16 +80,16 @@ def _within(boxes: Tensor, insides: Tensor) -> Tensor:
 
 
 def _agreeing(
-    sightings: Sequence[Sighting], boxes: Tensor, places: Iterable[int], joins_from: float
+    sightings: Sequence[Sighting], boxes: Tensor, indices: Iterable[int], joins_from: float
 ) -> Iterator[tuple[float, int, int]]:
-    """How well two agree, and their places, for all that agree well enough to be the same object.
+    """How well two agree, and their indices, for all that agree well enough to be the same object.
 
     Networks often stop short of the border of a window, each on its own side, so that two pieces of a long object may
     agree in the middle of what both see and nowhere else; then that counts.
     """
     by_window: dict[Window, list[int]] = defaultdict(list)
-    for place in places:
-        by_window[sightings[place].window].append(place)
+    for index in indices:
+        by_window[sightings[index].window].append(index)
     own_boxes = {window: boxes[own] for window, own in by_window.items()}
     for one, other, shared in _neighbours(list(by_window)):
         firsts, seconds = by_window[one], by_window[other]
@@ -106,13 +106,13 @@ def _agreeing(
 def _neighbours(windows: Sequence[Window]) -> Iterator[tuple[Window, Window, Window]]:
     """Pairs of windows that overlap, and what both see."""
     corners = np.array([(w.top, w.left, w.bottom, w.right) for w in windows]).reshape(-1, 4)
-    for place, window in enumerate(windows):
-        later = corners[place + 1 :]
+    for index, window in enumerate(windows):
+        later = corners[index + 1 :]
         is_near = (later[:, :2] < (window.bottom, window.right)).all(1) & (
             later[:, 2:] > (window.top, window.left)
         ).all(1)
         for step in np.flatnonzero(is_near):
-            other = windows[place + 1 + int(step)]
+            other = windows[index + 1 + int(step)]
             yield window, other, window.shared_with(other)
 
 
@@ -138,7 +138,7 @@ def _object(sightings: Sequence[Sighting], is_cut: Sequence[bool]) -> _Found:
 def _once(objects: Sequence[_Found], joins_from: float) -> list[Sighting]:
     """Without pieces of others and without what is there twice."""
     is_left = [True] * len(objects)
-    for one, other in sorted(_meeting(objects), key=lambda pair: -max(objects[place].thing.score for place in pair)):
+    for one, other in sorted(_meeting(objects), key=lambda pair: -max(objects[index].thing.score for index in pair)):
         if is_left[one] and is_left[other]:
             loser = _loser(objects[one], objects[other], joins_from)
             if loser is not None:
@@ -147,18 +147,18 @@ def _once(objects: Sequence[_Found], joins_from: float) -> list[Sighting]:
 
 
 def _meeting(objects: Sequence[_Found]) -> Iterator[tuple[int, int]]:
-    """Places of two objects of a class whose boxes overlap; memory does not grow with the square of their number."""
+    """Indices of two objects of a class whose boxes overlap; memory does not grow with the square of their number."""
     boxes = np.stack([found.thing.box.numpy() for found in objects])
     labels = np.array([found.thing.label for found in objects])
     order = np.argsort(boxes[:, 1], kind="stable")
     boxes, labels = boxes[order], labels[order]
     ends = np.searchsorted(boxes[:, 1], boxes[:, 3])  # those from there on begin below it
-    for place, end in enumerate(ends.tolist()):
-        own, later = boxes[place], boxes[place + 1 : end]
+    for index, end in enumerate(ends.tolist()):
+        own, later = boxes[index], boxes[index + 1 : end]
         is_met = (later[:, 0] < own[2]) & (later[:, 2] > own[0]) & (later[:, 3] > own[1])
-        is_met &= labels[place + 1 : end] == labels[place]
+        is_met &= labels[index + 1 : end] == labels[index]
         for step in np.flatnonzero(is_met).tolist():
-            yield int(order[place]), int(order[place + 1 + step])
+            yield int(order[index]), int(order[index + 1 + step])
 
 
 def _loser(one: _Found, other: _Found, joins_from: float) -> _Found | None:
@@ -168,8 +168,8 @@ def _loser(one: _Found, other: _Found, joins_from: float) -> _Found | None:
         return None
     areas, common = shared_area(one.thing, other.thing)
     pieces = [
-        (area, place)
-        for place, (small, big, area) in enumerate(((one, other, areas[0]), (other, one, areas[1])))
+        (area, index)
+        for index, (small, big, area) in enumerate(((one, other, areas[0]), (other, one, areas[1])))
         if not are_apart
         and common >= joins_from * area
         and not any(window.holds(big.thing.box) for window in small.windows)
@@ -204,15 +204,15 @@ class _Groups:
         self._windows[other] |= self._windows[one]
         self._whole_in[other] |= self._whole_in[one]
 
-    def _root(self, place: int) -> int:
-        while self._parents[place] != place:
-            self._parents[place] = self._parents[self._parents[place]]
-            place = self._parents[place]
-        return place
+    def _root(self, index: int) -> int:
+        while self._parents[index] != index:
+            self._parents[index] = self._parents[self._parents[index]]
+            index = self._parents[index]
+        return index
 
-    def of(self, places: Iterable[int]) -> list[list[int]]:
+    def of(self, indices: Iterable[int]) -> list[list[int]]:
         """The groups of some of the things, each in the order given."""
         members: dict[int, list[int]] = defaultdict(list)
-        for place in places:
-            members[self._root(place)].append(place)
+        for index in indices:
+            members[self._root(index)].append(index)
         return list(members.values())

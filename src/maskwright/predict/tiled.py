@@ -30,7 +30,7 @@ class Tiles:
     """A detector that cuts images into windows; those that fit into one window are left whole.
 
     Args:
-        inner: what looks at each window.
+        inner: what predicts each window.
         recipe: its table `tiles`.
         size_px: side of a window; None: as the recipe says.
         overlap_px: that neighbours share; None: as the recipe says.

@@ -29,14 +29,14 @@ class View(NamedTuple):
 
 
 def views_of(size: Size, resize: ResizePolicy, config: AugmentedConfig) -> list[View]:
-    """How an image of (height, width) is looked at, each size as it is and then mirrored (detectron2's order)."""
+    """The views of an image of (height, width), each size as it is and then mirrored (detectron2's order)."""
     sides = config.short_sides or [round(share * resize.side_px) for share in _SHARES]
     sizes = [resize.to_side(side, config.long_side).scaled_size(size) for side in sides]
     return [View(size, is_mirrored) for size in sizes for is_mirrored in ((False, True) if config.flips else (False,))]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ViewGroup:
     """Some views of an image (C, H, W) that go through the network together."""
 
     image: Tensor
@@ -54,14 +54,14 @@ class Look:
         return batch
 
 
-def _chosen(batch: ImageBatch, places: Sequence[int]) -> ImageBatch:
+def _chosen(batch: ImageBatch, indices: Sequence[int]) -> ImageBatch:
     """Some images of a batch, some of them several times; none of them shares its pixels with another."""
     corners = batch.corners or ((0, 0),) * len(batch)
     return ImageBatch(
-        batch.pixels[list(places)],
-        tuple(batch.sizes[place] for place in places),
-        tuple(batch.keys[place] for place in places),
-        tuple(corners[place] for place in places),
+        batch.pixels[list(indices)],
+        tuple(batch.sizes[index] for index in indices),
+        tuple(batch.keys[index] for index in indices),
+        tuple(corners[index] for index in indices),
     )
 
 

@@ -17,7 +17,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         channels: of C2, C3, C4 and C5; a ResNet may end before.
-        strides_px: of the same; a dilated ResNet keeps a stride in place of the next.
+        strides_px: of the same; a dilated stage of a ResNet keeps the stride of the one before.
     """
 
     channels: tuple[int, ...]

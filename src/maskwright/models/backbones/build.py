@@ -53,7 +53,7 @@ def build_backbone(config: BackboneConfig, num_stages: int = 4, in_channels: int
 
 
 def build_res5(config: ResNetConfig) -> nn.Sequential:
-    """The fifth stage alone, from the channels of C4 to `resnet_channels(config, 5)`: the RoIs' head of C4 models."""
+    """Only the fifth stage, from the channels of C4 to `resnet_channels(config, 5)`: the RoIs' head of C4 models."""
     _refuse_unfitting(config)
     res5 = _stage(config, _RES5)
     initialise_convolutions(res5)
@@ -102,7 +102,7 @@ def _stage(config: ResNetConfig, stage: int) -> nn.Sequential:
     in_channels, out_channels = resnet_channels(config, stage - 1), resnet_channels(config, stage)
     stride = _stride(config, stage)
     blocks = nn.Sequential()
-    for place, dilation in enumerate(_dilations(config, stage)):
+    for index, dilation in enumerate(_dilations(config, stage)):
         if _has_bottlenecks(config):
             block: nn.Module = Bottleneck(
                 in_channels,
@@ -113,7 +113,7 @@ def _stage(config: ResNetConfig, stage: int) -> nn.Sequential:
                 dilation=dilation,
                 convolution=convolution,
                 middle=partial(
-                    _deformable(config) if _is_deformable(config, stage, place) else convolution, groups=config.groups
+                    _deformable(config) if _is_deformable(config, stage, index) else convolution, groups=config.groups
                 ),
             )
         else:

@@ -113,9 +113,9 @@ def _joint_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _of_all_processes(values: Tensor) -> Tensor:
-    """The (N, …) values of each of P processes, as (N, P, …)."""
-    place = torch.arange(torch.distributed.get_world_size(), device=values.device) == torch.distributed.get_rank()
-    gathered: Tensor = _SumOverProcesses.apply(place[:, None] * values[:, None])
+    """The (N, …) values of each process, as (N, processes, …)."""
+    is_own = torch.arange(torch.distributed.get_world_size(), device=values.device) == torch.distributed.get_rank()
+    gathered: Tensor = _SumOverProcesses.apply(is_own[:, None] * values[:, None])
     return gathered
 
 

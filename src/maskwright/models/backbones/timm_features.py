@@ -90,15 +90,15 @@ def _indices(timm: ModuleType, name: str, in_channels: int) -> tuple[int, ...]:
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0))
         raise ConfigError(f"backbone.name: timm {timm.__version__} has no network called {name!r}; near it are {near}")
     info, sizes = _probe(timm, name, in_channels)
-    places = {stride: place for place, stride in enumerate(info.reduction())}
+    indices = {stride: index for index, stride in enumerate(info.reduction())}
     wanted = {stride: (_PROBE_PX[0] // stride, _PROBE_PX[1] // stride) for stride in Backbone.strides_px}
-    if any(stride not in places or sizes[places[stride]] != size for stride, size in wanted.items()):
+    if any(stride not in indices or sizes[indices[stride]] != size for stride, size in wanted.items()):
         raise ConfigError(
             f"backbone.name: timm's {name!r} makes feature maps of {_text(sizes)} from an image of "
             f"{_text([_PROBE_PX])}, where strides 4, 8, 16 and 32 have {_text(wanted.values())}; "
             "choose another, for example convnext_tiny"
         )
-    return tuple(info.out_indices[places[stride]] for stride in Backbone.strides_px)
+    return tuple(info.out_indices[indices[stride]] for stride in Backbone.strides_px)
 
 
 def _probe(timm: ModuleType, name: str, in_channels: int) -> tuple[Any, list[tuple[int, ...]]]:

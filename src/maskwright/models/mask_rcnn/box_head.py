@@ -103,7 +103,7 @@ class BoxHead(nn.Module):
             [objects.single.boxes[sample.objects] for sample, objects in zip(samples, truth, strict=True)]
         )
         wanted = encode_boxes(boxes, rois, self.regression.weights)
-        predicted = deltas[positive, self.places_of(labels[positive])]
+        predicted = deltas[positive, self.index_of(labels[positive])]
         return {
             "class": loss_sum(F.cross_entropy(class_logits, labels, reduction="sum"), len(labels)),
             "box": loss_sum(
@@ -112,7 +112,7 @@ class BoxHead(nn.Module):
             ),
         }
 
-    def places_of(self, labels: Tensor) -> Tensor:
+    def index_of(self, labels: Tensor) -> Tensor:
         """(N,) int64 which of an RoI's deltas are those of a class."""
         return labels if self.num_boxes > 1 else torch.zeros_like(labels)
 

@@ -109,7 +109,7 @@ def _refined(head: BoxHead, deltas: Tensor, rois: Sequence[Tensor], windows: Ten
 def _predicted(head: BoxHead, deltas: Tensor, samples: Sequence[RoiSample]) -> list[RoiSample]:
     """The same samples on the boxes that a head makes of them for their class; what background gets has no meaning."""
     labels = torch.cat([sample.labels for sample in samples]).clamp(max=head.num_classes - 1)
-    own = deltas[torch.arange(len(labels), device=labels.device), head.places_of(labels)]
+    own = deltas[torch.arange(len(labels), device=labels.device), head.index_of(labels)]
     boxes = decode_boxes(own, torch.cat([sample.rois for sample in samples]), head.regression.weights)
     parts = boxes.split([len(sample.rois) for sample in samples])
     return [replace(sample, rois=part) for sample, part in zip(samples, parts, strict=True)]

@@ -38,14 +38,14 @@ def select(classified: Classified, head: BoxHead, window: Tensor, rule: Detectio
         rule: thresholds and limits.
     """
     roi, label, score = _candidates(classified.scores, rule)
-    deltas = classified.deltas[roi, head.places_of(label)]
+    deltas = classified.deltas[roi, head.index_of(label)]
     boxes = clip_to_windows(decode_boxes(deltas, classified.rois[roi], head.regression.weights), window)
     boxes = boxes.round() if rule.rounds_boxes else boxes
     is_large = has_sides_of(boxes, rule.min_side_px)
     boxes, label, score = boxes[is_large], label[is_large], score[is_large]
     kept = rule.suppress(boxes, score, label, rule.nms_iou, len(boxes))
     if rule.max_per_class is not None:
-        kept = kept[_places_in_class(label[kept]) < rule.max_per_class]
+        kept = kept[_ranks_in_class(label[kept]) < rule.max_per_class]
     kept = kept[: rule.max_detections]
     return Selected(boxes[kept], label[kept], score[kept])
 
@@ -61,10 +61,10 @@ def _candidates(scores: Tensor, rule: DetectionRule) -> tuple[Tensor, Tensor, Te
     return roi, label, scores[roi, label]
 
 
-def _places_in_class(labels: Tensor) -> Tensor:
+def _ranks_in_class(labels: Tensor) -> Tensor:
     """(N,) int64 how many of the same class stand before each."""
     order = labels.argsort(stable=True)
     grouped = labels[order]
-    places = torch.empty_like(labels)
-    places[order] = torch.arange(len(labels), device=labels.device) - torch.searchsorted(grouped, grouped)
-    return places
+    ranks = torch.empty_like(labels)
+    ranks[order] = torch.arange(len(labels), device=labels.device) - torch.searchsorted(grouped, grouped)
+    return ranks

@@ -33,7 +33,7 @@ class KeypointHead(RoiHead):
         num_convs: 3×3 convolutions.
         channels: of those.
         num_keypoints: of an object.
-        score: what stands for a keypoint's score; see `locate`.
+        score: what the score of a keypoint is; see `locate`.
         planned_rois: the loss is divided by all keypoints of that many RoIs in each image (detectron2); None: by those
             that are labelled and inside their RoIs (torchvision).
     """
@@ -80,7 +80,7 @@ class KeypointHead(RoiHead):
 
         Args:
             rois: (F, 4) x1 y1 x2 y2 in pixels of the network input.
-            objects: (F,) int64 the object that each stands for.
+            objects: (F,) int64 the object that each is matched to.
             targets: the image's objects.
 
         Returns:

@@ -20,7 +20,7 @@ class LinearNorm(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(P, in_channels) → (P, out_channels)."""
-        # one RoI has no statistics of its own; processes ask for each other's, so all of them must
+        # one RoI has no statistics of its own; processes exchange theirs, so all of them must do so
         is_alone = len(vectors) == 1 and not torch.distributed.is_initialized()
         if self.norm.training and not is_alone:
             normalised: Tensor = self.norm(self.linear(vectors)[:, :, None, None])

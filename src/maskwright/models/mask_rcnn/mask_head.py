@@ -1,4 +1,4 @@
-"""A binary mask per class for each RoI (Mask R-CNN, section 3), and what its ablations put in its place (table 2)."""
+"""A binary mask per class for each RoI (Mask R-CNN, section 3), and the variants of its ablations (table 2)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class MaskRule:
 
     @property
     def num_channels(self) -> int:
-        """K, masks that are predicted for each RoI."""
+        """Masks that are predicted for each RoI."""
         return {"per_class": self.num_classes, "agnostic": 1, "softmax": self.num_classes + 1}[self.competition]
 
     def positives(self, samples: Sequence[RoiSample], keys: Sequence[int]) -> list[RoiSample]:
@@ -89,7 +89,7 @@ class MaskHead(RoiHead, ABC):
 
     @abstractmethod
     def channels(self, pooled: Tensor, index: Tensor | None) -> Tensor:
-        """(F, C, P, P) → logits of the channel that `index` (F,) names for each, (F, M, M); of all, (F, K, M, M)."""
+        """Pooled (F, C, m, m) → logits of the channel in `index` (F,), (F, M, M); of all: (F, channels, M, M)."""
 
     def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
         """Pooled RoIs and the class of each (F,) → (F, M, M) logits of the probability that a pixel is of the object.

@@ -167,7 +167,7 @@ class MaskRcnn(Segmenter):
         return columns
 
     def _features(self, levels: Sequence[Tensor]) -> RoiFeatures:
-        # P6 serves the RPN alone (FPN, section 4.1)
+        # P6 serves only the RPN (FPN, section 4.1)
         shared = nn.Identity() if self.res5 is None else self.res5
         return RoiFeatures(levels[: len(self.strides_px)], self.strides_px, self.roi.pooling, shared)
 

@@ -1,4 +1,4 @@
-"""Which object an anchor or a proposal stands for, by the rule of its stage."""
+"""Which object an anchor or a proposal is matched to, by the rule of its stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrueObjects:
 
     Attributes:
         single: G objects.
-        crowds: (R, 4) boxes of regions that stand for many objects.
+        crowds: (R, 4) boxes of regions of many objects.
     """
 
     single: Targets

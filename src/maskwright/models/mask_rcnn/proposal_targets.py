@@ -1,4 +1,4 @@
-"""What the second stage is trained on: a sample of proposals with the objects they stand for."""
+"""What the second stage is trained on: a sample of proposals with the objects they are matched to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RoiSample:
     objects: Tensor
 
     def positives(self, limit: int | None = None, key: int = 0) -> RoiSample:
-        """The positive RoIs alone, at most `limit` of them, drawn by the image's key."""
+        """Only the positive RoIs, at most `limit` of them, drawn by the image's key."""
         chosen = torch.arange(len(self.objects), device=self.rois.device)
         if limit is not None:
             chosen = choose(chosen, limit, random_generator(key, "mask"))

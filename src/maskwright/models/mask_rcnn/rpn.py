@@ -45,7 +45,7 @@ class RpnHead(nn.Module):
         in_channels: of the feature maps.
         channels: of the convolutions.
         num_convs: how many there are.
-        anchors_per_cell: K.
+        anchors_per_cell: how many.
         is_softmax: two scores for each anchor, background and object, instead of one.
     """
 
@@ -65,7 +65,7 @@ class RpnHead(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) → logits (B, H·W·K) and deltas (B, H·W·K, 4), anchors in the order (row, column, anchor)."""
+        """(B, C, h, w) → logits (B, A) and deltas (B, A, 4) of the level's anchors, ordered by row, column, anchor."""
         for conv in self.convs:
             features = F.relu(conv(features), inplace=True)
         logits = self.objectness(features).permute(0, 2, 3, 1).flatten(1).float()
@@ -81,7 +81,7 @@ class Rpn(nn.Module):
 
     Args:
         head: predicts `cells.shape[1]` anchors per cell.
-        cells: (L, K, 4) anchors of one cell on each level.
+        cells: (L, anchors of a cell, 4) on each level.
         strides_px: distance of the anchors of each level; None: the input's side divided by the map's.
         matching: which anchors are foreground.
         sampling: how many enter the loss.

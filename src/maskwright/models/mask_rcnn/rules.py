@@ -24,7 +24,7 @@ class MatchingRule:
         negative_iou: background below it.
         crowd_iou: background that overlaps a crowd by this IoU or more is ignored; None: crowds play no part.
         keeps_best_of_each_object: the boxes that overlap an object most are foreground whatever their IoU.
-        keeps_equals: where several do so equally, all are, or the first alone.
+        keeps_equals: where several do so equally, all are, or only the first.
     """
 
     positive_iou: float

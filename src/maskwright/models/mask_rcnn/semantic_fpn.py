@@ -21,7 +21,7 @@ class SemanticFpn(Segmenter):
         backbone: pixels to stages.
         fpn: stages to the levels of a pyramid.
         semantic_head: P2–P5 to a class for every pixel.
-        categories: of the things that one output stands for, though none of them is found.
+        categories: of the things, which share one output; no object of them is found.
     """
 
     def __init__(

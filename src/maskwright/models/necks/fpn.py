@@ -50,19 +50,19 @@ class Fpn(nn.Module):
         """The stages → one level each and the extra ones, (B, channels, h, w), finest first."""
         merged = self.laterals[-1](stages[-1])
         levels = [self._output(-1, merged)]
-        for place in reversed(range(len(stages) - 1)):
-            finer = self.laterals[place](stages[place])
+        for index in reversed(range(len(stages) - 1)):
+            finer = self.laterals[index](stages[index])
             merged = finer + F.interpolate(merged, size=finer.shape[-2:], mode=self.upsampling)
-            levels.insert(0, self._output(place, merged))
+            levels.insert(0, self._output(index, merged))
         return [*levels, *self.extra(levels[-1])]
 
-    def _output(self, place: int, merged: Tensor) -> Tensor:
-        level: Tensor = self.outputs[place](merged)
+    def _output(self, index: int, merged: Tensor) -> Tensor:
+        level: Tensor = self.outputs[index](merged)
         return F.relu(level, inplace=True) if self.has_relu else level
 
 
 class Subsampled(nn.Module):
-    """One level more: every second pixel of the coarsest (FPN, section 4.1, footnote: P6 for the RPN alone)."""
+    """One level more: every second pixel of the coarsest (FPN, section 4.1, footnote: P6 only for the RPN)."""
 
     def forward(self, coarsest: Tensor) -> list[Tensor]:
         return [F.max_pool2d(coarsest, 1, stride=2)]

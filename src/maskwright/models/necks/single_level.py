@@ -21,7 +21,7 @@ class LastStage(nn.Module):
         self.channels = channels
 
     def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
-        """The stages → the last one alone."""
+        """The stages → only the last one."""
         return [stages[-1]]
 
 

@@ -18,7 +18,7 @@ class AnchorTargets:
     """One image's anchors and single objects; crowds are not among these.
 
     Attributes:
-        objects: (A,) int64 index of the object that each anchor stands for, or `BACKGROUND`, or `IGNORED`.
+        objects: (A,) int64 index of the object of each anchor, or `BACKGROUND`, or `IGNORED`.
         boxes: (G, 4) x1 y1 x2 y2 of the objects as shares of the network input.
         labels: (G,) int64.
         masks: G masks over the whole network input, its padding included.
@@ -30,11 +30,11 @@ class AnchorTargets:
     masks: CropMasks
 
     def positives(self) -> Tensor:
-        """(P,) int64 the anchors that stand for an object."""
+        """(P,) int64 the anchors with an object."""
         return torch.nonzero(self.objects >= 0).flatten()
 
     def anchor_labels(self, background: int) -> Tensor:
-        """(A,) int64 class of each anchor, `background` where it stands for none."""
+        """(A,) int64 class of each anchor, `background` where it has no object."""
         labels = torch.full_like(self.objects, background)
         positive = self.positives()
         labels[positive] = self.labels[self.objects[positive]]
@@ -45,8 +45,8 @@ class AnchorTargets:
 def match_anchors(anchors: Tensor, target: Targets, size: tuple[int, int], rule: MatchingRule) -> AnchorTargets:
     """Match the anchors of an image with its objects.
 
-    Every object gets one anchor at least. An anchor that stands for none but lies inside a crowd is ignored, since
-    nobody knows what it shows (YOLACT, as released). Objects whose box has no area are left out: their deltas would be
+    Every object gets one anchor at least. An anchor without one that lies inside a crowd is ignored, since
+    its class is unknown (YOLACT, as released). Objects whose box has no area are left out: their deltas would be
     infinite.
 
     Args:
@@ -61,5 +61,5 @@ def match_anchors(anchors: Tensor, target: Targets, size: tuple[int, int], rule:
     objects = match_one_for_each(anchors, boxes[is_single], rule.positive_iou, rule.negative_iou).objects
     in_crowd = share_inside(anchors, boxes[target.is_crowd]) > rule.crowd_share
     objects = torch.where((objects < 0) & in_crowd, IGNORED, objects)
-    # padding lies right and below, so crops keep their places
+    # padding lies right and below, so crops keep their position
     return AnchorTargets(objects, boxes[is_single], single.labels, replace(single.masks, size=size))

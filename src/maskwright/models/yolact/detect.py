@@ -66,5 +66,5 @@ _SELECTIONS: dict[str, Callable[[Tensor, Tensor, DetectionRule], Selection]] = {
 
 
 def _best(scores: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Of each row of (R, A) the best `limit` values and their places."""
+    """Of each row of (R, A) the best `limit` values and their indices."""
     return scores.topk(min(limit, scores.shape[1]), dim=1)

@@ -50,7 +50,7 @@ def assemble_positives(
     Args:
         prototypes: (k, h, w).
         coefficients: (A, k).
-        target: what the anchors stand for.
+        target: the objects of the anchors.
         key: of the draw.
         rule: `masks_per_image`, and whether thin objects are kept.
     """
@@ -76,7 +76,7 @@ def mask_losses(masks: Sequence[AssembledMasks], num_positives: int, rule: LossR
 
 
 def _cropped_cross_entropy(masks: AssembledMasks) -> Tensor:
-    """() the sum over the masks; only cells inside a box are looked at, so that small objects cost little.
+    """() the sum over the masks; only cells inside a box are computed, so that small objects cost little.
 
     The original divides by the box's area however small it is, which makes the loss of empty boxes infinite.
     """

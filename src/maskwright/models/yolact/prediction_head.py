@@ -85,7 +85,7 @@ class PredictionHead(nn.Module):
 
         Args:
             output: of this head.
-            targets: what each image's anchors stand for.
+            targets: the objects of each image's anchors.
             rule: factors, and the share of negatives.
         """
         box, classes, num_positives = [], [], 0

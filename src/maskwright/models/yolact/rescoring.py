@@ -1,4 +1,4 @@
-"""Mask re-scoring of YOLACT++ (section 6): how well a mask fits its object, judged from the mask alone."""
+"""Mask re-scoring of YOLACT++ (section 6): the IoU of a mask with its object, predicted only from the mask."""
 
 from __future__ import annotations
 
