@@ -2,7 +2,8 @@
 
 torch's device `meta` lends its name and its place in autograd. What a card refuses is refused here: arithmetic with
 tensors on the CPU (but for single numbers), tensors on the CPU that are indexed by others, `.numpy()`. Autocast does
-not exist there and is left out, and so is the inference mode, whose tensors cannot be wrapped.
+not exist there and is left out, and so is the inference mode, whose tensors cannot be wrapped. A card that stands for
+Apple's GPU refuses tensors of float64 besides.
 """
 
 from __future__ import annotations
@@ -60,8 +61,16 @@ class OnCard(Tensor):
 class _Operators(TorchDispatchMode):
     """Makes tensors on the card, and copies to it."""
 
+    def __init__(self, knows_float64: bool) -> None:
+        super().__init__()
+        self.knows_float64 = knows_float64
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _run(function, args, kwargs or {})
+        out = _run(function, args, kwargs or {})
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, OnCard)]
+        if not self.knows_float64 and any(tensor.dtype == torch.float64 for tensor in made):
+            raise TypeError(f"{function} makes a tensor of float64 on the card, which has none")
+        return out
 
 
 class _Literals(TorchFunctionMode):
@@ -112,8 +121,8 @@ def _refuse_mixtures(function: Any, args: Any, tensors: list[Tensor]) -> None:
 
 
 @contextmanager
-def simulated_card() -> Iterator[str]:
-    """Inside, the device of the name that is given works as a card does."""
+def simulated_card(*, knows_float64: bool = True) -> Iterator[str]:
+    """Inside, the device of the name that is given works as a card does; without float64, as Apple's."""
     autocast = torch.autocast
 
     def without_card(device: str, *arguments: Any, **options: Any) -> Any:
@@ -122,7 +131,8 @@ def simulated_card() -> Iterator[str]:
     with (
         mock.patch.object(torch, "autocast", without_card),
         mock.patch.object(torch, "inference_mode", torch.no_grad),
+        mock.patch("maskwright.structures.targets.knows_float64", return_value=knows_float64),
         _Literals(),
-        _Operators(),
+        _Operators(knows_float64),
     ):
         yield CARD

@@ -1,8 +1,10 @@
-"""Make a checkpoint small enough to ship: weights of convolutions and linear layers in half precision.
+"""Make a checkpoint small enough to ship: weights of convolutions and linear layers in half precision, of few digits.
 
     python tools/pack_weights.py runs/nuclei/checkpoints/best.safetensors OUT.safetensors
 
-Biases and norms stay fp32; nothing of the training run is kept. Loading widens the weights to fp32 again.
+Biases and norms stay fp32; nothing of the training run is kept. Loading widens the weights to fp32 again. Of the ten
+bits behind the point of a half-precision number four are kept, so that the wheel, which is compressed, is a third
+smaller.
 """
 
 from __future__ import annotations
@@ -11,14 +13,26 @@ import argparse
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
+
+_KEPT_BITS = 4
+_DROPPED_BITS = 10 - _KEPT_BITS
+
+
+def rounded(weight: Tensor) -> Tensor:
+    """A weight as float16 whose last bits are zero, rounded to the nearest, of two equally near to the even one."""
+    bits = weight.to(torch.float16).view(torch.int16).to(torch.int32) & 0xFFFF
+    half = (1 << (_DROPPED_BITS - 1)) - 1 + (bits >> _DROPPED_BITS & 1)
+    kept = bits + half & ~((1 << _DROPPED_BITS) - 1)
+    return torch.where(kept >= 1 << 15, kept - (1 << 16), kept).to(torch.int16).view(torch.float16)
 
 
 def pack(source: Path, target: Path) -> None:
     """Write the packed checkpoint; the paths of the training data are taken out of its recipe."""
     checkpoint = read_native(source)
-    weights = {name: value.to(torch.float16) if value.ndim > 1 else value for name, value in checkpoint.weights.items()}
+    weights = {name: rounded(value) if value.ndim > 1 else value for name, value in checkpoint.weights.items()}
     empty = {"images": None, "annotations": None}
     data = {**checkpoint.recipe["data"]}
     data |= {split: {**data[split], **empty} for split in ("train", "val")}

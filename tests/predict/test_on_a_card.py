@@ -74,15 +74,15 @@ def targets_of(predictor: mw.Predictor) -> mw.Targets:
 
 
 def answers(recipe: str, overrides: dict[str, Any], picture: np.ndarray, is_on_card: bool) -> tuple[Any, ...]:
-    """Detections, masks, losses and the gradient's norm."""
-    with simulated_card() if is_on_card else nullcontext("cpu") as device:
+    """Detections, masks, losses and the gradient's norm; the card of the quick recipes is one without float64."""
+    with simulated_card(knows_float64=recipe not in QUICK) if is_on_card else nullcontext("cpu") as device:
         predictor = mw.load(recipe, "random", device=device, overrides=overrides)
         found = predictor([picture, picture[:40]])[0]
         assert found.boxes.device.type == "cpu"
         sums = loss_sums(predictor, [picture], [targets_of(predictor)])
         torch.stack([loss.mean() for loss in sums.values()]).sum().backward()
         gradients = [parameter.grad for parameter in predictor.model.parameters() if parameter.grad is not None]
-        norm = sum(gradient.double().square().sum().item() for gradient in gradients)
+        norm = sum(gradient.cpu().double().square().sum().item() for gradient in gradients)
         losses = {name: loss.mean().item() for name, loss in sums.items()}
         areas = [] if found.masks is None else found.masks.areas().tolist()
         return found.boxes.tolist(), found.scores.tolist(), areas, losses, norm
@@ -123,6 +123,7 @@ def test_views_and_tiles_are_joined_on_a_card_as_on_the_cpu(recipe, way, overrid
 def test_the_simulated_card_refuses_what_a_card_refuses() -> None:
     with simulated_card() as card:
         there, here = torch.arange(3.0, device=card), torch.arange(3.0)
+        assert there.double().dtype == torch.float64
         refused = [
             lambda: there + here,
             lambda: torch.cat([there, here]),
@@ -136,3 +137,13 @@ def test_the_simulated_card_refuses_what_a_card_refuses() -> None:
         assert (there + torch.tensor(1.0)).tolist() == [1, 2, 3]
         assert there[here.long()].tolist() == there.cpu().tolist() == [0, 1, 2]
         assert (there.new_tensor([1.0, 2.0, 3.0]) + torch.tensor([1.0, 1.0, 1.0], device=card)).tolist() == [2, 3, 4]
+
+
+def test_a_simulated_gpu_of_apple_refuses_float64() -> None:
+    with simulated_card(knows_float64=False) as card:
+        there = torch.arange(3.0, device=card)
+        boxes = torch.zeros(1, 4, dtype=torch.float64)
+        for deed in (there.double, lambda: boxes.to(card), lambda: torch.ones(1, dtype=torch.float64, device=card)):
+            with pytest.raises(TypeError, match="float64"):
+                deed()
+        assert there.cpu().double().tolist() == [0, 1, 2]

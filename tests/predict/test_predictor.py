@@ -302,8 +302,23 @@ def test_apples_gpu_is_refused_shortly_where_there_is_none() -> None:
         choose_device("mps")
 
 
-def test_automatic_device_is_the_gpu_where_there_is_one() -> None:
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "processes", "expected"),
+    [
+        (True, True, "1", "cuda"),
+        (False, True, "1", "mps"),
+        (False, True, "2", "cpu"),
+        (False, False, "1", "cpu"),
+    ],
+)
+def test_automatic_device_is_a_gpu_where_torch_has_one(has_cuda, has_mps, processes, expected, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    assert choose_device("auto").type == expected
+
+
+def test_the_cpu_is_a_device() -> None:
     assert choose_device("cpu").type == "cpu"
 
 

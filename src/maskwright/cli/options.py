@@ -20,7 +20,12 @@ WeightsOption = Annotated[
         help="A name that the recipe lists, a file, hf://owner/repo/file, or random; by default the recipe's own.",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps, …")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, mps (Apple's GPU), …; auto: a GPU where torch can use one."
+    ),
+]
 PrecisionOption = Annotated[
     Literal["fp32", "bf16", "auto"],
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -14,14 +15,14 @@ _NAMES = "names are auto, cpu, cuda, cuda:0, mps"
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """`auto` is the CUDA GPU where there is one.
+    """`auto` is the GPU that torch can use, CUDA's (AMD's has that name too) before Apple's, or else the CPU.
 
     Raises:
         ConfigError: a device that torch does not know or this machine does not have.
     """
     text = str(name).strip()
     if text == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(_best_kind())
     reason = _reason_against(text)
     if reason is None:
         try:
@@ -31,6 +32,13 @@ def choose_device(name: str | torch.device) -> torch.device:
         except (RuntimeError, AssertionError, ImportError, NotImplementedError, OverflowError) as error:
             reason = f"torch: {str(error).splitlines()[0]}"[: 3 * _LONGEST]
     raise ConfigError(f"device {text[:_LONGEST]!r} cannot be used ({reason}); try auto or cpu")
+
+
+def _best_kind() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    shares_work = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun's processes exchange no tensors of Apple's GPU
+    return "mps" if torch.backends.mps.is_available() and not shares_work else "cpu"
 
 
 def _reason_against(text: str) -> str | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskwright.errors import DataError
 from maskwright.ops.boxes import boxes_from_xywh, clip_boxes, has_area, scale_boxes
+from maskwright.ops.devices import knows_float64
 from maskwright.ops.keypoints import scale_keypoints
 from maskwright.structures.categories import Categories
 from maskwright.structures.keypoints import keypoints_from_coco, moved_to_centres
@@ -164,8 +165,8 @@ class Targets:
         return replace(self, boxes=self.boxes.float())
 
     def to(self, device: torch.device | str) -> Targets:
-        """The same objects with their tensors on `device`; one of Apple's, which knows no float64, gets float32."""
-        boxes = self.boxes.float() if torch.device(device).type == "mps" else self.boxes
+        """The same objects with their tensors on `device`; one without float64 gets boxes of float32."""
+        boxes = self.boxes if knows_float64(device) else self.boxes.float()
         return replace(
             self,
             boxes=boxes.to(device),
