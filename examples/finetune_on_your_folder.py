@@ -1,6 +1,6 @@
 """Fine-tune a bundled model on your own images, measure it, and look at what it finds.
 
-python examples/finetune_on_your_folder.py                                # four steps on the bundled images
+python examples/finetune_on_your_folder.py                                # two steps on the bundled images
 python examples/finetune_on_your_folder.py IMAGES train.json --steps 500  # yours; any format of `maskwright data`
 """
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("images", nargs="?", type=Path, default=BUNDLED / "images")
     parser.add_argument("annotations", nargs="?", type=Path, default=BUNDLED / "annotations.json")
     parser.add_argument("--format", default="coco", help="of the annotations: coco, yolo, labelme, voc, …")
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("finetuned"))
     arguments = parser.parse_args()
 

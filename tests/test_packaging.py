@@ -82,3 +82,32 @@ def test_forms_for_issues_have_what_their_reader_needs() -> None:
         if path.stem != "config":
             assert {"name", "description", "body"} <= set(content)
             assert all(part["type"] == "textarea" and part["attributes"]["label"] for part in content["body"])
+
+
+# the last versions with wheels for Python 3.10, as pip chooses them there; torch 2.15 has none
+ON_PYTHON_310 = {
+    "torch": "2.14.1",
+    "torchvision": "0.29.2",
+    "numpy": "2.2.6",
+    "pillow": "12.3.0",
+    "scipy": "1.15.3",
+    "av": "17.1.0",
+    "tifffile": "2025.5.10",
+    "imagecodecs": "2025.3.30",
+    "roifile": "2025.12.12",
+    "sphinx": "8.1.3",
+    "myst-parser": "4.0.1",
+}
+
+
+def test_every_requirement_can_be_met_on_python_310() -> None:
+    requirements = pytest.importorskip("packaging.requirements", reason="needs packaging, which pytest brings")
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = toml.loads(read("pyproject.toml"))["project"]
+    assert project["requires-python"] == ">=3.10"
+    given = [
+        requirements.Requirement(one) for one in sum(project["optional-dependencies"].values(), project["dependencies"])
+    ]
+    bounds = {one.name: one.specifier for one in given if one.name in ON_PYTHON_310}
+    assert set(bounds) == set(ON_PYTHON_310)
+    assert [name for name, version in ON_PYTHON_310.items() if not bounds[name].contains(version)] == []

@@ -3,8 +3,8 @@
     python tools/pack_weights.py runs/nuclei/checkpoints/best.safetensors OUT.safetensors
 
 Biases and norms stay fp32; nothing of the training run is kept. Loading widens the weights to fp32 again. Of the ten
-bits behind the point of a half-precision number four are kept, so that the wheel, which is compressed, is a third
-smaller.
+bits behind the point of a half-precision number six are kept, of large weights four, so that the wheel, which is
+compressed, has 11.6 MB in place of 16.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from torch import Tensor
 
 from maskwright.checkpoints.native import NativeCheckpoint, read_native, write_native
 
-_KEPT_BITS = 4
-_DROPPED_BITS = 10 - _KEPT_BITS
+_KEPT_BITS, _KEPT_OF_LARGE = 6, 4
+_LARGE = 200_000  # values
 
 
 def rounded(weight: Tensor) -> Tensor:
     """A weight as float16 whose last bits are zero, rounded to the nearest, of two equally near to the even one."""
+    dropped = 10 - (_KEPT_OF_LARGE if weight.numel() > _LARGE else _KEPT_BITS)
     bits = weight.to(torch.float16).view(torch.int16).to(torch.int32) & 0xFFFF
-    half = (1 << (_DROPPED_BITS - 1)) - 1 + (bits >> _DROPPED_BITS & 1)
-    kept = bits + half & ~((1 << _DROPPED_BITS) - 1)
+    half = (1 << (dropped - 1)) - 1 + (bits >> dropped & 1)
+    kept = bits + half & ~((1 << dropped) - 1)
     return torch.where(kept >= 1 << 15, kept - (1 << 16), kept).to(torch.int16).view(torch.float16)
 
 

@@ -16,6 +16,9 @@ missing one names it.
 |---|---|
 {extras}
 
+On Python 3.10 pip takes PyTorch 2.14 and NumPy 2.2, the last with wheels for it; newer ones need Python 3.11. All
+features work with either.
+
 A GPU needs a build of PyTorch that knows it: install `torch` and `torchvision` as pytorch.org says, before maskwright.
 
 ## What comes along
