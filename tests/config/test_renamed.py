@@ -1,4 +1,4 @@
-"""Keys that had other names: earlier checkpoints and runs are read, and people are told the new name."""
+"""Keys that had other names: earlier checkpoints and runs are read, and an error names the new one."""
 
 from __future__ import annotations
 

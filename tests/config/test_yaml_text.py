@@ -1,4 +1,4 @@
-"""YAML from other people's files stays within a budget, and whatever is wrong with it is told in one line."""
+"""YAML from other people's files stays within a budget, and an error in it is one line."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_names_of_the_weights() -> None:
     layers = ["stem"]
     for stage, count in enumerate(BLOCKS):
         layers.append(f"stages.{stage}.0")
-        layers += [f"stages.{stage}.{block}.conv{place}" for block in range(1, count + 1) for place in (1, 2)]
+        layers += [f"stages.{stage}.{block}.conv{index}" for block in range(1, count + 1) for index in (1, 2)]
     entries = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     expected = [name for layer in layers for name in (f"{layer}.conv.weight", *(f"{layer}.norm.{e}" for e in entries))]
     assert list(darknet().state_dict()) == expected

@@ -54,8 +54,8 @@ def sampled(made: DeformableConvNorm, given: Tensor) -> Tensor:
         y = rows[:, None] + (tap // kernel - kernel // 2) * conv.dilation[0] + offsets[:, 2 * tap]
         x = columns + (tap % kernel - kernel // 2) * conv.dilation[0] + offsets[:, 2 * tap + 1]
         # from -1 to 1 between the centres of the outermost pixels; outside there are zeros
-        places = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], -1)
-        read = F.grid_sample(given, places, align_corners=True)
+        indices = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], -1)
+        read = F.grid_sample(given, indices, align_corners=True)
         if made.is_modulated:
             read = read * offsets[:, 2 * kernel**2 + tap, None].sigmoid()
         pairs = zip(read.chunk(conv.groups, 1), conv.weight.flatten(2)[..., tap].chunk(conv.groups, 0), strict=True)
@@ -158,7 +158,7 @@ def resnet(depth: int, deformable_from: int | None, deformable_every: int, **cha
 
 def deformable_places(network: Backbone) -> list[list[int]]:
     return [
-        [place for place, one in enumerate(stage) if isinstance(one.conv2, DeformableConvNorm)]
+        [index for index, one in enumerate(stage) if isinstance(one.conv2, DeformableConvNorm)]
         for stage in network.parts()[1:]
     ]
 

@@ -103,7 +103,7 @@ def test_a_class_has_at_most_its_share_of_the_detections() -> None:
 
 @given(st.lists(st.integers(0, 4), max_size=30))
 def test_places_in_a_class_count_those_of_it_that_stand_before(labels: list[int]) -> None:
-    wanted = [labels[:place].count(label) for place, label in enumerate(labels)]
+    wanted = [labels[:index].count(label) for index, label in enumerate(labels)]
     assert _ranks_in_class(torch.tensor(labels, dtype=torch.int64)).tolist() == wanted
 
 

@@ -60,9 +60,9 @@ def test_there_is_a_mask_for_each_class_one_for_all_or_one_for_the_background_to
 
 
 def test_logits_of_the_asked_channel_are_those_of_the_whole_predictor(head, pooled) -> None:
-    places = LABELS % head.rule.num_channels
+    indices = LABELS % head.rule.num_channels
     every = head.channels(pooled, None)
-    assert torch.allclose(head.channels(pooled, places), every[range(6), places], atol=1e-5)
+    assert torch.allclose(head.channels(pooled, indices), every[range(6), indices], atol=1e-5)
 
 
 def test_the_logits_of_a_pixel_give_the_probability_that_its_competition_says(head, pooled) -> None:
@@ -160,8 +160,8 @@ def test_the_loss_is_the_mean_over_pixels_and_rois_of_their_cross_entropy(head, 
         ]
         oracle = F.cross_entropy(every, torch.tensor(classes))
     else:
-        places = labels if head.rule.competition == "per_class" else torch.zeros_like(labels)
-        oracle = F.binary_cross_entropy(every.sigmoid()[range(6), places], wanted)
+        indices = labels if head.rule.competition == "per_class" else torch.zeros_like(labels)
+        oracle = F.binary_cross_entropy(every.sigmoid()[range(6), indices], wanted)
     assert loss.mean().item() == pytest.approx(oracle.item(), rel=1e-5)
     assert loss.count == 6
 

@@ -17,8 +17,8 @@ RECIPES = ["mask_rcnn", "torchvision/mask_rcnn_r50_fpn", "torchvision/mask_rcnn_
 
 def one_by_one(batch: ImageBatch) -> list[ImageBatch]:
     return [
-        ImageBatch(batch.pixels[place : place + 1], (batch.sizes[place],), (batch.keys[place],))
-        for place in range(len(batch))
+        ImageBatch(batch.pixels[index : index + 1], (batch.sizes[index],), (batch.keys[index],))
+        for index in range(len(batch))
     ]
 
 

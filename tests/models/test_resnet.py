@@ -116,20 +116,20 @@ class Oracle:
         return F.max_pool2d(features, 3, stride=2, padding=1)
 
     def stage(self, name: str, features: Tensor, stride: int, dilations: Sequence[int]) -> Tensor:
-        for place, dilation in enumerate(dilations):
-            block, step = f"{name}{place}", stride if place == 0 else 1
+        for index, dilation in enumerate(dilations):
+            block, step = f"{name}{index}", stride if index == 0 else 1
             first, second = (step, 1) if self.stride_in_1x1 else (1, step)
             residual = self.conv_norm(f"{block}.conv1", features, first).relu()
             residual = self.conv_norm(f"{block}.conv2", residual, second, dilation, self.groups).relu()
             residual = self.conv_norm(f"{block}.conv3", residual)
-            shortcut = features if place else self.conv_norm(f"{block}.shortcut", features, step)
+            shortcut = features if index else self.conv_norm(f"{block}.shortcut", features, step)
             features = (residual + shortcut).relu()
         return features
 
     def stages(self, pixels: Tensor, strides: Sequence[int], dilations: Sequence[Sequence[int]]) -> list[Tensor]:
         found = [self.stem(pixels)]
-        for place, (stride, per_block) in enumerate(zip(strides, dilations, strict=True)):
-            found.append(self.stage(f"stages.{place}.", found[-1], stride, per_block))
+        for index, (stride, per_block) in enumerate(zip(strides, dilations, strict=True)):
+            found.append(self.stage(f"stages.{index}.", found[-1], stride, per_block))
         return found[1:]
 
 

@@ -68,7 +68,7 @@ def test_logits_have_the_size_of_the_finest_level(strides_px: tuple[int, ...]) -
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:
     head, features = make(), levels()
-    alone = torch.cat([head([level[place : place + 1] for level in features]) for place in range(2)])
+    alone = torch.cat([head([level[index : index + 1] for level in features]) for index in range(2)])
     assert torch.allclose(head(features), alone, atol=1e-5)
 
 
@@ -77,8 +77,8 @@ def test_the_loss_is_the_weighted_mean_over_all_known_pixels_of_the_batch() -> N
     logits, wanted = head(levels()), [classes(1), classes(2)]
     fine = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
     padded = torch.full((2, *PADDED), 255)
-    for place, labels in enumerate(wanted):
-        padded[place, : SIZE[0], : SIZE[1]] = labels
+    for index, labels in enumerate(wanted):
+        padded[index, : SIZE[0], : SIZE[1]] = labels
     expected = 0.5 * F.cross_entropy(fine, padded, ignore_index=255)
     loss = head.losses(logits, [target(labels) for labels in wanted])["semantic"]
     assert loss.mean().item() == pytest.approx(expected.item(), rel=1e-5)

@@ -38,8 +38,8 @@ def names_of(model: Yolact) -> set[str]:
 
 def one_by_one(batch: ImageBatch) -> list[ImageBatch]:
     return [
-        ImageBatch(batch.pixels[place : place + 1], (batch.sizes[place],), (batch.keys[place],))
-        for place in range(len(batch))
+        ImageBatch(batch.pixels[index : index + 1], (batch.sizes[index],), (batch.keys[index],))
+        for index in range(len(batch))
     ]
 
 
@@ -201,7 +201,7 @@ def test_losses_do_not_depend_on_the_training_flag(build_yolact, batch, targets)
 
 
 def test_masks_are_learnt_where_they_lie_in_a_padded_input(model, batch, targets) -> None:
-    """An image that takes (50, 70) of the input: the same objects, told of as parts of the image or of the input."""
+    """An image that takes (50, 70) of the input: the same objects, given as parts of the image or of the input."""
     part = [Targets((50, 70), *rest(target, (50, 70))) for target in targets]
     padded = ImageBatch(batch.pixels, ((50, 70), (50, 70)), batch.keys)
     whole = [Targets(SIZE, *rest(target, SIZE, (50, 70))) for target in targets]
@@ -254,7 +254,7 @@ def test_memory_format_of_the_input_changes_nothing(model, batch) -> None:
 
 
 def objects(boxes: list[list[float]], crops: list[Crop] | None = None, is_crowd: bool = False) -> Targets:
-    """Objects with full masks of whole pixels, at least one, unless told otherwise."""
+    """Objects with full masks of whole pixels, at least one, unless given otherwise."""
     return Targets(
         size=SIZE,
         boxes=torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4),

@@ -44,8 +44,8 @@ def plain_fast(boxes: Tensor, scores: Tensor, rule: DetectionRule) -> Found:
     found: Found = []
     for label in range(scores.shape[1]):
         ranked = sorted(passing, key=lambda anchor: -scores[anchor, label].item())[: rule.candidates]
-        for place, anchor in enumerate(ranked):
-            overlaps = [iou(boxes[anchor].tolist(), boxes[better].tolist()) for better in ranked[:place]]
+        for index, anchor in enumerate(ranked):
+            overlaps = [iou(boxes[anchor].tolist(), boxes[better].tolist()) for better in ranked[:index]]
             if all(overlap <= rule.nms_iou for overlap in overlaps):
                 found.append((anchor, label, scores[anchor, label].item()))
     return sorted_best(found, rule.max_detections)
@@ -57,8 +57,8 @@ def plain_cross_class(boxes: Tensor, scores: Tensor, rule: DetectionRule) -> Fou
     ranked = sorted(passing, key=lambda anchor: -scores[anchor].max().item())[: rule.candidates]
     found = [
         (anchor, int(scores[anchor].argmax()), scores[anchor].max().item())
-        for place, anchor in enumerate(ranked)
-        if all(iou(boxes[anchor].tolist(), boxes[better].tolist()) <= rule.nms_iou for better in ranked[:place])
+        for index, anchor in enumerate(ranked)
+        if all(iou(boxes[anchor].tolist(), boxes[better].tolist()) <= rule.nms_iou for better in ranked[:index])
     ]
     return sorted_best(found, rule.max_detections)
 

@@ -116,12 +116,12 @@ def test_positives_are_assembled_by_adding_up_prototypes() -> None:
     prototypes = torch.rand((5, *GRID), generator=random(1))
     coefficients = torch.rand((6, 5), generator=random(2)) - 0.5
     masks = assemble_positives(prototypes, coefficients, target, key=3, rule=replace(RULE, masks_per_image=10))
-    for place, (anchor, an_object) in enumerate([(1, 2), (3, 0), (4, 2)]):
+    for index, (anchor, an_object) in enumerate([(1, 2), (3, 0), (4, 2)]):
         wanted = sum(coefficients[anchor, k] * prototypes[k] for k in range(5))
-        torch.testing.assert_close(masks.logits[place], wanted)
-        assert torch.equal(masks.true[place], target.masks.shrunk(GRID)[an_object])
-        torch.testing.assert_close(masks.boxes[place], target.boxes[an_object] * torch.tensor([8.0, 6.0, 8.0, 6.0]))
-        assert masks.labels[place] == target.labels[an_object]
+        torch.testing.assert_close(masks.logits[index], wanted)
+        assert torch.equal(masks.true[index], target.masks.shrunk(GRID)[an_object])
+        torch.testing.assert_close(masks.boxes[index], target.boxes[an_object] * torch.tensor([8.0, 6.0, 8.0, 6.0]))
+        assert masks.labels[index] == target.labels[an_object]
     assert masks.share == 1
 
 
@@ -159,24 +159,24 @@ def head_output(num_images: int, num_anchors: int, seed: int) -> HeadOutput:
 def plain_class_loss(logits: Tensor, target: AnchorTargets) -> Tensor:
     """Positives, and of the background those of least background probability, sorted one by one."""
     log_probabilities = logits.log_softmax(dim=-1)
-    positives = [place for place, an_object in enumerate(target.objects.tolist()) if an_object >= 0]
-    background = [place for place, an_object in enumerate(target.objects.tolist()) if an_object == -1]
-    hardest = sorted(background, key=lambda place: log_probabilities[place, -1].item())[: 3 * max(len(positives), 1)]
+    positives = [index for index, an_object in enumerate(target.objects.tolist()) if an_object >= 0]
+    background = [index for index, an_object in enumerate(target.objects.tolist()) if an_object == -1]
+    hardest = sorted(background, key=lambda index: log_probabilities[index, -1].item())[: 3 * max(len(positives), 1)]
     total = torch.zeros(())
-    for place in positives:
-        total = total - log_probabilities[place, target.labels[target.objects[place]]]
-    for place in hardest:
-        total = total - log_probabilities[place, -1]
+    for index in positives:
+        total = total - log_probabilities[index, target.labels[target.objects[index]]]
+    for index in hardest:
+        total = total - log_probabilities[index, -1]
     return total
 
 
 def plain_box_loss(deltas: Tensor, anchors: Tensor, target: AnchorTargets) -> Tensor:
     total = torch.zeros(())
-    for place, an_object in enumerate(target.objects.tolist()):
+    for index, an_object in enumerate(target.objects.tolist()):
         if an_object < 0:
             continue
         x1, y1, x2, y2 = target.boxes[an_object].tolist()
-        u1, v1, u2, v2 = anchors[place].tolist()
+        u1, v1, u2, v2 = anchors[index].tolist()
         width, height = u2 - u1, v2 - v1
         wanted = [
             ((x1 + x2) / 2 - (u1 + u2) / 2) / (0.1 * width),
@@ -184,7 +184,7 @@ def plain_box_loss(deltas: Tensor, anchors: Tensor, target: AnchorTargets) -> Te
             math.log((x2 - x1) / width) / 0.2,
             math.log((y2 - y1) / height) / 0.2,
         ]
-        for delta, value in zip(deltas[place], wanted, strict=True):
+        for delta, value in zip(deltas[index], wanted, strict=True):
             off = (delta - value).abs()
             total = total + (0.5 * off**2 if off < 1 else off - 0.5)
     return total
@@ -258,8 +258,8 @@ def rescoring(seed: int = 0) -> Rescoring:
 
 def plain_scores(net: Rescoring, masks: Tensor) -> Tensor:
     features = masks[:, None]
-    for place, conv in enumerate(net.convs):
-        features = F.conv2d(features, conv.weight, conv.bias, stride=2 if place < 2 else 1).clamp(min=0)
+    for index, conv in enumerate(net.convs):
+        features = F.conv2d(features, conv.weight, conv.bias, stride=2 if index < 2 else 1).clamp(min=0)
     return features.amax(dim=(2, 3))
 
 
@@ -321,10 +321,10 @@ def test_crowds_make_the_background_inside_them_neutral_and_nothing_else() -> No
     both = targets_of([[4.0, 4.0, 20.0, 20.0], [0.0, 0.0, 32.0, 48.0]], [False, True])
     without, with_crowd = (match_anchors(ANCHORS, target, (48, 64), MATCHING) for target in (single, both))
     assert len(with_crowd.boxes) == len(with_crowd.labels) == len(with_crowd.masks) == 1
-    for place, (x1, y1, x2, y2) in enumerate((ANCHORS * torch.tensor([64.0, 48.0] * 2)).tolist()):
+    for index, (x1, y1, x2, y2) in enumerate((ANCHORS * torch.tensor([64.0, 48.0] * 2)).tolist()):
         in_crowd = max(0, min(x2, 32) - max(x1, 0)) * max(0, min(y2, 48) - max(y1, 0)) / ((x2 - x1) * (y2 - y1))
-        is_neutral = in_crowd > MATCHING.crowd_share and without.objects[place] < 0
-        assert with_crowd.objects[place] == (-2 if is_neutral else without.objects[place])
+        is_neutral = in_crowd > MATCHING.crowd_share and without.objects[index] < 0
+        assert with_crowd.objects[index] == (-2 if is_neutral else without.objects[index])
     assert (with_crowd.objects == 0).any() and (with_crowd.objects == -2).any() and (with_crowd.objects == -1).any()
 
 

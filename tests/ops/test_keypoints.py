@@ -55,10 +55,10 @@ def test_hidden_keypoints_count_and_those_not_labelled_do_not(visibility: float)
 def test_peaks_are_torchvisions(largest_px: float) -> None:
     boxes, maps = random_boxes(12, largest_px, 3), smooth_maps(12, 7, 56, 4)
     expected, expected_heights = heatmaps_to_keypoints(maps, boxes)
-    places, heights = locate_peaks(maps, boxes)
+    indices, heights = locate_peaks(maps, boxes)
     assert (heights - expected_heights).abs().max() < 1e-5
-    # nearly equal neighbours may change places
-    assert ((places - expected[..., :2]).abs().amax(dim=-1) > 1e-4).sum() <= 1
+    # nearly equal neighbours may change their order
+    assert ((indices - expected[..., :2]).abs().amax(dim=-1) > 1e-4).sum() <= 1
 
 
 @given(SEEDS)
@@ -69,22 +69,22 @@ def test_a_point_found_is_in_the_cell_it_was_drawn_in(seed: int) -> None:
     keypoints = torch.cat([points, torch.full((3, 2, 1), 2.0)], dim=-1)
     cells, _ = keypoint_cells(keypoints, boxes, 56)
     maps = torch.nn.functional.one_hot(cells, 56 * 56).float().reshape(3, 2, 56, 56)
-    places, _ = locate_peaks(maps, boxes)
+    indices, _ = locate_peaks(maps, boxes)
     sides = (boxes[:, None, 2:] - boxes[:, None, :2]) / 56
-    assert ((places - points).abs() <= sides + 1).all()
+    assert ((indices - points).abs() <= sides + 1).all()
 
 
 def test_no_boxes_have_no_peaks() -> None:
-    places, heights = locate_peaks(torch.zeros(0, 17, 56, 56), torch.zeros(0, 4))
-    assert (places.shape, heights.shape) == ((0, 17, 2), (0, 17))
+    indices, heights = locate_peaks(torch.zeros(0, 17, 56, 56), torch.zeros(0, 4))
+    assert (indices.shape, heights.shape) == ((0, 17, 2), (0, 17))
 
 
 def test_reduced_precision_around_changes_no_peak() -> None:
     boxes, maps = random_boxes(4, 90.0, 5), smooth_maps(4, 3, 56, 6)
     expected, _ = locate_peaks(maps, boxes)
     with torch.autocast("cpu", torch.bfloat16):
-        places, _ = locate_peaks(maps, boxes)
-    assert torch.equal(places, expected)
+        indices, _ = locate_peaks(maps, boxes)
+    assert torch.equal(indices, expected)
 
 
 def test_scaling_there_and_back_changes_nothing() -> None:

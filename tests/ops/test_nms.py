@@ -151,12 +151,12 @@ def test_proposals_of_no_whole_pixels_are_suppressed_as_by_the_c_routine(seed: i
 def literally_fast(boxes: Tensor, iou: float) -> list[bool]:
     """A box stays where no box before it, whether that one stays or not, overlaps it more."""
     ious = box_iou(boxes, boxes)
-    return [not any(ious[better, place] > iou for better in range(place)) for place in range(len(boxes))]
+    return [not any(ious[better, box] > iou for better in range(box)) for box in range(len(boxes))]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 25), st.sampled_from([0.0, 0.3, 0.5, 0.7]))
 def test_fast_suppression_asks_all_better_boxes(seed: int, count: int, iou: float) -> None:
-    groups = torch.stack([random_case(seed + place, count)[0] for place in range(3)])
+    groups = torch.stack([random_case(seed + group, count)[0] for group in range(3)])
     assert fast_nms(groups, iou).tolist() == [literally_fast(boxes, iou) for boxes in groups]
 
 

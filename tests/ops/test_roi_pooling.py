@@ -231,7 +231,7 @@ SLOPE = [[10.0 * row + column for column in range(4)] for row in range(4)]  # th
         # halfway between the edges, and the middle of the box for a single cell
         ([0, 8, 16, 16], 3, [[15, 16.5, 18], [22.5, 24, 25.5], [30, 31.5, 33]]),
         ([0, 8, 16, 16], 1, [[24]]),
-        # no area: the same place for all cells
+        # no area: the same point for all cells
         ([8, 8, 8, 8], 2, [[16.5, 16.5], [16.5, 16.5]]),
         # nothing outside the centres of the outer pixels, not even close to them
         ([-0.01, 0, 16, 16], 2, [[0, 3], [0, 33]]),
@@ -249,7 +249,7 @@ def test_crops_are_literally_tensorflows(case, output_px: int) -> None:
     features, rois, images = case
     height, width = features.shape[2:]
     wanted = torch.zeros(len(rois), 3, output_px, output_px)
-    for place, ((x1, y1, x2, y2), image) in enumerate(zip(rois.tolist(), images.tolist(), strict=True)):
+    for index, ((x1, y1, x2, y2), image) in enumerate(zip(rois.tolist(), images.tolist(), strict=True)):
         for row in range(output_px):
             for column in range(output_px):
                 y = (y1 + (y2 - y1) * row / (output_px - 1)) / height * (height - 1)
@@ -262,7 +262,7 @@ def test_crops_are_literally_tensorflows(case, output_px: int) -> None:
                     features[image, :, line, left] * (1 - x + left) + features[image, :, line, right] * (x - left)
                     for line in (top, bottom)
                 )
-                wanted[place, :, row, column] = upper * (1 - y + top) + lower * (y - top)
+                wanted[index, :, row, column] = upper * (1 - y + top) + lower * (y - top)
     ours = pool_rois(
         [features],
         [1],
@@ -274,7 +274,7 @@ def test_crops_are_literally_tensorflows(case, output_px: int) -> None:
         samples=0,
         is_aligned=False,
     )
-    # in single precision a place on the last centre may come to lie behind it
+    # in single precision a point on the last centre may come to lie behind it
     is_close = (ours - wanted).abs() < 1e-4
     assert (is_close | (ours == 0) | (wanted == 0)).all()
     assert is_close.float().mean() > 0.9 or len(rois) < 3

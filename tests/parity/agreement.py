@@ -1,7 +1,7 @@
 """What every recorded two-stage case is asked, from the input to gradients.
 
 Limits are a few times what another thread count or convolution backend changed in the references themselves. Proposals
-and detections are matched by overlap, since nearly equal scores may change places.
+and detections are matched by overlap, since nearly equal scores may change their order.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ GRADIENTS = 2e-3
 
 
 def matching(boxes: Tensor, labels: Tensor, recorded_boxes: Tensor, recorded_labels: Tensor) -> Tensor:
-    """The place of each recorded detection among ours: same class, largest overlap; each place once."""
+    """The index of each recorded detection among ours: same class, largest overlap; each index once."""
     overlaps = box_iou(recorded_boxes, boxes) * (recorded_labels[:, None] == labels[None, :])
-    places = overlaps.argmax(dim=1)
+    indices = overlaps.argmax(dim=1)
     assert len(boxes) == len(recorded_boxes)
-    assert sorted(places.tolist()) == list(range(len(boxes)))
-    return places
+    assert sorted(indices.tolist()) == list(range(len(boxes)))
+    return indices
 
 
 def assert_proposals_agree(proposals: Tensor, recorded: Tensor) -> None:
     """All are the same, but for a few whose scores are nearly those of their neighbours."""
     assert len(proposals) == len(recorded)
-    places = box_iou(recorded, proposals).argmax(dim=1)
-    assert ((proposals[places] - recorded).abs().amax(dim=1) > BOXES_PX).sum() <= 3
+    indices = box_iou(recorded, proposals).argmax(dim=1)
+    assert ((proposals[indices] - recorded).abs().amax(dim=1) > BOXES_PX).sum() <= 3
 
 
 def assert_masks_agree(bitmaps: Any, rles: list[dict[str, Any]]) -> None:
@@ -63,7 +63,7 @@ class PredictionAgreement:
     """Inference, step by step."""
 
     @pytest.fixture
-    def places(self, case, trace) -> Tensor:
+    def indices(self, case, trace) -> Tensor:
         """Where each recorded detection is among ours."""
         found = trace.in_image
         return matching(found.boxes, found.labels, case.tensor("final/0/boxes"), case.labels("final/0/labels"))
@@ -111,20 +111,20 @@ class PredictionAgreement:
 
     def test_detections_in_the_network_input_agree(self, case, trace) -> None:
         boxes = case.tensor("roi/0/boxes")
-        places = matching(trace.in_input.boxes, trace.in_input.labels, boxes, case.labels("roi/0/labels"))
-        found = trace.in_input[places]
+        indices = matching(trace.in_input.boxes, trace.in_input.labels, boxes, case.labels("roi/0/labels"))
+        found = trace.in_input[indices]
         assert (found.boxes - boxes).abs().max() < 2 * BOXES_PX  # the input is larger than the image
         assert (found.scores - case.tensor("roi/0/scores")).abs().max() < SCORES
         assert (found.masks.probabilities - case.tensor("roi/0/mask_probs")).abs().max() < MASK_PROBABILITIES
 
-    def test_final_boxes_scores_and_labels_agree(self, case, trace, places) -> None:
-        final = trace.in_image[places]
+    def test_final_boxes_scores_and_labels_agree(self, case, trace, indices) -> None:
+        final = trace.in_image[indices]
         assert (final.boxes - case.tensor("final/0/boxes")).abs().max() < BOXES_PX
         assert (final.scores - case.tensor("final/0/scores")).abs().max() < SCORES
         assert torch.equal(final.labels, case.labels("final/0/labels"))
 
-    def test_final_masks_agree_but_for_a_few_pixels(self, case, trace, places) -> None:
-        assert_masks_agree(trace.in_image[places].masks.bitmaps(), case.mask_rles)
+    def test_final_masks_agree_but_for_a_few_pixels(self, case, trace, indices) -> None:
+        assert_masks_agree(trace.in_image[indices].masks.bitmaps(), case.mask_rles)
 
 
 class SoftMaskAgreement:
@@ -132,8 +132,8 @@ class SoftMaskAgreement:
 
     IS_INCLUSIVE: ClassVar[bool]
 
-    def test_soft_masks_agree(self, case, trace, places) -> None:
-        found = trace.in_image[places]
+    def test_soft_masks_agree(self, case, trace, indices) -> None:
+        found = trace.in_image[indices]
         masks = zip(found.masks.probabilities, found.boxes, strict=True)
         pieces = [paste_bordered(*mask, found.size, is_inclusive=self.IS_INCLUSIVE) for mask in masks]
         sums = torch.stack([piece.values.double().sum() for piece in pieces])

@@ -273,7 +273,7 @@ class DottedCase(Recorded):
         return self.folder.parents[1] / self._json("input.json")["image"]
 
     def difference(self, key: str, values: Tensor) -> float:
-        """Largest difference at the recorded places of a large array, whose shapes must agree."""
+        """Largest difference at the recorded indices of a large array, whose shapes must agree."""
         assert tuple(values.shape) == tuple(self.expected[f"{key}.shape"])
         return self.apart(values.flatten()[self.expected[f"{key}.index"]], self.expected[f"{key}.value"])
 

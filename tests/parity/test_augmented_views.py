@@ -96,8 +96,8 @@ class Reference:
         limits = np.array([self.size[1], self.size[0]] * 2, dtype=np.float32)
         boxes = np.clip(boxes, 0, limits)
         detect = self.predictor.recipe.detect
-        places = suppressed(boxes, scores, labels, detect.nms_iou)[: detect.max_detections]
-        return boxes[places], scores[places], labels[places]
+        indices = suppressed(boxes, scores, labels, detect.nms_iou)[: detect.max_detections]
+        return boxes[indices], scores[indices], labels[indices]
 
     @cached_property
     def final(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
@@ -162,12 +162,12 @@ def flipped(boxes: np.ndarray, width: int) -> np.ndarray:
 
 
 def suppressed(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, limit: float) -> list[int]:
-    """Places of what is left, best first; equal scores in their order."""
+    """Indices of what is left, best first; equal scores in their order."""
     kept: list[int] = []
-    for place in np.argsort(-scores, kind="stable").tolist():
-        rivals = [other for other in kept if labels[other] == labels[place]]
-        if scores[place] > 1e-8 and all(overlap(boxes[other], boxes[place]) <= limit for other in rivals):
-            kept.append(place)
+    for index in np.argsort(-scores, kind="stable").tolist():
+        rivals = [other for other in kept if labels[other] == labels[index]]
+        if scores[index] > 1e-8 and all(overlap(boxes[other], boxes[index]) <= limit for other in rivals):
+            kept.append(index)
     return kept
 
 

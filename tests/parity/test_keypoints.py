@@ -56,9 +56,9 @@ def found(keypoint_case, predictor) -> mw.Instances:
     """What is found in the image, in the order in which the reference found it."""
     found = predictor(keypoint_case.image)
     recorded = torch.from_numpy(keypoint_case.expected["final/0/boxes"])
-    places = box_iou(recorded, found.boxes).argmax(dim=1)
-    assert sorted(places.tolist()) == list(range(len(found)))
-    return found[places]
+    indices = box_iou(recorded, found.boxes).argmax(dim=1)
+    assert sorted(indices.tolist()) == list(range(len(found)))
+    return found[indices]
 
 
 def moved_share(points: Tensor, recorded: Any) -> float:

@@ -59,11 +59,11 @@ def test_matterports_masks_are_the_recorded_ones(shared: Path, run: str) -> None
     expected = arrays(shared / "parity" / "matterport" / "resnet101_coco")
     # those without area were dropped after their masks had been made
     scores = torch.from_numpy(expected[f"{run}detections"][:, 5])
-    places = (torch.from_numpy(expected[f"{run}final.scores"])[:, None] - scores).abs().argmin(dim=1)
+    indices = (torch.from_numpy(expected[f"{run}final.scores"])[:, None] - scores).abs().argmin(dim=1)
     height, width = expected[f"{run}final.mask_size"].tolist()
     masks = RoiMasks(
         (height, width),
-        torch.from_numpy(expected[f"{run}mask_28_of_detected_class"])[places],
+        torch.from_numpy(expected[f"{run}mask_28_of_detected_class"])[indices],
         torch.from_numpy(expected[f"{run}final.rois"][:, [1, 0, 3, 2]]),
         threshold=0.5,
         pasting="bytes",

@@ -91,7 +91,7 @@ def test_matterports_targets_have_the_recorded_areas(
     matterport: dict[str, Any], placed: CropMasks, mini_px: int | None
 ) -> None:
     run = run_of(matterport, mini_px)
-    # which object of its class an RoI belonged to was not recorded; the areas of both runs tell
+    # which object of its class an RoI belonged to was not recorded; the areas of both runs show it
     owners = torch.tensor([3, 40, 36, 28, 13, 40, 40, 36])
     labels = torch.tensor(run["gt_class_ids_negative_is_crowd"])
     assert labels[owners].tolist() == run["target_class_ids"][:8]

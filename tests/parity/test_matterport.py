@@ -53,7 +53,7 @@ def predictor(case, checkpoint) -> mw.Predictor:
     return mw.load(case.recipe, checkpoint, device="cpu")
 
 
-# the second was recorded with torchvision's suppression in the place of the port's own
+# the second was recorded with torchvision's suppression instead of the port's own
 @pytest.fixture(scope="module", params=["", "plain_nms."], ids=["inclusive", "plain"])
 def run(request) -> str:
     return request.param
@@ -137,28 +137,28 @@ def test_box_head_agrees_on_the_recorded_proposals(case, run, predictor, proposa
     features = features_of(model, trace.levels)
 
     def outputs(key: str, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Our logits and deltas of the RoIs of samples, their places in a row, and what was recorded."""
+        """Our logits and deltas of the RoIs of samples, their indices in a row, and what was recorded."""
         index = torch.from_numpy(case.expected[f"{key}.index"])
         pooled = features.pool([proposals[index // width]], model.boxes.pool_px)
         return (*model.box_head(pooled), index % width, torch.from_numpy(case.expected[f"{key}.value"]))
 
     sample = torch.arange(128)
-    logits, _, place, recorded = outputs(f"{run}classifier.logits", 81)
-    assert case.apart(logits.roll(1, dims=1)[sample, place], recorded) < HEADS
-    logits, _, place, recorded = outputs(f"{run}classifier.probs", 81)
-    assert case.apart(logits.softmax(dim=1).roll(1, dims=1)[sample, place], recorded) < SCORES
-    _, deltas, place, recorded = outputs(f"{run}classifier.deltas", 81 * 4)
+    logits, _, cell, recorded = outputs(f"{run}classifier.logits", 81)
+    assert case.apart(logits.roll(1, dims=1)[sample, cell], recorded) < HEADS
+    logits, _, cell, recorded = outputs(f"{run}classifier.probs", 81)
+    assert case.apart(logits.softmax(dim=1).roll(1, dims=1)[sample, cell], recorded) < SCORES
+    _, deltas, cell, recorded = outputs(f"{run}classifier.deltas", 81 * 4)
     with_background = torch.cat([torch.zeros(128, 4), swapped(deltas).flatten(1)], dim=1)
-    is_read = place >= 4  # nothing reads the background's
-    assert case.apart(with_background[sample, place][is_read], recorded[is_read]) < HEADS
+    is_read = cell >= 4  # nothing reads the background's
+    assert case.apart(with_background[sample, cell][is_read], recorded[is_read]) < HEADS
 
 
 def test_detections_in_the_recorded_proposals_agree(case, run, detected, trace) -> None:
     recorded = torch.from_numpy(case.expected[f"{run}detections"])
     # boxes without area overlap nothing, but no two scores are equal
-    places = (recorded[:, 5:] - detected.scores).abs().argmin(dim=1)
-    assert sorted(places.tolist()) == list(range(len(detected)))
-    found = detected[places]
+    indices = (recorded[:, 5:] - detected.scores).abs().argmin(dim=1)
+    assert sorted(indices.tolist()) == list(range(len(detected)))
+    found = detected[indices]
     assert torch.equal(swapped(found.boxes + trace.batch.shifts[0]), recorded[:, :4])
     assert torch.equal(found.labels + 1, recorded[:, 4].long())
     assert (found.scores - recorded[:, 5]).abs().max() < SCORES

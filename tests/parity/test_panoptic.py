@@ -1,6 +1,6 @@
 """detectron2's Panoptic FPN gives here the numbers that detectron2 gave: semantic logits, the panoptic map, the loss.
 
-Merging is also tested alone, on what the reference itself had before it merged.
+Merging is also tested by itself, on what the reference itself had before it merged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES = PanopticClasses(
 
 
 def in_words_of_the_reference(panoptic: PanopticMap) -> list[dict[str, Any]]:
-    """Its segments: classes by their place, that of stuff counted from the output for things."""
+    """Its segments: classes by their index, that of stuff counted from the output for things."""
     facts = {True: ("score", "instance_id"), False: ("area",)}
     return [
         {
@@ -97,11 +97,11 @@ def test_semantic_logits_in_the_network_input_agree(panoptic_case, found) -> Non
     fine = F.interpolate(semantic.grid[None], scale_factor=4.0, mode="bilinear", align_corners=False)
     _, num_outputs, padded_height, padded_width = panoptic_case.expected["sem_seg/logits_network/shape"].tolist()
     idx = torch.from_numpy(panoptic_case.expected["sem_seg/logits_network/idx"])
-    places = torch.unravel_index(idx, (num_outputs, padded_height, padded_width))
-    is_inside = (places[1] < height) & (places[2] < width)
+    indices = torch.unravel_index(idx, (num_outputs, padded_height, padded_width))
+    is_inside = (indices[1] < height) & (indices[2] < width)
     assert is_inside.float().mean() > 0.9
     recorded = torch.from_numpy(panoptic_case.expected["sem_seg/logits_network/val"])[is_inside]
-    ours = fine[0][tuple(place[is_inside] for place in places)]
+    ours = fine[0][tuple(axis[is_inside] for axis in indices)]
     assert (ours - recorded).abs().max() < LOGITS
 
 

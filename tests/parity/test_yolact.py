@@ -89,8 +89,8 @@ def test_network_input_agrees(yolact, trace) -> None:
 
 
 def test_backbone_and_pyramid_agree(yolact, trace) -> None:
-    assert all(yolact.difference(f"backbone.{place}", stage) < MAPS for place, stage in enumerate(trace.stages))
-    assert all(yolact.difference(f"fpn.{place}", level) < MAPS for place, level in enumerate(trace.levels))
+    assert all(yolact.difference(f"backbone.{index}", stage) < MAPS for index, stage in enumerate(trace.stages))
+    assert all(yolact.difference(f"fpn.{index}", level) < MAPS for index, level in enumerate(trace.levels))
 
 
 def test_prototypes_agree(yolact, trace) -> None:

@@ -203,9 +203,9 @@ def test_re_scored_masks_are_ranked_by_their_own_scores(plus, pixels) -> None:
         "images": [{"id": 1, "height": SIZE[0], "width": SIZE[1]}],
         "categories": plus.categories.to_coco(),
         "annotations": [
-            {"id": place, "image_id": 1, "category_id": result["category_id"], "bbox": result["bbox"], "iscrowd": 0}
+            {"id": index, "image_id": 1, "category_id": result["category_id"], "bbox": result["bbox"], "iscrowd": 0}
             | {"segmentation": result["segmentation"], "area": 500.0}
-            for place, result in enumerate(results[::4], start=1)
+            for index, result in enumerate(results[::4], start=1)
         ],
     }
     metrics = evaluate_results(results, dataset)

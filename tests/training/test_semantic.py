@@ -122,7 +122,7 @@ def test_the_default_best_metric_is_refused_for_a_semantic_fpn_before_the_first_
         **overrides_of(panoptic, "val"),
         "train.best_metric": "mask.AP",
     }
-    with pytest.raises(ConfigError, match=r"gives semantic alone; set it to semantic\.mIoU"):
+    with pytest.raises(ConfigError, match=r"gives only semantic; set it to semantic\.mIoU"):
         mw.train(**training(tmp_path / "run", settings, validates=True))
 
 
