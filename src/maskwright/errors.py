@@ -9,12 +9,12 @@ from contextlib import contextmanager
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
 _LONGEST = 2000
 
-# what torch says on the devices that it knows, and the libraries below it, in lower case
+# what torch and the libraries below it say on any device, in lower case
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 
 
 def printable(text: str, longest: int | None = _LONGEST) -> str:
-    r"""A text that may hold names from a file, as one line that a terminal shows and does not obey, cut if long.
+    r"""A text that may hold names from a file, as one line without control characters, cut if long.
 
     >>> printable("class \x1b[31mred")
     'class \\x1b[31mred'
@@ -88,7 +88,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def out_of_memory_errors(what: str, remedies: str) -> Iterator[None]:
-    """Work that may take more memory than there is; `remedies` are what needs less, as the user would ask for it.
+    """Work that may take more memory than there is; `remedies` are what needs less.
 
     Raises:
         OutOfMemory: it did.

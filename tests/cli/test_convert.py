@@ -63,7 +63,7 @@ def test_there_and_back_every_number_is_the_same(here, tmp_path, recipe, lineage
     assert safetensors.torch.load_file(back)
 
 
-def test_settings_that_the_other_program_takes_otherwise_are_told(here, tmp_path) -> None:
+def test_settings_that_the_other_program_takes_otherwise_are_reported(here, tmp_path) -> None:
     native(tmp_path, "detectron2/mask_rcnn_r50_fpn")
     outcome = here("convert", tmp_path / "ours.safetensors", tmp_path / "theirs.pth", "--format", "torchvision")
     assert outcome.status == 0
@@ -126,7 +126,7 @@ def test_the_source_itself_is_no_target_and_stays_as_it_was(here, tmp_path) -> N
     assert path.read_bytes() == before
 
 
-def test_a_backbone_alone_is_refused(here, tmp_path) -> None:
+def test_a_backbone_without_heads_is_refused(here, tmp_path) -> None:
     torch.save({"stem.conv1.weight": torch.zeros(1)}, tmp_path / "backbone.pth")
     outcome = here("convert", tmp_path / "backbone.pth", tmp_path / "x.safetensors", "--recipe", "mask_rcnn")
     assert outcome.status == 2

@@ -21,7 +21,7 @@ def defective(tiny, tmp_path):
     return path
 
 
-def test_clean_dataset_is_told_so_with_status_0(here, tiny):
+def test_clean_dataset_is_reported_so_with_status_0(here, tiny):
     outcome = here("data", "check", tiny.images, tiny.annotations)
     assert outcome.status == 0, outcome.err
     assert outcome.out.splitlines()[-1] == "no defects"
@@ -128,7 +128,7 @@ def test_help_names_every_format(process):
     assert all(name in re.split(r"[\s,.│]+", outcome.out) for name in READERS)
 
 
-def test_equal_defects_are_told_a_few_times_unless_all_are_asked_for(here, tiny, tmp_path):
+def test_equal_defects_are_reported_a_few_times_unless_all_are_asked_for(here, tiny, tmp_path):
     content = json.loads(tiny.annotations.read_text())
     content["annotations"] = [{**content["annotations"][0], "id": id_, "bbox": [5, 5, 0, 0]} for id_ in range(1, 31)]
     (tmp_path / "many.json").write_text(json.dumps(content))

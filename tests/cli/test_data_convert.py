@@ -53,7 +53,7 @@ def test_defects_are_refused_unless_skipped_and_then_listed(here, tiny, tmp_path
     assert "--keep-damaged-images keeps their other objects" in done.err
 
 
-def test_losses_are_told(here, tmp_path):
+def test_losses_are_reported(here, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks" / "a" / "cell").mkdir(parents=True)
     pixels = np.zeros((30, 30), dtype=np.uint8)
@@ -95,7 +95,7 @@ def test_wrong_use_is_one_clear_line(here, tiny, tmp_path, words, part):
     assert outcome.err.count("\n") == 1
 
 
-def test_a_folder_with_something_in_it_is_left_alone(here, tiny, tmp_path):
+def test_a_folder_with_something_in_it_is_left_as_it_is(here, tiny, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious")
     outcome = here("data", "convert", tiny.images, tiny.annotations, tmp_path / "out", "--to", "coco")

@@ -67,7 +67,7 @@ def test_data_that_the_recipe_does_not_name_and_half_of_them_are_refused(here, t
     assert "are about --images and --annotations" in here(*model, "--crowds", "objects").err
 
 
-def test_data_of_the_recipe_that_have_moved_are_told_with_the_way_out(here, trained):
+def test_data_of_the_recipe_that_have_moved_are_reported_with_the_way_out(here, trained):
     best = trained[0] / "checkpoints" / "best.safetensors"
     outcome = here("evaluate", "--model", best, "--set", "data.val.images=gone")
     assert outcome.status == 2
@@ -97,7 +97,7 @@ def test_with_nothing_to_measure_it_says_why(change, here, tiny, words, tmp_path
         assert "none of its 3 images has an object" in outcome.err
 
 
-def test_classes_that_the_model_lacks_are_told_and_a_mean_without_them_given(here, tiny, words, tmp_path):
+def test_classes_that_the_model_lacks_are_reported_and_a_mean_without_them_given(here, tiny, words, tmp_path):
     content = json.loads(tiny.annotations.read_text())
     content["categories"] += [{"id": 7, "name": "ghost"}, {"id": 8, "name": "never seen"}]
     content["annotations"] += [{**one, "id": 10 + one["id"], "category_id": 7} for one in content["annotations"]]

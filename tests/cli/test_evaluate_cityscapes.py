@@ -167,7 +167,7 @@ def test_objects_are_measured_by_cityscapes_rule_whatever_the_ids_of_the_model(
     assert ("semantic" in metrics) == is_panoptic
 
 
-def test_what_a_table_lacks_is_told_before_the_first_prediction(here, recipe, tree, tiny):
+def test_what_a_table_lacks_is_reported_before_the_first_prediction(here, recipe, tree, tiny):
     words = ("evaluate", "--weights", "random", "--device", "cpu", "--table", "cityscapes", "--model")
     coco = ("--images", tiny.images, "--annotations", tiny.annotations)
     outcome = here(*words, recipe(INSTANCES.replace("tree", "square")), *coco)

@@ -31,7 +31,7 @@ def words(tiny):
 
 
 @pytest.mark.parametrize(("result", "status"), [(MISSED, 1), (MET, 0), ("{value: 0.0, tolerance: 0.02}", 0)])
-def test_the_exit_status_of_evaluate_tells_whether_results_are_as_expected(
+def test_the_exit_status_of_evaluate_says_whether_results_are_as_expected(
     here, recipe, words, tmp_path, result, status
 ):
     changes = ["--set", f"expected.mask.AP={result}"]
@@ -45,7 +45,7 @@ def test_the_exit_status_of_evaluate_tells_whether_results_are_as_expected(
         assert outcome.err.splitlines()[-1].startswith("error: 1 of 1 expected results missed: mask.AP is 0.")
 
 
-def test_a_recipe_file_expects_too_and_can_be_told_not_to(here, recipe, words):
+def test_a_recipe_file_expects_too_and_can_be_set_not_to(here, recipe, words):
     model = recipe(**{"mask.AP": MISSED, "box.AP": MET})
     outcome = here("evaluate", "--model", model, *words)
     assert outcome.status == 1
@@ -55,7 +55,7 @@ def test_a_recipe_file_expects_too_and_can_be_told_not_to(here, recipe, words):
     assert "expected" not in silent.out
 
 
-def test_what_is_expected_of_augmented_images_is_checked_with_these_alone(here, recipe, words):
+def test_what_is_expected_of_augmented_images_is_checked_with_these_only(here, recipe, words):
     model = recipe(**{"mask.AP": MISSED, "augmented.mask.AP": MET})
     views = ["--set", "augmented.short_sides=[64]", "--set", "augmented.flips=false"]
     plain, augmented = (here("evaluate", "--model", model, *words, *views, *flags) for flags in ([], ["--tta"]))

@@ -41,7 +41,7 @@ def told(here, path) -> dict[str, str]:
         ("yolact/darknet53", 550, ["DarkNet-53 (width 8, norm batch)", "3 anchors on a cell"]),
     ],
 )
-def test_the_parts_of_a_yolact_are_told(here, tmp_path, recipe, size, parts) -> None:
+def test_the_parts_of_a_yolact_are_reported(here, tmp_path, recipe, size, parts) -> None:
     predictor = mw.load(recipe, "random", "cpu", {**SMALL, "resize.size": size})
     table = predictor.recipe.model_dump(mode="json")
     write_native(tmp_path / "model.safetensors", NativeCheckpoint(predictor.model.state_dict(), table, {}, {}))
@@ -50,10 +50,10 @@ def test_the_parts_of_a_yolact_are_told(here, tmp_path, recipe, size, parts) -> 
     assert all(part in lines["architecture"] for part in parts)
     assert ("re-scoring" in lines["architecture"]) == (len(parts) == 3)
     assert lines["categories"] == "brick (1), egg (2)"
-    assert lines["fit"] == "every weight has its place"
+    assert lines["fit"] == "every weight fits"
 
 
-def test_a_backbone_is_told_as_one(here, tmp_path) -> None:
+def test_a_backbone_is_reported_as_one(here, tmp_path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     lines = told(here, tmp_path / "resnet18.pth")
     assert lines["lineage"] == "torchvision"
@@ -80,24 +80,24 @@ NARROW = {"categories": ["brick", "egg"], "backbone.width": 8, "fpn.channels": 1
         ("matterport/mask_rcnn_r50", ["0 convolutions and 2 × 16 linear (norm batch)"]),
     ],
 )
-def test_the_parts_of_a_two_stage_model_are_told(here, tmp_path, recipe, parts) -> None:
+def test_the_parts_of_a_two_stage_model_are_reported(here, tmp_path, recipe, parts) -> None:
     changes = NARROW if "_gn" not in recipe else {"categories": ["brick", "egg"]}
     predictor = mw.load(recipe, "random", "cpu", changes)
     table = predictor.recipe.model_dump(mode="json")
     write_native(tmp_path / "model.safetensors", NativeCheckpoint(predictor.model.state_dict(), table, {}, {}))
     lines = told(here, tmp_path / "model.safetensors")
     assert all(part in lines["architecture"] for part in parts), lines["architecture"]
-    assert lines["fit"] == "every weight has its place"
+    assert lines["fit"] == "every weight fits"
 
 
-def test_msras_backbone_is_told_as_one(here, tmp_path) -> None:
+def test_msras_backbone_is_reported_as_one(here, tmp_path) -> None:
     blobs = {name: np.ones(4, "f4") for name in ("conv1_w", "res_conv1_bn_s", "res2_0_branch2a_w")}
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(blobs))
     lines = told(here, tmp_path / "R-50.pkl")
     assert (lines["lineage"], lines["weights"]) == ("caffe2", "5 tensors, 20 numbers")
 
 
-def test_weights_that_are_not_finite_are_told(here, tmp_path) -> None:
+def test_weights_that_are_not_finite_are_reported(here, tmp_path) -> None:
     state = torchvision.models.resnet18().state_dict()
     state["layer1.0.conv1.weight"][0] = torch.nan
     torch.save(state, tmp_path / "resnet18.pth")
@@ -107,7 +107,7 @@ def test_weights_that_are_not_finite_are_told(here, tmp_path) -> None:
     assert told(here, tmp_path / "resnet18.pth")["values"] == "all finite"
 
 
-def test_where_the_weights_were_found_and_what_was_left_out_is_told(here, tmp_path) -> None:
+def test_where_the_weights_were_found_and_what_was_left_out_is_reported(here, tmp_path) -> None:
     state = {f"module.{key}": value for key, value in torchvision.models.resnet18().state_dict().items()}
     torch.save({"net": state, "args": argparse.Namespace(lr=1)}, tmp_path / "resnet18.pth")
     outcome = here("inspect", tmp_path / "resnet18.pth")
@@ -127,7 +127,7 @@ def test_where_the_weights_were_found_and_what_was_left_out_is_told(here, tmp_pa
     ],
     ids=str,
 )
-def test_a_damaged_progress_is_told(here, tmp_path, progress) -> None:
+def test_a_damaged_progress_is_reported(here, tmp_path, progress) -> None:
     table = load_recipe("mask_rcnn", {"categories": ["a"]}).model_dump(mode="json")
     write_native(tmp_path / "x.safetensors", NativeCheckpoint({"a": torch.zeros(1)}, table, {}, progress))
     assert told(here, tmp_path / "x.safetensors")["training"] == "a run whose progress is damaged: weights only"

@@ -53,7 +53,7 @@ def test_reader_that_has_seen_enough_is_no_failure():
         (["no-such-command"], "no-such-command"),
     ],
 )
-def test_wrong_use_is_told_with_status_2(here, arguments, part, tmp_path, monkeypatch):
+def test_wrong_use_is_reported_with_status_2(here, arguments, part, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = here(*arguments)
     assert outcome.status == 2
@@ -61,7 +61,7 @@ def test_wrong_use_is_told_with_status_2(here, arguments, part, tmp_path, monkey
     assert "Traceback" not in outcome.err
 
 
-def test_version_is_told(here):
+def test_version_is_reported(here):
     assert here("--version").out.startswith("maskwright 0.")
 
 

@@ -72,7 +72,7 @@ def test_pictures_can_be_left_out(predict, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.json"]
 
 
-def test_random_weights_that_nobody_asked_for_are_warned_of(here, tiny, tmp_path):
+def test_random_weights_without_being_asked_for_are_warned_of(here, tiny, tmp_path):
     outcome = here("predict", tiny.images / "1.png", "--model", tiny.recipe, "--output", tmp_path / "out")
     assert outcome.status == 0
     assert "warning: recipe" in outcome.err

@@ -129,7 +129,7 @@ def test_a_cut_off_video_gives_its_first_frames_and_status_2(predict, write_vide
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
 
 
-def test_a_camera_that_is_not_there_is_told_in_one_line(predict) -> None:
+def test_a_camera_that_is_not_there_is_reported_in_one_line(predict) -> None:
     outcome = predict("camera:9876")
     assert outcome.status == 2
     (line,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]

@@ -49,13 +49,13 @@ def test_a_training_is_validated_by_the_classes_of_pixels(trained):
     assert 0 <= json.loads((run / "metrics.json").read_text())["semantic"]["mIoU"] <= 1
 
 
-def test_its_checkpoint_is_told_as_a_semantic_fpn(here, trained):
+def test_its_checkpoint_is_reported_as_a_semantic_fpn(here, trained):
     outcome = here("inspect", trained[0] / "checkpoints" / "best.safetensors")
     lines = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
     assert lines["architecture"].startswith("Semantic FPN, ResNet-18")
     assert lines["architecture"].endswith("FPN of 16 channels, semantic head of 3 outputs")
     assert (lines["categories"], lines["stuff"]) == ("square (1)", "wall (8), floor (9)")
-    assert lines["fit"] == "every weight has its place"
+    assert lines["fit"] == "every weight fits"
 
 
 def test_a_prediction_writes_its_stuff(here, tiny, trained, tmp_path):
@@ -88,5 +88,5 @@ def test_it_is_measured_on_panoptic_annotations(here, tiny, trained, tmp_path):
     assert measured["per_category"].keys() == {"things", "wall", "floor"}
 
 
-def test_the_help_of_predict_tells_of_panoptic_files(here):
+def test_the_help_of_predict_names_panoptic_files(here):
     assert "panoptic.json" in here("predict", "--help").out

@@ -168,7 +168,7 @@ def test_a_training_whose_worker_is_killed_says_so_in_one_line(number: signal.Si
 
 
 @pytest.mark.parametrize("number", STATUS)
-def test_a_signal_to_all_processes_of_a_training_is_the_main_ones_alone(
+def test_a_signal_to_all_processes_of_a_training_is_for_the_main_one_only(
     number: signal.Signals, tiny, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"

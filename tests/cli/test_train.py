@@ -26,7 +26,7 @@ START = {
 }
 
 
-def test_training_tells_every_step_and_leaves_checkpoints(trained):
+def test_training_prints_every_step_and_leaves_checkpoints(trained):
     folder, outcome = trained
     assert outcome.status == 0, outcome.err
     lines = outcome.out.splitlines()
@@ -68,14 +68,14 @@ def test_finished_run_can_be_resumed_and_is_measured_again(here, tiny, trained):
     assert "step 1/2" not in outcome.out
 
 
-def test_inspect_tells_what_a_run_left(here, trained):
+def test_inspect_shows_what_a_run_left(here, trained):
     outcome = here("inspect", trained[0] / "checkpoints" / "last.safetensors")
     assert outcome.status == 0, outcome.err
     told = dict(line.split(None, 1) for line in outcome.out.splitlines())
     assert told["lineage"] == "maskwright"
     assert told["architecture"].startswith("Mask R-CNN, ResNet-18 (width 8, norm batch), FPN of 16 channels")
     assert told["categories"] == "square (1)"
-    assert told["fit"] == "every weight has its place"
+    assert told["fit"] == "every weight fits"
     assert told["training"].startswith("step 2")
     assert told["training"].endswith("for --resume")
 
@@ -131,7 +131,7 @@ def test_a_run_that_was_taken_up_says_where_it_goes_on(capsys):
     assert lines[-1] == "goes on after step 60"
 
 
-def test_on_a_machine_without_gpu_a_large_network_is_told_of_the_recipe_that_fits(capsys):
+def test_on_a_machine_without_gpu_a_large_network_gets_the_name_of_the_recipe_that_fits(capsys):
     LinePrinter()(0, {**START, "smaller": "nuclei/mask_rcnn_small"}, "start")
     assert "the recipe that fits this machine is nuclei/mask_rcnn_small with categories=[]" in capsys.readouterr().err
 

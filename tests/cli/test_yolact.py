@@ -39,17 +39,17 @@ def best(run) -> Path:
     return run[0] / "checkpoints" / "best.safetensors"
 
 
-def test_training_tells_every_step(run, best):
+def test_training_prints_every_step(run, best):
     assert run[1].status == 0, run[1].err
     assert [f"step {step}/3  loss" in run[1].out for step in (1, 2, 3)] == [True] * 3
     assert best.is_file()
 
 
-def test_a_checkpoint_is_told_of(here, run, best):
+def test_a_checkpoint_is_named(here, run, best):
     outcome = here("inspect", best)
     assert outcome.status == 0, outcome.err
     assert "YOLACT" in outcome.out
-    assert "every weight has its place" in outcome.out
+    assert "every weight fits" in outcome.out
 
 
 @pytest.mark.parametrize("nms", ["fast", "cross_class", "traditional"])

@@ -145,7 +145,7 @@ def test_labels_stay_inside_the_picture() -> None:
     assert columns.max() - columns.min() > 50 and rows.max() - rows.min() > 8
 
 
-def test_an_image_of_another_size_is_an_error_that_tells_both() -> None:
+def test_an_image_of_another_size_is_an_error_that_names_both() -> None:
     with pytest.raises(DataError, match="80 × 120 pixels, the instances 60 × 70"):
         draw_instances(BLACK, filled([], (60, 70)))
 

@@ -122,7 +122,7 @@ app = typer.Typer(
 for _command in (demo, predict, evaluate, train, recipes, inspect, convert):
     app.command(cls=_Command)(_command)
 
-_data = typer.Typer(cls=_Group, help="Verify a dataset, convert it, look at it.", no_args_is_help=True)
+_data = typer.Typer(cls=_Group, help="Check a dataset, convert it, look at it.", no_args_is_help=True)
 _data.command(cls=_Command)(check)
 _data.command(cls=_Command)(show)
 _data.command("convert", cls=_Command)(convert_dataset)

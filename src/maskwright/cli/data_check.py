@@ -83,9 +83,9 @@ def check(
     from maskwright.config import load_recipe
     from maskwright.data.readers.options import ReadOptions
 
-    words, look = annotations or [], _Look(pixels, None if lists_all else _MOST_PER_KIND)
+    words, settings = annotations or [], _CheckSettings(pixels, None if lists_all else _MOST_PER_KIND)
     if _is_recipe(images):
-        is_clean = _check_recipe(load_recipe(images, read_overrides([*words, *(changes or [])])), look)
+        is_clean = _check_recipe(load_recipe(images, read_overrides([*words, *(changes or [])])), settings)
     else:
         file = _single(words)
         if recipe_name is None and changes:
@@ -99,7 +99,7 @@ def check(
             only_present=only_present,
             binary_maps=binary_maps,
         )
-        is_clean = look.check(Path(images), file, format, options, recipe, as_flag)
+        is_clean = settings.check(Path(images), file, format, options, recipe, as_flag)
     if not is_clean:
         raise typer.Exit(2)
 
@@ -121,7 +121,7 @@ def _single(words: Sequence[str]) -> Path:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _CheckSettings:
     """How closely datasets are looked at, and how many findings of a kind are listed one by one (None: all)."""
 
     pixels: bool
@@ -142,11 +142,11 @@ class _Look:
         for way in ways_out(report.defects, option):
             say(f"             {way}")
         if recipe is not None:
-            _tell_losses(recipe, read_with_defects(images, annotations, form, options).records)
+            _print_losses(recipe, read_with_defects(images, annotations, form, options).records)
         return report.is_clean
 
 
-def _tell_losses(recipe: Recipe, records: Sequence[ImageRecord]) -> None:
+def _print_losses(recipe: Recipe, records: Sequence[ImageRecord]) -> None:
     from maskwright.data.network_scale import scale_lines, scale_summary
 
     say(f"recipe       {recipe.name}: {scale_summary(recipe, records)}")
@@ -154,7 +154,7 @@ def _tell_losses(recipe: Recipe, records: Sequence[ImageRecord]) -> None:
         say(f"  {line}")
 
 
-def _check_recipe(recipe: Recipe, look: _Look) -> bool:
+def _check_recipe(recipe: Recipe, settings: _CheckSettings) -> bool:
     """Whether the datasets of a recipe are free of defects."""
     from maskwright.config.data import PARTS
     from maskwright.data.readers.options import ReadOptions
@@ -171,7 +171,7 @@ def _check_recipe(recipe: Recipe, look: _Look) -> bool:
             raise ConfigError(f"{key} needs both {key}.images=DIR and {key}.annotations=PATH")
         say(f"{key}:")
         part = next(part for part in PARTS if key.startswith(f"data.{part}"))
-        are_clean[part] &= look.check(
+        are_clean[part] &= settings.check(
             Path(table.images),
             Path(table.annotations),
             table.format,
@@ -180,11 +180,11 @@ def _check_recipe(recipe: Recipe, look: _Look) -> bool:
             partial("{0}.{1}=true".format, key),
         )
     if are_clean["train"] and any(table.images for table in recipe.data.tables("train")):
-        _tell_of_training(recipe)
+        _print_training_losses(recipe)
     return all(are_clean.values())
 
 
-def _tell_of_training(recipe: Recipe) -> None:
+def _print_training_losses(recipe: Recipe) -> None:
     """Count what the recipe would lose of its sound training data.
 
     Raises:
@@ -197,5 +197,5 @@ def _tell_of_training(recipe: Recipe) -> None:
     dataset = open_datasets(
         recipe.data.tables("train"), needs_masks="mask" in recipe.metric_kinds, keys=recipe.data.keys("train")
     )
-    _tell_losses(recipe, dataset.records)
+    _print_losses(recipe, dataset.records)
     refuse_nothing_to_learn(recipe, dataset, dataset.records)

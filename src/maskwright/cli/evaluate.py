@@ -133,7 +133,7 @@ def evaluate(
 def _expected(
     predictor: Predictor, annotations: Path | None, changes: Sequence[str] | None
 ) -> dict[str, ExpectedResult]:
-    """What the recipe expects here; nothing of data that is not its own, unless that was asked for by --set."""
+    """What the recipe expects here; nothing of data that is not its own, unless --set expects it."""
     from maskwright.predict.evaluate import expected_of, is_own_data
 
     expected = expected_of(predictor)

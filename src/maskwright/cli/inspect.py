@@ -33,30 +33,30 @@ def inspect(
     found = read_weights(checkpoint)
     num_values = sum(weight.numel() for weight in found.weights.values())
     weights = f"{len(found.weights)} tensors, {num_values:,} numbers"
-    _tell(f"checkpoint    {checkpoint}, {checkpoint.stat().st_size / 1e6:.1f} MB")
-    _tell(f"lineage       {found.lineage}")
+    _print(f"checkpoint    {checkpoint}, {checkpoint.stat().st_size / 1e6:.1f} MB")
+    _print(f"lineage       {found.lineage}")
     for line in _place_lines(found):
-        _tell(line)
+        _print(line)
     if found.is_backbone:
-        _tell(f"weights       {weights}")
-        _tell(f"values        {_values(found)}")
+        _print(f"weights       {weights}")
+        _print(f"values        {_values(found)}")
         say("use           only a backbone: start a training from it, with train.initial_weights=FILE")
         return
     recipe = recipe_of(found, str(checkpoint), {})
-    _tell(f"recipe        {recipe.name}")
-    _tell(f"architecture  {', '.join(recipe.architecture)}")
-    _tell(f"categories    {_categories(recipe.categories) or 'none'}")
+    _print(f"recipe        {recipe.name}")
+    _print(f"architecture  {', '.join(recipe.architecture)}")
+    _print(f"categories    {_categories(recipe.categories) or 'none'}")
     if (semantics := recipe.semantics) is not None:
-        _tell(f"stuff         {_categories(semantics.categories)}")
-    _tell(f"weights       {weights}")
-    _tell(f"values        {_values(found)}")
+        _print(f"stuff         {_categories(semantics.categories)}")
+    _print(f"weights       {weights}")
+    _print(f"values        {_values(found)}")
     for line in _fit_lines(compare(found, recipe)):
-        _tell(line)
+        _print(line)
     if found.lineage == "maskwright":
-        _tell(f"training      {_training(found)}")
+        _print(f"training      {_training(found)}")
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     """Print a line with names from the file, which may be of any length."""
     say(printable(line))
 
@@ -86,9 +86,9 @@ def _categories(categories: Sequence[CategoryConfig]) -> str:
 
 def _fit_lines(report: FitReport) -> Iterator[str]:
     if report.is_exact:
-        yield "fit           every weight has its place"
+        yield "fit           every weight fits"
         return
-    yield f"fit           {len(report.fitting)} weights have their place"
+    yield f"fit           {len(report.fitting)} weights fit"
     changed = [f"{name} is {given}, expected {wanted}" for name, (given, wanted) in report.mismatched.items()]
     for what, names in (("missing", report.missing), ("unknown", report.unexpected), ("other shape", changed)):
         if names:

@@ -24,9 +24,9 @@ def load_predictor(
     tile_px: int | None = None,
     overlap_px: int | None = None,
 ) -> Predictor:
-    """As `maskwright.load`, then augmented or tiled as asked for.
+    """As `maskwright.load`, then augmented or tiled where the options say so.
 
-    Warns where the recipe loads no weights by itself and none were asked for.
+    Warns where the recipe loads no weights by itself and none are given.
 
     Raises:
         ConfigError: an overlap without tiles, or what the model cannot do.
@@ -38,7 +38,9 @@ def load_predictor(
         predictor = load(model, weights, device, read_overrides(changes), precision, progress)
     if weights is None and not is_checkpoint(model) and predictor.recipe.default_weights is None:
         listed = f", for example {next(iter(predictor.recipe.weights))}" if predictor.recipe.weights else ""
-        warn(f"recipe {model} loads no weights unasked, so these are random and find nothing; give --weights{listed}")
+        warn(
+            f"recipe {model} loads no weights by default, so these are random and find nothing; give --weights{listed}"
+        )
     predictor = predictor.augmented() if is_augmented else predictor
     if overlap_px is not None and tile_px is None:
         raise ConfigError("--overlap is of tiles: give --tile too")

@@ -64,7 +64,7 @@ def predict(
     an image of that dataset, called clip.mp4#000012, with its `frame` and `seconds`. DIR must be new, empty, or hold an
     earlier prediction, which is replaced. What cannot be read is named and left out, and the exit status is then 2.
 
-    Models that know stuff too write DIR/panoptic.json and DIR/panoptic/NAME.png besides: COCO's panoptic form.
+    Models with a semantic head also write DIR/panoptic.json and DIR/panoptic/NAME.png, COCO's panoptic form.
 
     A camera goes on until Ctrl-C or for `--frames`. Ctrl-C and SIGTERM leave all that was predicted so far, whole, and
     videos that can be played.

@@ -30,7 +30,7 @@ def recipes(
 
 
 def yaml_lines(table: BaseModel, *, explain: bool, indent: str = "") -> Iterator[str]:
-    """A table of a recipe as YAML, each value on one line; with the meaning of each key above it if asked for."""
+    """A table of a recipe as YAML, each value on one line; on request with the meaning of each key above it."""
     from pydantic import BaseModel
 
     plain = table.model_dump(mode="json")

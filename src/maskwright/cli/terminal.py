@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Advance(Protocol):
-    """Tells a progress display what was done since the last call; the total may become known only now."""
+    """Reports to a progress display what was done since the last call; the total may become known only now."""
 
     def __call__(self, count: int, total: int | None = None) -> None: ...
 
@@ -38,7 +38,7 @@ class Interrupted(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM came; like `KeyboardInterrupt` it passes whatever mends errors, and lets everything be closed."""
+    """SIGTERM came; like `KeyboardInterrupt` no `except Exception` stops it, and everything is closed on its way."""
 
 
 # of a command that a signal ended: 128 and its number

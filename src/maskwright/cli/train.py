@@ -42,7 +42,7 @@ def train(
             resolved, output=output, resume=resume, device=device, report=LinePrinter(), progress=progress
         )
     if int(os.environ.get("RANK", "0")) == 0:  # torchrun sets it
-        _tell_result(result, output)
+        _print_result(result, output)
         refuse_missed(result.checks)
 
 
@@ -54,7 +54,7 @@ def _what_is_kept(output: Path) -> str:
     return f"the run up to its last checkpoint is in {last}; go on with the same command and --resume"
 
 
-def _tell_result(result: TrainResult, output: Path) -> None:
+def _print_result(result: TrainResult, output: Path) -> None:
     from maskwright.evaluation.expected import expected_table
 
     say(f"{result.steps} steps done")

@@ -31,7 +31,7 @@ class LinePrinter:
         """Print what `training.run.train` reports."""
         if part == "start":
             self.total, self.previous = numbers["steps"], step
-            _tell_start(step, numbers)
+            _print_start(step, numbers)
         elif part in ("val", "augmented"):
             what = "validation" if part == "val" else "with test-time augmentation"
             say(f"step {step}/{self.total}  {what}  {_validation_numbers(numbers)}")
@@ -43,9 +43,9 @@ class LinePrinter:
         elif part == "stop":
             say(f"step {step}/{self.total}  {_reason_to_stop(numbers)}")
         else:
-            self._tell_step(step, numbers)
+            self._print_step(step, numbers)
 
-    def _tell_step(self, step: int, numbers: Mapping[str, Any]) -> None:
+    def _print_step(self, step: int, numbers: Mapping[str, Any]) -> None:
         line = f"step {step}/{self.total}  loss {numbers['loss']:.4f}  lr {numbers['learning_rate']:.2e}"
         if self.previous is not None:
             seconds = numbers["seconds"] / max(step - self.previous, 1)
@@ -54,7 +54,7 @@ class LinePrinter:
         say(line)
 
 
-def _tell_start(step: int, numbers: Mapping[str, Any]) -> None:
+def _print_start(step: int, numbers: Mapping[str, Any]) -> None:
     for line in (*_facts(numbers), *_weights_lines(numbers)):
         say(line)
     if step:
