@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from maskwright.config.data import FrameName
+from maskwright.config.data import BinaryMaps, FrameName
 from maskwright.config.run import Recipe
 from maskwright.config.testing import ExpectedResult
 from maskwright.data.choices import settle_defects
@@ -58,6 +58,9 @@ def evaluate(
     exif: FrameName | None = None,
     boxes_as_masks: bool = False,
     only_present: bool = False,
+    class_attribute: str | None = None,
+    binary_maps: BinaryMaps | None = None,
+    crowds: Literal["ignored", "objects"] = "ignored",
     tables: Sequence[str] = (),
 ) -> Metrics:
     """Metrics of a predictor on annotated images: COCO's, or LVIS's where the annotations cover some classes only.
@@ -74,6 +77,9 @@ def evaluate(
             by default as the image sizes in the annotations say.
         boxes_as_masks: the box of an object without a mask is used as its mask.
         only_present: listed images that are not in the folder are ignored.
+        class_attribute: attribute of regions that holds their class (VIA); by default the only one, or the likeliest.
+        binary_maps: what an object is in black and white id maps; by default those with several parts are refused.
+        crowds: `ignored`: annotations marked as crowds are groups of objects; `objects`: each is one object.
         tables: further measures by name, each a group of the result; see `predict.tables`.
 
     Raises:
@@ -85,6 +91,9 @@ def evaluate(
         exif=exif,
         boxes_as_masks=boxes_as_masks,
         only_present=only_present,
+        class_attribute=class_attribute,
+        binary_maps=binary_maps,
+        has_crowds=crowds == "ignored",
     )
     dataset = read_dataset(images, annotations, format, options)
     dataset = settle_defects(dataset, skip_bad=skip_bad, keeps_damaged_images=keeps_damaged_images)

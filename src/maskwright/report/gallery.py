@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ from maskwright.structures import Categories
 from maskwright.structures.masks.rle import any_to_rle
 
 _PER_SECTION = 8
+# images that are open at one time
+_THREADS = 4
 _LONGEST_PX = 640
 # told apart by the colour-blind too, and the same as in the style sheet
 _RIGHT, _FALSE, _MISSED, _IGNORED = (45, 156, 255), (255, 59, 48), (255, 204, 0), (160, 160, 160)
@@ -83,15 +86,20 @@ def choose_sections(kind_report: KindReport, dataset: Dataset, results: Sequence
     best = sorted(rated, key=lambda image_id: (-counts[image_id].f1, -counts[image_id].correct))
     best = [image_id for image_id in best if counts[image_id].correct][:_PER_SECTION]
     chosen = set(wrong) | set(worst) | set(best)
-    places = _places(results, chosen)
+    indices = _indices(results, chosen)
     first_objects = np.cumsum([0, *(len(record.annotations) for record in dataset.records)])
-    nothing = ImageCounts(0, 0, 0)
-    figures = {}
+    views = []
     for record, first_object in zip(dataset.records, first_objects, strict=False):
         if record.id in chosen:
             framed = false_at[record.id] if record.id in wrong else None
-            view = _View(record, dataset.categories, kind_report, results, places[record.id], int(first_object), framed)
-            figures[record.id] = view.figure(counts.get(record.id, nothing))
+            own = counts.get(record.id, ImageCounts(0, 0, 0))
+            views.append(
+                _View(
+                    record, dataset.categories, kind_report, results, indices[record.id], int(first_object), framed, own
+                )
+            )
+    with ThreadPoolExecutor(_THREADS) as pool:  # decoders and encoders work outside Python's lock
+        figures = {view.record.id: figure for view, figure in zip(views, pool.map(_View.figure, views), strict=True)}
     titles = (
         ("Most confidently wrong", "The false detections with the highest scores, each framed in its image.", wrong),
         ("Worst", "The images with the lowest F1, those with more errors first.", worst),
@@ -109,20 +117,23 @@ class _View:
         categories: of the dataset.
         kind_report: what became of detections and objects.
         results: of all images.
-        places: of this image's detections among the results.
-        first_object: the place of its first object among all objects.
-        framed: the place of its most confident false detection, where that is pointed at.
+        indices: of this image's detections among the results.
+        first_object: the index of its first object among all objects.
+        framed: the index of its most confident false detection, where that is pointed at.
+        counts: of what was found from the threshold on.
     """
 
     record: ImageRecord
     categories: Categories
     kind_report: KindReport
     results: Sequence[Mapping[str, Any]]
-    places: Sequence[int]
+    indices: Sequence[int]
     first_object: int
     framed: int | None
+    counts: ImageCounts
 
-    def figure(self, counts: ImageCounts) -> Figure:
+    def figure(self) -> Figure:
+        """The image with prediction and truth; without pictures where its file cannot be used."""
         note = "" if self.framed is None else self._note(self.framed)
         found = truth = None
         try:
@@ -130,41 +141,41 @@ class _View:
             found, truth = as_thumbnail(self._found(picture)), as_thumbnail(self._truth(picture))
         except DataError as error:
             note = f"not shown: {error}"
-        return Figure(f"image-{self.record.id}", self.record.path.name, counts, found, truth, note)
+        return Figure(f"image-{self.record.id}", self.record.path.name, self.counts, found, truth, note)
 
     def _found(self, picture: Picture) -> Picture:
         """Detections from the threshold on, correct ones and false ones, and the framed one in any case."""
         scores, fates = self.kind_report.matches.scores, self.kind_report.matches.detections
-        kept = [place for place in self.places if scores[place] >= self.kind_report.threshold or place == self.framed]
-        kept = sorted(kept, key=lambda place: -scores[place])
-        entries = [{**self.results[place], "score": float(scores[place])} for place in kept]
+        kept = [index for index in self.indices if scores[index] >= self.kind_report.threshold or index == self.framed]
+        kept = sorted(kept, key=lambda index: -scores[index])
+        entries = [{**self.results[index], "score": float(scores[index])} for index in kept]
         instances = instances_of_results(entries, self.record.size, self.categories)
-        colours = [_OF_DETECTION[Fate(fates[place])] for place in kept]
-        drawn = draw_objects(picture, instances, [self._text(place) for place in kept], colours)
+        colours = [_OF_DETECTION[Fate(fates[index])] for index in kept]
+        drawn = draw_objects(picture, instances, [self._text(index) for index in kept], colours)
         if self.framed is None:
             return drawn
         return draw_frame(drawn, instances.boxes[kept.index(self.framed)].tolist(), self.record.size, _FALSE)
 
     def _truth(self, picture: Picture) -> Picture:
         """The annotated objects, found ones and missed ones."""
-        instances, places = instances_of_annotations(self.record.annotations, self.record.size, self.categories)
-        fates = [Fate(self.kind_report.counted.objects[self.first_object + place]) for place in places]
+        instances, indices = instances_of_annotations(self.record.annotations, self.record.size, self.categories)
+        fates = [Fate(self.kind_report.counted.objects[self.first_object + index]) for index in indices]
         names = [self.categories[label] if len(self.categories) > 1 else "" for label in instances.labels.tolist()]
         return draw_objects(picture, instances, names, [_OF_OBJECT[fate] for fate in fates])
 
-    def _text(self, place: int) -> str:
-        """Name and score; where there is one class, the score of false detections alone."""
+    def _text(self, index: int) -> str:
+        """Name and score; where there is one class, only the score of false detections."""
         matches = self.kind_report.matches
-        score = f"{matches.scores[place]:.2f}"
+        score = f"{matches.scores[index]:.2f}"
         if len(self.categories) > 1:
-            return f"{self._name(self.results[place])} {score}"
-        return score if matches.detections[place] == Fate.WRONG else ""
+            return f"{self._name(self.results[index])} {score}"
+        return score if matches.detections[index] == Fate.WRONG else ""
 
     def _name(self, entry: Mapping[str, Any]) -> str:
         return self.categories[self.categories.label_of(entry["category_id"])]
 
-    def _note(self, place: int) -> str:
-        entry, score = self.results[place], self.kind_report.matches.scores[place]
+    def _note(self, index: int) -> str:
+        entry, score = self.results[index], self.kind_report.matches.scores[index]
         said = f"framed: {self._name(entry)} {score:.2f}"
         if self.kind_report.kind == "keypoints":
             return said
@@ -195,15 +206,16 @@ def _sections(titles: Iterable[tuple[str, str, list[int]]], figures: Mapping[int
 
 
 def _most_confident_errors(kind_report: KindReport) -> dict[int, int]:
-    """Image id → the place among the results of its false detection with the highest score."""
+    """Image id → the index among the results of its false detection with the highest score."""
     wrong = np.flatnonzero(kind_report.matches.detections == Fate.WRONG)
     ordered = wrong[np.argsort(kind_report.matches.scores[wrong], kind="stable")]  # later ones replace earlier ones
     return dict(zip(kind_report.matches.detection_images[ordered].tolist(), ordered.tolist(), strict=True))
 
 
-def _places(results: Sequence[Mapping[str, Any]], image_ids: set[int]) -> Mapping[int, list[int]]:
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, entry in enumerate(results):
+def _indices(results: Sequence[Mapping[str, Any]], image_ids: set[int]) -> Mapping[int, list[int]]:
+    """Image id → the indices of its detections among the results."""
+    indices: dict[int, list[int]] = defaultdict(list)
+    for index, entry in enumerate(results):
         if entry["image_id"] in image_ids:
-            places[entry["image_id"]].append(place)
-    return places
+            indices[entry["image_id"]].append(index)
+    return indices
