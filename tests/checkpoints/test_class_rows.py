@@ -145,7 +145,7 @@ def test_rows_of_stuff_and_keypoints_follow_their_names_too(request: pytest.Fixt
     assert rows.matches["stuff"].fresh == ("road",) and rows.matches["keypoint"].fresh == ("left_ear",)
 
 
-def test_unused_channels_match_at_their_own_index_alone() -> None:
+def test_unused_channels_match_only_at_their_own_index() -> None:
     holes = ["person", "N/A", "dog", "N/A"]
     assert match_names(holes, holes).fresh == ()
     assert match_names(holes, [*holes, "hen"]).fresh == ("hen",)

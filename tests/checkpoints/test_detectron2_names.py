@@ -338,7 +338,7 @@ def test_whole_models_of_that_time_are_not_taken_for_backbones() -> None:
     assert not is_caffe2({"conv1_w", "res2_0_branch2a_w", "conv_rpn_fpn2_w"})
 
 
-def test_the_architecture_is_read_off_names_alone(tiny_network) -> None:
+def test_the_architecture_is_read_off_names_only(tiny_network) -> None:
     model = build_model(load_recipe("mask_rcnn", tiny_network))
     facts = architecture_of(model.state_dict())
     assert facts["backbone.depth"] == 18

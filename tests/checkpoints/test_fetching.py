@@ -229,7 +229,7 @@ def test_what_is_not_the_file_never_gets_its_name(shelf, cache, content, change,
     assert fetch(address).read_bytes() == content
 
 
-def test_a_broken_connection_is_told_and_the_next_attempt_asks_for_the_rest_only(shelf, cache, content) -> None:
+def test_a_broken_connection_is_reported_and_the_next_attempt_asks_for_the_rest_only(shelf, cache, content) -> None:
     address = f"{shelf.address}/weights/model.pth"
     shelf.missing_bytes = 200
     came = len(content) - 200
@@ -252,6 +252,24 @@ def test_a_rest_is_asked_for_only_where_the_server_names_the_version_surely(shel
     shelf.missing_bytes = 0
     assert fetch(f"{shelf.address}/weights/model.pth").read_bytes() == content
     assert ("from" in shelf.asked[-1]) == ("Last-Modified" in headers)
+
+
+def test_progress_counts_the_bytes_that_are_here_and_ends_with_all_of_them(shelf, cache, content) -> None:
+    calls: list[tuple[int, int | None]] = []
+    address = f"{shelf.address}/weights/model.pth"
+    fetch(address, progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (len(content), len(content))
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert {total for _, total in calls} == {len(content)}
+    calls.clear()
+    fetch(address, progress=lambda done, total: calls.append((done, total)))
+    assert calls == []
+
+
+def test_fetching_shows_nothing_by_itself(shelf, cache, content, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    fetch(f"{shelf.address}/weights/model.pth")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_server_without_ranges_sends_all_again(shelf, cache, content) -> None:
@@ -300,11 +318,11 @@ def test_a_file_that_needs_a_missing_library_is_kept_for_later(shelf, cache, con
     assert kept(cache) == {path.name: content}
 
 
-def test_a_missing_file_is_told(shelf) -> None:
+def test_a_missing_file_is_reported(shelf) -> None:
     assert "HTTP Error 404: Not Found" in refusal(f"{shelf.address}/weights/gone.pth")
 
 
-def test_what_takes_several_lines_to_say_is_told_in_one(shelf) -> None:
+def test_what_takes_several_lines_to_say_is_reported_in_one(shelf) -> None:
     shelf.redirects = "/weights/model.pth"
     assert "infinite loop. The last" in refusal(f"{shelf.address}/weights/model.pth")
 
@@ -328,7 +346,7 @@ def test_only_secure_addresses_are_fetched(address) -> None:
 
 
 @pytest.mark.parametrize("length", ["many", "-5", "1e9", "9" * 40, "1_000", "0x10"])
-def test_a_length_that_is_no_number_is_told(shelf, cache, length) -> None:
+def test_a_length_that_is_no_number_is_reported(shelf, cache, length) -> None:
     shelf.length = length
     assert "its server says that the file has" in refusal(f"{shelf.address}/weights/model.pth")
 
@@ -350,7 +368,7 @@ def test_an_address_of_the_hub_has_an_owner_a_repository_and_a_file(address) -> 
     assert "\n" not in str(raised.value)
 
 
-def test_whatever_the_hub_raises_is_told_in_one_line(monkeypatch) -> None:
+def test_what_the_hub_raises_is_reported_in_one_line(monkeypatch) -> None:
     def failing(*_: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
@@ -360,13 +378,13 @@ def test_whatever_the_hub_raises_is_told_in_one_line(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("address", ["https://127.0.0.1:1/model.pth", "https://[/model.pth", "https:///model.pth"])
-def test_an_address_where_nobody_answers_is_told(address) -> None:
+def test_an_address_without_an_answer_is_reported(address) -> None:
     with pytest.raises((CheckpointError, ConfigError)) as raised:
         fetch(address)
     assert address in str(raised.value)
 
 
-def test_a_cache_that_cannot_be_written_is_told(shelf, cache) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(shelf, cache) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("a file")
     with pytest.raises(OutputError, match="maskwright"):

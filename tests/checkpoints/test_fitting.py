@@ -55,7 +55,7 @@ def test_other_floating_precisions_load_into_single(network, weights, dtype) -> 
     assert torch.equal(found, weights["backbone.stem.conv.weight"].to(dtype).float())
 
 
-def test_another_number_of_classes_is_told_in_classes(network, weights) -> None:
+def test_another_number_of_classes_is_reported_in_classes(network, weights) -> None:
     weights["box_head.class_logits.bias"] = torch.zeros(6)
     assert refusal(weights, network).startswith(
         "checkpoint x.pth does not fit the recipe: it was trained for 5 classes, the recipe has 3 categories; "
@@ -69,7 +69,7 @@ def test_missing_and_unknown_names_are_counted(network, weights) -> None:
     assert "2 missing, first fpn.laterals.0.conv.weight; 1 unknown, first extra" in message
 
 
-def test_other_shapes_are_told(network, weights) -> None:
+def test_other_shapes_are_reported(network, weights) -> None:
     weights["backbone.stem.conv.weight"] = torch.zeros(8, 1, 7, 7)
     assert "backbone.stem.conv.weight is (8, 1, 7, 7), expected (8, 3, 7, 7)" in refusal(weights, network)
     weights["box_head.class_logits.bias"] = torch.zeros(())
@@ -116,7 +116,7 @@ def test_a_backbone_must_fit_completely(network, weights) -> None:
         put_backbone(backbone, network, "checkpoint x.pth")
 
 
-def test_batch_norms_in_a_backbone_without_are_told(tiny_network, weights) -> None:
+def test_batch_norms_in_a_backbone_without_are_reported(tiny_network, weights) -> None:
     grouped = build_model(load_recipe("mask_rcnn", {**tiny_network, "backbone.norm": "group"}))
     with pytest.raises(CheckpointError, match=r"its backbone has batch normalisation: set backbone\.norm=batch"):
         put_backbone(backbone_of(weights), grouped, "checkpoint x.pth")

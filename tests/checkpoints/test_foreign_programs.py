@@ -101,7 +101,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.filterwarnings("ignore")
-def test_a_file_of_another_program_is_told_by_name_with_the_way_out(tmp_path, name) -> None:
+def test_a_file_of_another_program_is_named_with_the_way_out(tmp_path, name) -> None:
     write, message = FILES[name]
     write(tmp_path / name)
     with pytest.raises(CheckpointError, match=f"checkpoint .*{name} .*{message}") as raised:
@@ -124,7 +124,7 @@ def test_a_file_of_another_program_is_told_by_name_with_the_way_out(tmp_path, na
         ([], "is a folder"),
     ],
 )
-def test_a_folder_is_told_what_it_is(tmp_path, files, message) -> None:
+def test_an_error_says_what_a_folder_is(tmp_path, files, message) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(json.dumps({}))

@@ -89,7 +89,7 @@ def test_as_many_channels_as_before_change_nothing() -> None:
     assert all(torch.equal(value, new.state_dict()[name]) for name, value in old.state_dict().items())
 
 
-def test_a_start_from_other_channels_tells_what_was_inflated_and_whether_it_can_learn(tmp_path: Path) -> None:
+def test_a_start_from_other_channels_reports_what_was_inflated_and_whether_it_can_learn(tmp_path: Path) -> None:
     path = tmp_path / "old.safetensors"
     write_native(path, NativeCheckpoint(dict(network(3).state_dict()), {}, {}, {}))
     new = network(5)

@@ -159,7 +159,7 @@ def test_a_file_cannot_change_how_the_next_is_read(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"{}", b"\x80\x04", bytes(100), b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f"])
-def test_what_is_no_pickle_is_told_in_one_line(tmp_path, data) -> None:
+def test_what_is_no_pickle_is_reported_in_one_line(tmp_path, data) -> None:
     (tmp_path / "x.pkl").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"x\.pkl cannot be read \("):
         read_weights(tmp_path / "x.pkl")

@@ -256,7 +256,7 @@ def test_a_yolact_without_anchors_is_refused_by_its_path(tmp_path) -> None:
         ("yolact", {"_preconv.0.weight": 4, "layers.0.1.conv1.0.weight": 4}),
     ],
 )
-def test_a_backbone_alone_is_known_as_one(tmp_path, lineage, state) -> None:
+def test_a_file_with_only_a_backbone_is_known_as_one(tmp_path, lineage, state) -> None:
     torch.save({key: torch.zeros(length) for key, length in state.items()}, tmp_path / "backbone.pth")
     found = read_weights(tmp_path / "backbone.pth")
     assert (found.lineage, found.is_backbone, found.recipe_name) == (lineage, True, None)

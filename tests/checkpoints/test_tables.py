@@ -130,7 +130,7 @@ def test_objects_beside_the_weights_are_left_out(tmp_path, is_zip) -> None:
     assert {"argparse.Namespace", "datetime.datetime"} <= set(found.left_out)
 
 
-def test_plain_weights_come_before_averaged_ones_which_are_told(tmp_path) -> None:
+def test_plain_weights_come_before_averaged_ones_which_are_reported(tmp_path) -> None:
     found = read(tmp_path, {"model_ema": {"module": OTHER}, "model": STATE, "swa_state": dict(OTHER)})
     assert_is(found, STATE)
     assert found.found_in == "model."

@@ -184,14 +184,14 @@ def test_there_and_back_every_number_is_the_same_but_for_what_background_never_u
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ("detectron2/mask_rcnn_r50_c4", "models with a pyramid alone, this one has neck=c4"),
+        ("detectron2/mask_rcnn_r50_c4", "only for models with a pyramid, this one has neck=c4"),
         ("detectron2/mask_rcnn_r50_fpn_3x_dconv", "no place for .* weights, first backbone.stages.1.0.conv2.offsets"),
         ("detectron2/cascade_mask_rcnn_r50_fpn", "cannot have box_head.is_class_agnostic"),
         ("detectron2/panoptic_fpn_r50", "no place for .* weights, first semantic_head"),
         ("detectron2/semantic_fpn_r50", "no place for .* weights, first semantic_head"),
         ("matterport/mask_rcnn_r50", "one objectness score for each anchor, this RPN has 6 for 3"),
-        ("simple/mask_rcnn_r50", "models with a pyramid alone, this one has neck=c5_conv"),
-        ("detectron2/mask_rcnn_r50_dc5", "models with a pyramid alone, this one has neck=c5;"),
+        ("simple/mask_rcnn_r50", "only for models with a pyramid, this one has neck=c5_conv"),
+        ("detectron2/mask_rcnn_r50_dc5", "only for models with a pyramid, this one has neck=c5;"),
     ],
 )
 def test_what_torchvision_does_not_have_is_refused(recipe, message) -> None:

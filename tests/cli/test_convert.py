@@ -100,7 +100,7 @@ def test_detectron2s_pickles_hold_arrays_in_a_table(here, tmp_path) -> None:
         (["x.pth"], "say whose state dict it becomes"),
         (["x.safetensors", "--format", "torchvision"], "give a .safetensors file, or"),
         (["x.pth", "--format", "tensorflow"], "no format called 'tensorflow'; choose one of torchvision, detectron2"),
-        (["x.pth", "--format", "torchvision"], "torchvision has names for models with a pyramid alone"),
+        (["x.pth", "--format", "torchvision"], "torchvision has names only for models with a pyramid"),
         (["x.safetensors", "--recipe", "mask_rcnn"], "has its recipe inside: leave out --recipe mask_rcnn"),
         (["x.safetensors", "--set", "fpn.channels=32"], "does not fit the recipe"),
     ],

@@ -206,7 +206,7 @@ def _mask_head(weights: Weights) -> dict[str, Any]:
     }
     if num_convs:
         return facts | _convs(weights, "mask_head", "mask_head.convs.0.")
-    upsample = weights.get("mask_head.upsample.bias")  # C4: the deconvolution alone
+    upsample = weights.get("mask_head.upsample.bias")  # C4: only the deconvolution
     return facts | {"mask_head.channels": len(upsample) if upsample is not None and upsample.ndim == 1 else None}
 
 

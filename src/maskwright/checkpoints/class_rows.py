@@ -144,7 +144,7 @@ def match_rows(weights: Mapping[str, Tensor], model: nn.Module, old: Recipe, new
         rows = _moved(value, own[name], before, after, axis)
         if rows is not None:
             moved[name] = rows
-        elif value.shape == own[name].shape:  # it would be taken as it stands
+        elif value.shape == own[name].shape:  # it would be taken unchanged
             dropped[name] = "its rows are not those of the classes that the checkpoint names"
             del moved[name]
     return MatchedRows(moved, matches, dropped)

@@ -221,7 +221,7 @@ def is_caffe2(keys: set[str]) -> bool:
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """detectron2's names for the layers of the backbone; momenta, classifier and the stem's idle bias are left out.
 
-    Where normalisations come as scale and bias alone, their statistics were merged into these: they get a mean and a
+    Where normalisations come as only scale and bias, their statistics were merged into these: they get a mean and a
     variance that change nothing, as in detectron2 (its FrozenBatchNorm2d starts with a variance of 1 − ε).
     """
     named = {_caffe2_name(key): value for key, value in state.items()}

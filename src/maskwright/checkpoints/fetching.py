@@ -209,7 +209,7 @@ class _SecureRedirects(HTTPRedirectHandler):
 
 
 def _open(address: str, headers: Mapping[str, str]) -> HTTPResponse:
-    """An answer over https; the user's proxy is heeded, and no other kind of address is known."""
+    """An answer over https; the user's proxy is used, and no other kind of address is known."""
     opener = OpenerDirector()
     for handler in (ProxyHandler, HTTPSHandler, _SecureRedirects, HTTPDefaultErrorHandler, HTTPErrorProcessor):
         opener.add_handler(handler())
@@ -269,7 +269,7 @@ def _refuse_other_content(file: Path, address: str, checksums: Mapping[str, str 
                 f"{wanted}). Try again, {_BY_HAND}"
             )
     try:
-        with suppress(MissingDependency):  # who reads the file is told; it need not be fetched again for that
+        with suppress(MissingDependency):  # reading the file reports it; it need not be fetched again
             read_weights(file)
     except CheckpointError as error:
         reason = str(error).replace(str(file), file.name)

@@ -51,7 +51,7 @@ def is_hdf5(start: bytes) -> bool:
 
 
 def read_keras(path: Path) -> dict[str, Tensor]:
-    """The weights of a file, weights alone or whole model; layers that are not matterport's keep their names.
+    """The weights of a file with only weights or a whole model; layers that are not matterport's keep their names.
 
     Of a whole model, the description of its layers (which may hold code) is not read.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from maskwright.errors import CheckpointError
 
 # as in the docstring of NameTable
-_PLACE = re.compile(r"\{(?:(?P<factor>\d+)\*|(?P<minuend>\d+)-)?(?P<letter>[a-z])(?:\+(?P<offset>\d+))?\}")
+_PLACEHOLDER = re.compile(r"\{(?:(?P<factor>\d+)\*|(?P<minuend>\d+)-)?(?P<letter>[a-z])(?:\+(?P<offset>\d+))?\}")
 _NUMBER = r"(0|[1-9]\d*)"
 # what is left of a name behind its layer: weight, bias, running_mean, …
 _PARAMETER = r"([a-z_]+)"
@@ -38,10 +38,10 @@ class _Template:
         self._numbers: list[_Number] = []
         self._texts: list[str] = []
         end = 0
-        for place in _PLACE.finditer(text):
-            self._numbers.append(_number(place))
-            self._texts.append(text[end : place.start()])
-            end = place.end()
+        for placeholder in _PLACEHOLDER.finditer(text):
+            self._numbers.append(_number(placeholder))
+            self._texts.append(text[end : placeholder.start()])
+            end = placeholder.end()
         self._texts.append(text[end:])
         pattern = _NUMBER.join(map(re.escape, self._texts))
         self._layer = re.compile(pattern + _PARAMETER)
@@ -67,10 +67,10 @@ class _Template:
         return "".join(parts) + self._texts[-1] + parameter
 
 
-def _number(place: re.Match[str]) -> _Number:
-    if place["minuend"]:
-        return _Number(place["letter"], -1, int(place["minuend"]))
-    return _Number(place["letter"], int(place["factor"] or 1), int(place["offset"] or 0))
+def _number(placeholder: re.Match[str]) -> _Number:
+    if placeholder["minuend"]:
+        return _Number(placeholder["letter"], -1, int(placeholder["minuend"]))
+    return _Number(placeholder["letter"], int(placeholder["factor"] or 1), int(placeholder["offset"] or 0))
 
 
 class NameTable:

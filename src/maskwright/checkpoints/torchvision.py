@@ -76,7 +76,7 @@ def _recognise(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
         implied["backbone.norm_eps"] = 1e-5
     else:
         del implied["backbone.norm"]
-        if implied["backbone.depth"] != 50:  # its epsilon is 1e-5 too; 0 is for the weights published on COCO alone
+        if implied["backbone.depth"] != 50:  # its epsilon is 1e-5 too; 0 is for the weights published on COCO only
             implied["backbone.norm_eps"] = 1e-5
     has_keypoints, has_masks = implied["keypoint_head.is_on"], implied["mask_head.is_on"]
     kind = "keypoint_rcnn" if has_keypoints else "mask_rcnn" if has_masks else "faster_rcnn"
@@ -114,7 +114,7 @@ def _refuse_others(weights: Mapping[str, Tensor]) -> None:
     facts = architecture_of(weights)
     if facts["neck"] != "fpn":
         raise CheckpointError(
-            f"torchvision has names for models with a pyramid alone, this one has neck={facts['neck']}; keep it as "
+            f"torchvision has names only for models with a pyramid, this one has neck={facts['neck']}; keep it as "
             ".safetensors"
         )
     for key in ("box_head.is_class_agnostic", "mask_head.is_class_agnostic", "backbone.has_biases"):
