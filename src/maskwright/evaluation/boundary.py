@@ -5,7 +5,7 @@ outline, and two masks agree as well as the worse of both numbers says; everythi
 
 Source: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021, and
 bowenc0221/boundary-iou-api. As there, d is a share of the image's diagonal, at least one pixel; what lies outside the
-image is background; and detections on a crowd are compared with it as masks alone.
+image is background; and detections on a crowd are compared with it only as masks.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A detection and an object of its class match where their IoU is above the thresh
 not overlap each other, a detection matches one at most. What the rule makes of that:
 
 - Of the detections that match an object, the one with the highest score is correct and the others are false.
-- Objects under 100 pixels and groups (regions in which nobody told the objects apart) need not be found. A detection
-  that matches one is neither correct nor false.
+- Objects under 100 pixels and groups (regions whose objects have no labels of their own) need not be found. A
+  detection that matches one is neither correct nor false.
 - A detection that matches nothing is false, unless more of its pixels than the threshold says lie on void, on a group
   or on a small object of its class; a small group counts twice.
 - An AP is the mean of precision over recall by trapezoids: every point of the curve counts with half the distance
@@ -54,12 +54,12 @@ class Picture(NamedTuple):
     Attributes:
         values: (V,) ascending.
         areas: (V,) pixels of each.
-        places: (H, W) place among the values.
+        indices: (H, W) index among the values.
     """
 
     values: Ints
     areas: Ints
-    places: Ints
+    indices: Ints
 
 
 class Compared(NamedTuple):
@@ -152,9 +152,9 @@ def _read(results: Path | Sequence[Mapping[str, Any]], pictures: Mapping[int, Pa
 def _picture(ids: Ints) -> Picture:
     areas = np.bincount(ids.ravel())
     values = np.flatnonzero(areas)
-    places = np.zeros(len(areas), dtype=np.int64)
-    places[values] = np.arange(len(values))
-    return Picture(values, areas[values], places[ids])
+    indices = np.zeros(len(areas), dtype=np.int64)
+    indices[values] = np.arange(len(values))
+    return Picture(values, areas[values], indices[ids])
 
 
 def _compare(detections: Sequence[Result], picture: Picture) -> dict[int, Compared]:
@@ -186,7 +186,7 @@ def _compare_class(detections: Sequence[Result], picture: Picture, class_id: int
 
 def _count_under(detection: Result, picture: Picture) -> Ints:
     crop = rle_to_crop(detection["segmentation"])
-    return np.bincount(picture.places[crop.window][crop.pixels], minlength=len(picture.values))
+    return np.bincount(picture.indices[crop.window][crop.pixels], minlength=len(picture.values))
 
 
 def _average_precisions(compared: Sequence[Compared]) -> Floats:

@@ -69,7 +69,7 @@ class CityscapesTally:
         counts: (L, L) int64 pixels of each true label (row) that were found to be of each label (column).
         weighted: (L, L) float64 the same of objects alone, where each has the mean area of its class's objects.
         num_images: how many were added.
-        num_with_objects: of these, how many told their objects apart.
+        num_with_objects: of these, in how many objects were told apart.
 
     >>> tally = CityscapesTally()
     >>> tally.add(np.array([[7, 7, 23, 0]]), np.array([[7, 23, 23, 23]]))
@@ -210,8 +210,8 @@ def _weigh_objects(ids: npt.NDArray[np.integer], found: Ints) -> Floats:
     if ids.dtype.kind not in "ui" or (ids.size and label_of(ids.max()) >= _NUM_IDS):
         raise DataError(f"the objects have values of no label; give 1000 × label (up to {_NUM_IDS - 1}) + number")
     is_object = ids >= INSTANCES_PER_CLASS
-    values, places = np.unique(ids[is_object], return_inverse=True)
-    counts = np.bincount(places * _NUM_IDS + found[is_object], minlength=len(values) * _NUM_IDS)
+    values, indices = np.unique(ids[is_object], return_inverse=True)
+    counts = np.bincount(indices * _NUM_IDS + found[is_object], minlength=len(values) * _NUM_IDS)
     counts = counts.reshape(-1, _NUM_IDS)
     weights = np.array([MEAN_AREAS_PX.get(label, 0.0) for label in label_of(values).tolist()])
     weighted = np.zeros((_NUM_IDS, _NUM_IDS))

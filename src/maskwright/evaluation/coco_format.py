@@ -1,4 +1,4 @@
-"""COCO annotations and COCO results as far as metrics need them: read, checked, refused with the place of the defect.
+"""COCO annotations and COCO results as far as metrics need them: read, checked, refused with the entry that is wrong.
 
 The types are the format: what they do not name is dropped, what they name and the data lacks is an error.
 """

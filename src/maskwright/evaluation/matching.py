@@ -31,7 +31,7 @@ class Detections(NamedTuple):
     """D detections as they are matched, by falling score; of equal ones, by image, then in the order given.
 
     Attributes:
-        classes: (D,) place of each one's class among C.
+        classes: (D,) index of each one's class among C.
         ranks: (D,) how many of the same image and class come before it.
         areas: (D,) in pixels.
     """
@@ -45,7 +45,7 @@ class Objects(NamedTuple):
     """G objects that are to be found, in the order given.
 
     Attributes:
-        classes: (G,) place of each one's class among C.
+        classes: (G,) index of each one's class among C.
         areas: (G,) in pixels.
         is_crowd: (G,) stands for many objects: any number of detections may match it, and none of them counts.
     """
@@ -59,8 +59,8 @@ class Pairs(NamedTuple):
     """P detections and objects of the same image and class that agree enough for the lowest threshold.
 
     Attributes:
-        detections: (P,) place among the detections.
-        objects: (P,) place among the objects.
+        detections: (P,) index among the detections.
+        objects: (P,) index among the objects.
         ious: (P,) how well they agree, 0.5 to 1.
     """
 
@@ -73,7 +73,7 @@ def match(detections: Detections, objects: Objects, pairs: Pairs, num_classes: i
     """Precision and recall at COCO's thresholds and ranges of area; an object of another range is ignored."""
     shape = len(IOU_THRESHOLDS), len(_RECALL_LEVELS), num_classes, len(_AREA_RANGES)
     curves = Curves(np.full(shape, -1.0), np.full((shape[0], *shape[2:]), -1.0))
-    members = [np.flatnonzero(detections.classes == place) for place in range(num_classes)]
+    members = [np.flatnonzero(detections.classes == class_) for class_ in range(num_classes)]
     for area, (smallest, largest) in enumerate(_AREA_RANGES):
         is_ignored = objects.is_crowd | (objects.areas < smallest) | (objects.areas > largest)
         is_outside = (detections.areas < smallest) | (detections.areas > largest)
@@ -107,9 +107,9 @@ def _taken(detections: Detections, objects: Objects, pairs: Pairs, is_ignored: B
         firsts = np.flatnonzero(np.diff(chooser[start:end], prepend=-1))
         # the last open one of each detection is the one that it prefers
         best = np.maximum.reduceat(np.where(is_open, np.arange(end - start), -1), firsts, axis=1)
-        thresholds, places = np.nonzero(best >= 0)
-        objects_taken = choices[best[thresholds, places]]
-        taken[thresholds, chooser[start:end][firsts][places]] = objects_taken
+        thresholds, choosers = np.nonzero(best >= 0)
+        objects_taken = choices[best[thresholds, choosers]]
+        taken[thresholds, chooser[start:end][firsts][choosers]] = objects_taken
         is_free[thresholds, objects_taken] = False
     return taken
 
@@ -122,5 +122,5 @@ def curve(is_matched: Bools, is_forgiven: Bools, num_objects: int) -> tuple[Floa
     precision = num_true / (num_true + num_false + np.spacing(1))
     highest_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     highest_from_here = np.pad(highest_from_here, ((0, 0), (0, 1)))  # nothing at levels that are not reached
-    places = [np.searchsorted(row, _RECALL_LEVELS) for row in recall]
-    return np.take_along_axis(highest_from_here, np.array(places), axis=1), recall.max(axis=1, initial=0)
+    indices = [np.searchsorted(row, _RECALL_LEVELS) for row in recall]
+    return np.take_along_axis(highest_from_here, np.array(indices), axis=1), recall.max(axis=1, initial=0)

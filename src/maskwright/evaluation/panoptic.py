@@ -73,7 +73,7 @@ class PanopticTally:
         """Match the segments of an image.
 
         Args:
-            true_ids: (H, W) id of the true segment at each pixel, 0 where nobody knows. Pixels of an id that is not
+            true_ids: (H, W) id of the true segment at each pixel, 0 where it is unknown. Pixels of an id that is not
                 listed belong to no segment and are not void either, as in panopticapi.
             true_segments: id → (category id, whether it is a crowd).
             found_ids: (H, W) id of the found segment at each pixel, 0 where there is none.
@@ -158,8 +158,8 @@ def _overlaps(true_ids: SegmentIds, found_ids: SegmentIds) -> Overlaps:
     is_first[1:] = (true[1:] != true[:-1]) | (found[1:] != found[:-1])
     starts = np.flatnonzero(is_first)
     lengths = np.diff(starts, append=len(true))
-    pairs, place = np.unique(np.stack([true[starts], found[starts]]), axis=1, return_inverse=True)
-    pixels = np.bincount(place.ravel(), weights=lengths, minlength=pairs.shape[1]).astype(np.int64)
+    pairs, index = np.unique(np.stack([true[starts], found[starts]]), axis=1, return_inverse=True)
+    pixels = np.bincount(index.ravel(), weights=lengths, minlength=pairs.shape[1]).astype(np.int64)
     return dict(zip(zip(*pairs.tolist(), strict=True), pixels.tolist(), strict=True))
 
 

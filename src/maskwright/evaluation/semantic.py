@@ -49,7 +49,7 @@ class SemanticTally:
         """Count the pixels of an image.
 
         Args:
-            true: (H, W) class of each pixel, 255 where nobody knows; these pixels do not count.
+            true: (H, W) class of each pixel, 255 = ignored.
             found: (H, W) class of each pixel.
 
         Raises:

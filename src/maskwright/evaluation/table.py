@@ -17,7 +17,7 @@ KINDS = ("box", "mask", "keypoints")
 # the groups of metrics.json that the main measures fill; others are of tables that were asked for
 MEASURED = (*KINDS, "semantic", "panoptic", "cityscapes_semantic")
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
-# numbers that tell of the evaluation, and not of what was evaluated
+# numbers that describe the evaluation, and not of what was evaluated
 BOOKKEEPING = ("images", "seconds", "max_detections", "truncated_images", "federated")
 # the group of the metrics with test-time augmentation, where they stand beside those without
 AUGMENTED = "augmented"
@@ -126,7 +126,7 @@ def _spoken(name: str) -> str:
 def metrics_table(metrics: Metrics) -> Table | Group:
     """The table of boxes, masks and keypoints, and below it one for each other group that the metrics have.
 
-    Where there are several categories, the main table, or without it those of pixels, tell the numbers of each.
+    Where there are several categories, the main table, or without it those of pixels, have the numbers of each.
     """
     from rich.console import Group  # imported late: only a terminal needs it
 

@@ -102,7 +102,7 @@ def _stream(
 
 
 def empty_findings(recipe: Recipe, dataset: Dataset) -> Findings:
-    """What a model finds that finds nothing; it tells which metrics there are, before any work is done."""
+    """The findings of a model that finds nothing; they show which metrics there are, before any work is done."""
     return Findings([], SegmentTallies.of(recipe, dataset), 0.0)
 
 
@@ -112,10 +112,10 @@ def joined(shares: Sequence[Findings], dataset: Dataset) -> Findings:
     Results are in the order of the dataset's images: where scores are equal, the order of results counts.
     """
     first, *others = shares
-    places = {record.id: place for place, record in enumerate(dataset.records)}
+    indices = {record.id: index for index, record in enumerate(dataset.records)}
     if first.segments is not None:
         first.segments.merge(share.segments for share in others if share.segments is not None)
     entries = (entry for share in shares for entry in share.results)
-    results = sorted(entries, key=lambda entry: places[entry["image_id"]])
+    results = sorted(entries, key=lambda entry: indices[entry["image_id"]])
     broken = tuple(defect for share in shares for defect in share.broken)
     return replace(first, results=results, seconds=max(share.seconds for share in shares), broken=broken)

@@ -61,7 +61,7 @@ def write_sheet(
         path: the file to write; its folder is made.
         dataset: its defects are shown, whatever they are.
         title: of the page.
-        num_images: how many to draw, at random as a function of the seed alone; they are opened one after the other.
+        num_images: how many to draw, at random as a function only of the seed; they are opened one after the other.
         seed: another seed, other images.
         has_defects: list what could not be used of the dataset.
 
@@ -93,8 +93,8 @@ def write_sheet(
 def choose_records(records: Sequence[ImageRecord], num_images: int, seed: int) -> list[ImageRecord]:
     """Some records at random, in their order, as a function of their number and the seed."""
     draw = random.Random(random_key(seed, "sheet"))  # noqa: S311 - nothing secret
-    places = draw.sample(range(len(records)), min(num_images, len(records)))
-    return [records[place] for place in sorted(places)]
+    indices = draw.sample(range(len(records)), min(num_images, len(records)))
+    return [records[index] for index in sorted(indices)]
 
 
 def _facts(dataset: Dataset) -> list[tuple[str, str]]:

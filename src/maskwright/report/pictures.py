@@ -95,11 +95,11 @@ def instances_of_annotations(
     """Annotated objects of one image as if they had been found, with score 1.
 
     Returns:
-        the N objects whose boxes lie in the image, and for each its place among the annotations.
+        the N objects whose boxes lie in the image, and for each its index among the annotations.
     """
     parts = [Targets.from_coco([entry], size, categories, needs_masks=False) for entry in annotations]
-    places = [place for place, part in enumerate(parts) if len(part)]
-    targets = Targets.from_coco([annotations[place] for place in places], size, categories, needs_masks=False)
+    indices = [index for index, part in enumerate(parts) if len(part)]
+    targets = Targets.from_coco([annotations[index] for index in indices], size, categories, needs_masks=False)
     points = targets.keypoints
     instances = Instances(
         size=size,
@@ -110,7 +110,7 @@ def instances_of_annotations(
         categories=categories,
         keypoints=None if points is None else torch.where(points[..., 2:] > 0, points, torch.nan),
     )
-    return instances, places
+    return instances, indices
 
 
 def draw_objects(
@@ -161,7 +161,7 @@ def as_thumbnail(picture: Picture) -> Thumbnail:
 
 
 def _box_of(entry: Mapping[str, Any]) -> list[float]:
-    """The box x y w h of a detection; of one that has keypoints alone, around these."""
+    """The box x y w h of a detection; of one that has only keypoints, around these."""
     if "bbox" in entry:
         return list(entry["bbox"])
     xs, ys = entry["keypoints"][0::3], entry["keypoints"][1::3]

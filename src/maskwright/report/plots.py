@@ -1,4 +1,4 @@
-"""The geometry of the plots: numbers become places in a drawing of fixed size, which the templates write as SVG."""
+"""The geometry of the plots: numbers become positions in a drawing of fixed size, which the templates write as SVG."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Frame:
         return self.height - self.top - self.bottom
 
     def x(self, unit: float) -> float:
-        """The place of a share, 0 to 1, of the x axis."""
+        """The position of a share, 0 to 1, of the x axis."""
         return round(self.left + unit * self.inner_width, 1)
 
     def y(self, unit: float) -> float:
-        """The place of a share, 0 to 1, of the y axis."""
+        """The position of a share, 0 to 1, of the y axis."""
         return round(self.top + (1 - unit) * self.inner_height, 1)
 
 
@@ -92,7 +92,7 @@ def curve_path(precision: Numbers, frame: Frame = SQUARE) -> str:
         return ""
     last = int(reached[-1])
     units = np.linspace(0, 1, len(precision))
-    points = [(frame.x(units[place]), frame.y(float(precision[place]))) for place in range(last + 1)]
+    points = [(frame.x(units[index]), frame.y(float(precision[index]))) for index in range(last + 1)]
     if last + 1 < len(precision):
         points.append((points[-1][0], frame.y(0)))
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
@@ -127,12 +127,12 @@ def counting_histogram(values: Sequence[int], title: str, caption: str, most_bin
     width = _round_width(top / most_bins)
     num_bins = ceil(top / width)
     per_bin = Counter(value // width for value in values)
-    counts = [per_bin[place] for place in range(num_bins)]
-    firsts = [place * width for place in range(num_bins)]
+    counts = [per_bin[index] for index in range(num_bins)]
+    firsts = [index * width for index in range(num_bins)]
     spans = [f"{first}" if width == 1 else f"{first} to {first + width - 1}" for first in firsts]
     step = max(1, ceil(num_bins / 6))
     shift = 0.5 if width == 1 else 0.0
-    ticks = [((place + shift) / num_bins, f"{firsts[place]}") for place in range(0, num_bins, step)]
+    ticks = [((index + shift) / num_bins, f"{firsts[index]}") for index in range(0, num_bins, step)]
     return _histogram(title, caption, counts, spans, ticks)
 
 
@@ -142,11 +142,11 @@ def _histogram(
     frame, most = LOW, max(counts, default=0)
     width = frame.inner_width / len(counts)
     bars = []
-    for place, (number, span) in enumerate(zip(counts, spans, strict=True)):
+    for index, (number, span) in enumerate(zip(counts, spans, strict=True)):
         height = frame.inner_height * number / most if most else 0.0
         if number:
             height = max(height, 1.0)  # what occurs at all is seen
-            x, y = frame.left + place * width, frame.top + frame.inner_height - height
+            x, y = frame.left + index * width, frame.top + frame.inner_height - height
             bars.append(
                 Bar(round(x + 0.5, 1), round(y, 1), round(max(width - 1, 1), 1), round(height, 1), f"{span}: {number}")
             )
