@@ -6,21 +6,25 @@ shapes: those come from the recipe that the lineage names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import isqrt
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
+from maskwright.checkpoints.roi_heads import roi_head_facts
+from maskwright.checkpoints.shapes import (
+    Weights,
+    conv_facts,
+    count_of,
+    is_shared,
+    norm_of,
+    num_classes_of,
+    rows_of,
+)
 from maskwright.config.categories import MOST_CATEGORIES, named_categories
 from maskwright.errors import CheckpointError
-
-Weights = Mapping[str, Tensor]
 
 _DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}
 _MOST_BLOCKS = 36  # of a stage
 _PLAIN_TAPS, _MODULATED_TAPS = 18, 27  # offset channels of a 3×3: two coordinates, or those and a weight
-_CLASS_BIASES = "box_head.class_logits.bias"
 
 
 def architecture_of(weights: Weights) -> dict[str, Any]:
@@ -36,23 +40,11 @@ def architecture_of(weights: Weights) -> dict[str, Any]:
     facts |= backbone_of(weights) | _object_heads(weights)
     if facts["neck"] in ("fpn", "c5_conv"):
         first = "fpn.outputs.0." if facts["neck"] == "fpn" else "fpn.output."
-        facts |= {"fpn.channels": _rows(weights, f"{first}conv.weight"), "fpn.norm": norm_of(weights, first)}
+        facts |= {"fpn.channels": rows_of(weights, f"{first}conv.weight"), "fpn.norm": norm_of(weights, first)}
     if "semantic_head.logits.weight" in weights:
-        facts |= {"semantic_head.is_on": True} | _convs(weights, "semantic_head", "semantic_head.levels.0.0.")
+        facts |= {"semantic_head.is_on": True} | conv_facts(weights, "semantic_head", "semantic_head.levels.0.0.")
         del facts["semantic_head.has_biases"]
     return {key: value for key, value in facts.items() if value is not None}
-
-
-def num_classes_of(weights: Weights) -> int:
-    """Classes without background.
-
-    Raises:
-        CheckpointError: there are no class scores.
-    """
-    biases = weights.get(_CLASS_BIASES)
-    if biases is None or biases.ndim != 1 or len(biases) < 2:
-        raise CheckpointError(f"{_CLASS_BIASES} is no list of numbers, so the number of classes is not known")
-    return len(biases) - 1
 
 
 def category_names(count: int, lists: Sequence[str], word: str = "class") -> str | list[str]:
@@ -85,15 +77,6 @@ def neck_of(weights: Weights) -> str:
     return "c4" if any(name.startswith("res5.") for name in starts) else "c5"
 
 
-def norm_of(weights: Weights, layer: str) -> str:
-    """The normalisation of a layer, by its parameters: statistics, and a counter where they are tracked."""
-    if f"{layer}norm.weight" not in weights:
-        return "none"
-    if f"{layer}norm.running_mean" not in weights:
-        return "group"
-    return "batch" if f"{layer}norm.num_batches_tracked" in weights else "frozen_batch"
-
-
 def backbone_of(weights: Weights) -> dict[str, Any]:
     """Overrides of the table `backbone`, for a ResNet.
 
@@ -114,7 +97,7 @@ def backbone_of(weights: Weights) -> dict[str, Any]:
 def _depth(weights: Weights) -> int:
     """From the third stage's block count and the kind of its blocks."""
     is_bottleneck = "backbone.stages.0.0.conv3.conv.weight" in weights
-    num_blocks = _count(weights, "backbone.stages.2.")
+    num_blocks = count_of(weights, "backbone.stages.2.")
     if (num_blocks, is_bottleneck) not in _DEPTHS:
         depths = ", ".join(map(str, _DEPTHS.values()))
         raise CheckpointError(f"a backbone of {num_blocks} blocks in its third stage is no ResNet-{depths}")
@@ -127,9 +110,9 @@ def _widths(weights: Weights, stem: str) -> dict[str, Any]:
     middle = weights.get(narrow)
     if middle is None or middle.ndim != 4 or 0 in middle.shape:
         return {}
-    width = (_rows(weights, wide) or 0) // 4 if wide in weights else len(middle)
+    width = (rows_of(weights, wide) or 0) // 4 if wide in weights else len(middle)
     groups = len(middle) // middle.shape[1] if wide in weights else 1
-    stem_channels = _rows(weights, f"{stem}conv.weight")
+    stem_channels = rows_of(weights, f"{stem}conv.weight")
     return {
         "backbone.width": width or None,
         "backbone.groups": groups or None,
@@ -145,7 +128,7 @@ def _deformable(weights: Weights) -> dict[str, Any]:
     if not layers:
         return {"backbone.deformable_from": None}
     blocks = [(int(name.split(".")[2]), int(name.split(".")[3])) for name in layers]
-    taps = _rows(weights, layers[0])
+    taps = rows_of(weights, layers[0])
     if taps not in (_PLAIN_TAPS, _MODULATED_TAPS):
         raise CheckpointError(f"{layers[0]} has {taps} channels; deformable convolutions here have 18 or 27")
     return {
@@ -160,116 +143,34 @@ def _object_heads(weights: Weights) -> dict[str, Any]:
     """Everything behind an RPN; without one it is a semantic FPN."""
     if not any(name.startswith("rpn.") for name in weights):
         return {"rpn.is_on": False, "mask_head.is_on": False}
-    return _rpn(weights) | _box_head(weights) | _mask_head(weights) | _keypoint_head(weights)
+    return _rpn(weights) | _box_head(weights) | roi_head_facts(weights)
 
 
 def _rpn(weights: Weights) -> dict[str, Any]:
     first = weights.get("rpn.head.convs.0.weight")
     is_wider = first is not None and first.ndim == 4 and len(first) != first.shape[1]
-    scores, deltas = _rows(weights, "rpn.head.objectness.bias"), _rows(weights, "rpn.head.deltas.bias")
+    scores, deltas = rows_of(weights, "rpn.head.objectness.bias"), rows_of(weights, "rpn.head.deltas.bias")
     return {
         "rpn.is_on": True,
-        "rpn.num_convs": max(1, _count(weights, "rpn.head.convs.")),
+        "rpn.num_convs": max(1, count_of(weights, "rpn.head.convs.")),
         "rpn.channels": len(first) if first is not None and is_wider else None,
         "rpn.is_softmax": scores is not None and deltas is not None and 2 * scores == deltas,
     }
 
 
 def _box_head(weights: Weights) -> dict[str, Any]:
-    num_classes, num_fcs = num_classes_of(weights), _count(weights, "box_head.fcs.")
+    num_classes, num_fcs = num_classes_of(weights), count_of(weights, "box_head.fcs.")
     is_normed = "box_head.fcs.0.norm.weight" in weights
-    num_stages = _count(weights, "cascade.")
+    num_stages = count_of(weights, "cascade.")
     facts: dict[str, Any] = {
         "box_head.num_fcs": num_fcs,
         "box_head.fc_norm": "batch" if is_normed else "none",
-        "box_head.fc_channels": _rows(weights, f"box_head.fcs.0.{'linear.' if is_normed else ''}weight"),
-        "box_head.num_convs": _count(weights, "box_head.convs."),
-        "box_head.is_class_agnostic": _is_shared(weights, "box_head.deltas.bias", 4, num_classes),
+        "box_head.fc_channels": rows_of(weights, f"box_head.fcs.0.{'linear.' if is_normed else ''}weight"),
+        "box_head.num_convs": count_of(weights, "box_head.convs."),
+        "box_head.is_class_agnostic": is_shared(weights, "box_head.deltas.bias", 4, num_classes),
         "cascade.is_on": num_stages > 0,
     }
     facts["box_head.is_class_agnostic"] |= num_stages > 0
     if facts["box_head.num_convs"]:
-        facts |= _convs(weights, "box_head", "box_head.convs.0.", channels="conv_channels")
+        facts |= conv_facts(weights, "box_head", "box_head.convs.0.", channels="conv_channels")
     return facts
-
-
-def _mask_head(weights: Weights) -> dict[str, Any]:
-    if "mask_head.point.logits.bias" in weights:
-        return _point_head(weights)
-    if "mask_head.logits.weight" not in weights:
-        return {"mask_head.is_on": False}
-    num_convs = _count(weights, "mask_head.convs.")
-    facts: dict[str, Any] = {
-        "mask_head.is_on": True,
-        "mask_head.num_convs": num_convs,
-        "mask_head.is_class_agnostic": _is_shared(weights, "mask_head.logits.bias", 1, num_classes_of(weights)),
-    }
-    if num_convs:
-        return facts | _convs(weights, "mask_head", "mask_head.convs.0.")
-    upsample = weights.get("mask_head.upsample.bias")  # C4: only the deconvolution
-    return facts | {"mask_head.channels": len(upsample) if upsample is not None and upsample.ndim == 1 else None}
-
-
-def _point_head(weights: Weights) -> dict[str, Any]:
-    """PointRend's; how often its masks are doubled leaves no trace."""
-    masks, width = _rows(weights, "mask_head.point.logits.bias") or 1, _rows(weights, "mask_head.coarse.halve.bias")
-    pixels, inputs = _rows(weights, "mask_head.coarse.logits.bias"), weights.get("mask_head.coarse.fcs.0.weight")
-    cells = inputs.shape[1] // width if width and inputs is not None and inputs.ndim == 2 else None
-    return {
-        "mask_head.is_on": True,
-        "mask_head.kind": "point",
-        "mask_head.is_class_agnostic": _is_shared(weights, "mask_head.point.logits.bias", 1, num_classes_of(weights)),
-        "mask_head.channels": width,
-        "mask_head.pool_px": 2 * isqrt(cells) if cells else None,
-        "mask_head.points.coarse_px": isqrt(pixels // masks) if pixels else None,
-        "mask_head.points.num_coarse_fcs": _count(weights, "mask_head.coarse.fcs."),
-        "mask_head.points.coarse_fc_channels": _rows(weights, "mask_head.coarse.fcs.0.bias"),
-        "mask_head.points.num_fcs": _count(weights, "mask_head.point.fcs."),
-        "mask_head.points.fc_channels": _rows(weights, "mask_head.point.fcs.0.bias"),
-    }
-
-
-def _keypoint_head(weights: Weights) -> dict[str, Any]:
-    maps = weights.get("keypoint_head.upsample.bias")
-    if maps is None or maps.ndim != 1:
-        return {"keypoint_head.is_on": False}
-    facts: dict[str, Any] = {
-        "keypoint_head.is_on": True,
-        "keypoint_head.num_convs": _count(weights, "keypoint_head.convs."),
-        "keypoint_head.channels": _rows(weights, "keypoint_head.convs.0.conv.weight"),
-    }
-    is_of_coco = len(maps) == 17
-    return facts | ({} if is_of_coco else {"keypoint_head.names": [f"keypoint {n}" for n in range(1, len(maps) + 1)]})
-
-
-def _convs(weights: Weights, table: str, first: str, channels: str = "channels") -> dict[str, Any]:
-    """Channels, norm and biases of a head's convolutions, from the first of them."""
-    norm = norm_of(weights, first)
-    return {
-        f"{table}.{channels}": _rows(weights, f"{first}conv.weight"),
-        f"{table}.norm": norm,
-        f"{table}.has_biases": norm != "none" and f"{first}conv.bias" in weights,
-    }
-
-
-def _is_shared(weights: Weights, biases: str, rows: int, num_classes: int) -> bool:
-    """Whether a predictor serves all classes at once."""
-    return num_classes > 1 and _rows(weights, biases) == rows
-
-
-def _rows(weights: Weights, name: str) -> int | None:
-    value = weights.get(name)
-    return len(value) if value is not None and value.ndim > 0 else None
-
-
-def _count(weights: Weights, start: str) -> int:
-    """How many numbers follow `start` in the names."""
-    return len(set(_numbers(weights, start)))
-
-
-def _numbers(weights: Weights, start: str) -> Iterator[str]:
-    for name in weights:
-        if name.startswith(start):
-            number = name[len(start) :].split(".")[0]
-            if number.isdecimal():
-                yield number

@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from maskwright.checkpoints.roi_heads import BACKGROUND, Kind, Layout, input_layout, roi_head_layout
 from maskwright.config.categories import UNUSED
 from maskwright.config.mask_rcnn import MaskRcnnRecipe
 from maskwright.config.run import Recipe
 from maskwright.config.yolact import YolactRecipe
 
-Kind = Literal["class", "stuff", "keypoint"]
-
-_BACKGROUND, _THINGS = "\0background", "\0things"  # outputs without a name of their own
+_THINGS = "\0things"  # an output without a name of its own, as BACKGROUND
 _CLASS_LOGITS = re.compile(r"(box_head|cascade\.\d+)\.class_logits")
-_KEYPOINT_MAPS = "keypoint_head.upsample"
-_MASK_LOGITS = ("mask_head.logits", "mask_head.coarse.logits", "mask_head.point.logits")
-_POINT_LAYER = re.compile(r"mask_head\.point\.(fcs\.\d+|logits)")  # its last inputs are the logits of all classes
 _SCORES = "box_head.class_logits."
 # predictors whose first row, or first four, belong to background and are never trained
 _UNTRAINED = {"box_head.deltas.": 4, "mask_head.logits.": 1}
@@ -55,14 +51,6 @@ def background_first(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return value
 
     return {name: moved(name, value) for name, value in weights.items()}
-
-
-class _Layout(NamedTuple):
-    """What the outputs of a layer stand for: `labels` in their order, each with equally many rows, `repeats` times."""
-
-    kind: Kind
-    labels: tuple[str, ...]
-    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -140,7 +128,7 @@ def match_rows(weights: Mapping[str, Tensor], model: nn.Module, old: Recipe, new
         matches[after.kind] = _without_outputs_that_have_no_name(match)
         if before == after:
             continue
-        axis = 1 if layer == _KEYPOINT_MAPS and parameter == "weight" else 0
+        axis = after.weight_axis if parameter == "weight" else 0
         rows = _moved(value, own[name], before, after, axis)
         if rows is not None:
             moved[name] = rows
@@ -162,7 +150,7 @@ def _sources(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
     return sources
 
 
-def _moved(value: Tensor, own: Tensor, before: _Layout, after: _Layout, axis: int) -> Tensor | None:
+def _moved(value: Tensor, own: Tensor, before: Layout, after: Layout, axis: int) -> Tensor | None:
     """The model's own tensor with the rows of common labels from the checkpoint; None where the shapes forbid it."""
     if value.ndim != own.ndim or before.repeats != after.repeats:
         return None
@@ -182,21 +170,22 @@ def _with_inputs_of(new: Recipe, weights: Mapping[str, Tensor], old: Recipe) -> 
 
     So a point is at first seen as it was before, and learns what the fresh classes say of it.
     """
-    before, after = _layout(old, _MASK_LOGITS[-1]), _layout(new, _MASK_LOGITS[-1])
-    if before is None or after is None or before == after:
-        return dict(weights)
-    sources, count = _sources(before.labels, after.labels), len(before.labels)
     changed = dict(weights)
     for name, value in weights.items():
         layer, _, parameter = name.rpartition(".")
-        if parameter == "weight" and _POINT_LAYER.fullmatch(layer) and value.ndim == 3 and value.shape[1] >= count:
+        before, after = _input_layout(old, layer), _input_layout(new, layer)
+        if parameter != "weight" or before is None or after is None or before == after:
+            continue
+        count = len(before.labels)
+        if value.ndim == 3 and value.shape[1] >= count:
+            sources = _sources(before.labels, after.labels)
             logits = value.new_zeros((len(value), len(after.labels), *value.shape[2:]))
             logits[:, list(sources)] = value[:, value.shape[1] - count :][:, list(sources.values())]
             changed[name] = torch.cat([value[:, : value.shape[1] - count], logits], dim=1)
     return changed
 
 
-def _by_label(tensor: Tensor, layout: _Layout, axis: int) -> Tensor | None:
+def _by_label(tensor: Tensor, layout: Layout, axis: int) -> Tensor | None:
     """(repeats, labels, rows of a label, …); None where there are not as many rows as that."""
     rows = tensor.movedim(axis, 0) if tensor.ndim > axis else tensor
     if rows.ndim == 0 or len(rows) == 0 or len(rows) % (layout.repeats * len(layout.labels)):
@@ -205,46 +194,51 @@ def _by_label(tensor: Tensor, layout: _Layout, axis: int) -> Tensor | None:
     return groups
 
 
-def _layout(recipe: Recipe, layer: str) -> _Layout | None:
+def _layout(recipe: Recipe, layer: str) -> Layout | None:
     """What a layer's outputs stand for; None where they are of no classes, or of all at once."""
     classes = tuple(category.name for category in recipe.categories)
     of_family = LAYOUTS.get(recipe.family)
     return None if of_family is None else of_family(recipe, layer, classes)
 
 
-def _layout_in_yolact(recipe: YolactRecipe, layer: str, classes: tuple[str, ...]) -> _Layout | None:
+def _input_layout(recipe: Recipe, layer: str) -> Layout | None:
+    """What the last inputs of a layer stand for; None where they are of no classes."""
+    of_family = INPUT_LAYOUTS.get(recipe.family)
+    return None if of_family is None else of_family(recipe, layer)
+
+
+def _layout_in_yolact(recipe: YolactRecipe, layer: str, classes: tuple[str, ...]) -> Layout | None:
     if layer == "head.class_logits":
-        return _Layout("class", (*classes, _BACKGROUND), len(recipe.anchors.sizes_px[0]) * len(recipe.anchors.ratios))
+        return Layout("class", (*classes, BACKGROUND), len(recipe.anchors.sizes_px[0]) * len(recipe.anchors.ratios))
     if layer in ("semantic_head.logits", f"rescoring.convs.{len(recipe.rescoring.channels)}"):
-        return _Layout("class", classes)
+        return Layout("class", classes)
     return None
 
 
-def _layout_in_mask_rcnn(recipe: MaskRcnnRecipe, layer: str, classes: tuple[str, ...]) -> _Layout | None:
+def _layout_in_mask_rcnn(recipe: MaskRcnnRecipe, layer: str, classes: tuple[str, ...]) -> Layout | None:
     if _CLASS_LOGITS.fullmatch(layer):
-        return _Layout("class", (*classes, _BACKGROUND))
+        return Layout("class", (*classes, BACKGROUND))
     if layer == "box_head.deltas" and not recipe.box_head.is_class_agnostic:
-        return _Layout("class", classes)
-    if layer in _MASK_LOGITS and not recipe.mask_head.is_class_agnostic:
-        return _Layout("class", (*classes, _BACKGROUND) if recipe.mask_head.is_softmax else classes)
+        return Layout("class", classes)
     if layer == "semantic_head.logits":
         stuff = tuple(category.name for category in recipe.semantic_head.categories)
-        return _Layout("stuff", (_THINGS, *stuff) if recipe.semantic_head.has_things else stuff)
-    return _Layout("keypoint", recipe.keypoint_head.names) if layer == _KEYPOINT_MAPS else None
+        return Layout("stuff", (_THINGS, *stuff) if recipe.semantic_head.has_things else stuff)
+    return roi_head_layout(recipe, layer)
 
 
 # family → its recipe, a layer and the names of the classes to what the layer's outputs stand for
-LAYOUTS: dict[str, Callable[[Any, str, tuple[str, ...]], _Layout | None]] = {
+LAYOUTS: dict[str, Callable[[Any, str, tuple[str, ...]], Layout | None]] = {
     "mask_rcnn": _layout_in_mask_rcnn,
     "yolact": _layout_in_yolact,
 }
+INPUT_LAYOUTS: dict[str, Callable[[Any, str], Layout | None]] = {"mask_rcnn": input_layout}
 
 
 def _without_outputs_that_have_no_name(match: RowMatch) -> RowMatch:
     def named(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if name not in (_BACKGROUND, _THINGS))
+        return tuple(name for name in names if name not in (BACKGROUND, _THINGS))
 
-    moved = {name: indices for name, indices in match.moved.items() if name not in (_BACKGROUND, _THINGS)}
+    moved = {name: indices for name, indices in match.moved.items() if name not in (BACKGROUND, _THINGS)}
     return RowMatch(named(match.kept), moved, named(match.fresh), named(match.unused), match.near)
 
 

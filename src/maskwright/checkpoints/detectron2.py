@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskwright.checkpoints.architecture import architecture_of, category_names, num_classes_of
+from maskwright.checkpoints.architecture import architecture_of, category_names
 from maskwright.checkpoints.lineage import BackboneFiles, Lineage, nearest_recipe, refuse_softmax
 from maskwright.checkpoints.names import NameTable
+from maskwright.checkpoints.shapes import num_classes_of
 from maskwright.config.categories import named_categories
 from maskwright.config.loading import recipe_names
 

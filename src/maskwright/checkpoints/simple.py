@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from maskwright.checkpoints.architecture import architecture_of, category_names, num_classes_of
+from maskwright.checkpoints.architecture import architecture_of, category_names
 from maskwright.checkpoints.class_rows import background_last
 from maskwright.checkpoints.lineage import Lineage
 from maskwright.checkpoints.names import NameTable
+from maskwright.checkpoints.shapes import num_classes_of
 from maskwright.checkpoints.torchvision import BACKBONE_NAMES
 
 _NAMES = NameTable(
