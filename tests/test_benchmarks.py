@@ -47,7 +47,7 @@ def test_every_dependency_of_the_package_is_looked_for(script, monkeypatch) -> N
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
     missing = script.missing_libraries()
     assert set(missing) >= script._INDISPENSABLE
-    assert {"tensorboard", "typing_extensions"} <= set(missing)
+    assert {"filelock", "safetensors"} <= set(missing)
 
 
 def test_a_machine_without_a_card_is_refused_in_words(script) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import maskwright as mw
 from maskwright.checkpoints import class_rows
+from maskwright.checkpoints.roi_heads import Layout
 from maskwright.cli.app import app
 from maskwright.config import Recipe, loading
 from maskwright.config.images import ShortSideResize
@@ -71,7 +72,7 @@ class Whole(Segmenter):
 
 
 def rows_of(recipe: Recipe, layer: str, classes: tuple[str, ...]) -> Any:
-    return class_rows._Layout("class", classes) if layer == "logits" else None
+    return Layout("class", classes) if layer == "logits" else None
 
 
 @pytest.fixture
