@@ -1,4 +1,4 @@
-"""What the names and shapes of a two-stage model's weights say of its recipe, whoever trained it.
+"""What the names and shapes of a two-stage model's weights say of its recipe, in every lineage.
 
 No file shows everything. Thresholds, anchors, image sizes, dilations and the stride's place leave no trace in names and
 shapes: those come from the recipe that the lineage names.

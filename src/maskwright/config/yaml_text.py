@@ -43,7 +43,7 @@ def read_yaml(text: str, *, as_typed: bool = False) -> Any:
     except BadYaml:
         raise
     except yaml.YAMLError as error:
-        raise BadYaml(_told(error)) from None
+        raise BadYaml(_in_words(error)) from None
     except _FAILURES as error:
         raise BadYaml(f"a value does not fit its tag or its kind: {error}") from None
 
@@ -100,7 +100,7 @@ def _line(part: yaml.Event | yaml.Node) -> str:
     return "" if part.start_mark is None else f"line {part.start_mark.line + 1}: "
 
 
-def _told(error: yaml.YAMLError) -> str:
+def _in_words(error: yaml.YAMLError) -> str:
     problem = getattr(error, "problem", None)
     mark = getattr(error, "problem_mark", None)
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

@@ -69,7 +69,7 @@ class CityscapesTally:
         counts: (L, L) int64 pixels of each true label (row) that were found to be of each label (column).
         weighted: (L, L) float64 the same of objects alone, where each has the mean area of its class's objects.
         num_images: how many were added.
-        num_with_objects: of these, in how many objects were told apart.
+        num_with_objects: of these, in how many objects were separated.
 
     >>> tally = CityscapesTally()
     >>> tally.add(np.array([[7, 7, 23, 0]]), np.array([[7, 23, 23, 23]]))
@@ -128,7 +128,7 @@ class CityscapesTally:
             `mIoU` and `iIoU`, the means over classes; `category_mIoU` and `category_iIoU`, over Cityscapes' categories;
             IoU (and iIoU, of what has objects) by name in `per_category`, which are the classes, and in
             `per_supercategory`, which are the categories; `images`. NaN where there is nothing to measure. Without iIoU
-            where objects were not told apart in all images.
+            where objects were not separated in all images.
         """
         has_objects = self.num_with_objects == self.num_images
         classes = self._table(_EVALUATED, {label.name for label in THINGS} if has_objects else ())

@@ -60,7 +60,7 @@ def is_video(source: Source) -> bool:
 
 
 def count_images(sources: Iterable[Source], most_frames: int | None = None) -> int | None:
-    """How many images and frames there are in all, about; None where a camera or a video does not tell.
+    """How many images and frames there are in all, about; None where a camera or a video does not say.
 
     Args:
         sources: as `find_sources` gives them.
@@ -155,7 +155,7 @@ def _identity(source: Source) -> str:
 
 
 def _count_frames(source: Source) -> int | None:
-    """None too where the video turns out broken; reading it will tell why."""
+    """None too where the video turns out broken; reading it will say why."""
     try:
         return count_frames(source)
     except DataError:

@@ -33,7 +33,7 @@ _PER_SECTION = 8
 # images that are open at one time
 _THREADS = 4
 _LONGEST_PX = 640
-# told apart by the colour-blind too, and the same as in the style sheet
+# distinct for the colour-blind too, and the same as in the style sheet
 _RIGHT, _FALSE, _MISSED, _IGNORED = (45, 156, 255), (255, 59, 48), (255, 204, 0), (160, 160, 160)
 _OF_DETECTION: dict[Fate, Colour] = {Fate.RIGHT: _RIGHT, Fate.WRONG: _FALSE, Fate.IGNORED: _IGNORED}
 _OF_OBJECT: dict[Fate, Colour] = {Fate.RIGHT: _RIGHT, Fate.WRONG: _MISSED, Fate.IGNORED: _IGNORED}
