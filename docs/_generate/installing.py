@@ -17,7 +17,7 @@ missing one names it.
 {extras}
 
 On Python 3.10 pip takes PyTorch 2.14 and NumPy 2.2, the last with wheels for it; newer ones need Python 3.11. The
-tests run with 2.15 and, in parts, 2.11; nothing has run on Python 3.10 yet.
+tests run with PyTorch 2.15 and, in parts, 2.11; nothing has run on Python 3.10 yet.
 
 A GPU needs a build of PyTorch that knows it: install `torch` and `torchvision` as pytorch.org says, before maskwright.
 
