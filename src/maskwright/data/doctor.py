@@ -13,7 +13,7 @@ import numpy as np
 from maskwright.data.file_checks import FileCheck, check_file
 from maskwright.data.readers import read_with_defects
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, finding_lines
+from maskwright.data.record import Dataset, Defect, ImageRecord, Remark, count_kinds, notice_lines
 from maskwright.data.wholes import whole_remarks
 
 # tasks of a pool have their price, and images can be small
@@ -68,7 +68,7 @@ class DatasetSummary:
         Args:
             most_per_kind: how many findings of a kind are listed one by one; None lists all.
         """
-        found = [*finding_lines(self.remarks, most_per_kind), *finding_lines(self.defects, most_per_kind)]
+        found = [*notice_lines(self.remarks, most_per_kind), *notice_lines(self.defects, most_per_kind)]
         return [*found, *self._summary_lines(), *self._count_lines()]
 
     def _summary_lines(self) -> list[str]:

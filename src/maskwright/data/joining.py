@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from maskwright.data.record import Dataset, Defect, FederatedLabels, Finding, ImageRecord, Remark
+from maskwright.data.record import Dataset, Defect, FederatedLabels, ImageRecord, Notice, Remark
 from maskwright.data.relabelling import FREQUENCIES, plain_class_name
 from maskwright.data.segment_picture import SegmentClasses, SegmentLabel, SegmentPicture
 from maskwright.errors import ConfigError
 from maskwright.structures import Categories
 
-AnyFinding = TypeVar("AnyFinding", bound=Finding)
+AnyNotice = TypeVar("AnyNotice", bound=Notice)
 
 
 def join_datasets(datasets: Sequence[Dataset]) -> Dataset:
@@ -158,7 +158,7 @@ def _categories(ids: Mapping[str, int]) -> Categories:
     return Categories(tuple(ids), tuple(ids.values()))
 
 
-def _with_source(finding: AnyFinding, source: str, image_ids: Mapping[int, int]) -> AnyFinding:
+def _with_source(finding: AnyNotice, source: str, image_ids: Mapping[int, int]) -> AnyNotice:
     image_id = image_ids.get(finding.image_id) if finding.image_id is not None else None
     return replace(finding, where=f"{source}: {finding.where}", image_id=image_id)
 

@@ -123,7 +123,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Notice:
     """Something in a dataset that its owner should know.
 
     Attributes:
@@ -143,7 +143,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Defect(Finding):
+class Defect(Notice):
     """What cannot be used and is left out.
 
     Attributes:
@@ -153,7 +153,7 @@ class Defect(Finding):
     keeps_objects: bool = False
 
 
-class Remark(Finding):
+class Remark(Notice):
     """What is used, but is read in another way than it is written: a number given as text, a name in other case."""
 
 
@@ -225,7 +225,7 @@ class Dataset:
         """One line for each kind of remark: how many there are, and the first."""
         if not self.remarks:
             return []
-        return [f"read in {self.source}:", *finding_lines(self.remarks, most_per_kind=1)]
+        return [f"read in {self.source}:", *notice_lines(self.remarks, most_per_kind=1)]
 
     def refuse_defects(self, option: Option = plain_option) -> None:
         """Go on only if nothing had to be left out.
@@ -274,20 +274,20 @@ def count_objects(records: Sequence[ImageRecord]) -> tuple[int, int]:
     return len(annotations) - num_crowds, num_crowds
 
 
-def count_kinds(findings: Sequence[Finding]) -> dict[str, int]:
-    """How many findings there are of each kind, the commonest kind first."""
-    return dict(Counter(finding.kind for finding in findings).most_common())
+def count_kinds(notices: Sequence[Notice]) -> dict[str, int]:
+    """How many notices there are of each kind, the commonest kind first."""
+    return dict(Counter(finding.kind for finding in notices).most_common())
 
 
-def finding_lines(findings: Sequence[Finding], most_per_kind: int | None) -> list[str]:
-    """The findings as plain text, kind by kind, the commonest kind first.
+def notice_lines(notices: Sequence[Notice], most_per_kind: int | None) -> list[str]:
+    """The notices as plain text, kind by kind, the commonest kind first.
 
     Args:
-        findings: defects or remarks.
+        notices: defects or remarks.
         most_per_kind: how many of a kind get a line of their own; the rest is a number. None: all.
     """
     lines = []
-    for kind, count in count_kinds(findings).items():
-        shown = [f"  {kind}: {finding}" for finding in findings if finding.kind == kind][:most_per_kind]
+    for kind, count in count_kinds(notices).items():
+        shown = [f"  {kind}: {notice}" for notice in notices if notice.kind == kind][:most_per_kind]
         lines += shown if len(shown) == count else [*shown, f"  {kind}: and {count - len(shown)} more"]
     return lines

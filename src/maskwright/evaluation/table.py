@@ -46,7 +46,7 @@ Rows = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Section:
+class TableSection:
     """A group of numbers as it is shown.
 
     Attributes:
@@ -60,7 +60,7 @@ class Section:
     parts: Mapping[str, Mapping[str, Rows]]
 
 
-def sections(metrics: Metrics) -> list[Section]:
+def sections(metrics: Metrics) -> list[TableSection]:
     """Every group of numbers that the metrics have beside COCO's, whatever it is.
 
     >>> (section,) = sections(Metrics({"box": {"AP": 0.4}, "panoptic": {"PQ": 0.5, "PQ_stuff": 0.6, "images": 2}}))
@@ -73,12 +73,12 @@ def sections(metrics: Metrics) -> list[Section]:
     ]
 
 
-def _sections(heading: str, group: Mapping[str, Any]) -> Iterator[Section]:
+def _sections(heading: str, group: Mapping[str, Any]) -> Iterator[TableSection]:
     """The group itself, and then those within it that are of categories, too."""
     inner = {name: value for name, value in group.items() if isinstance(value, Mapping)}
     parts = {name: value for name, value in inner.items() if name.startswith(_PER)}
     own = {name for name, value in inner.items() if any(key.startswith(_PER) for key in value)} - parts.keys()
-    yield Section(
+    yield TableSection(
         heading,
         rows_of({name: value for name, value in group.items() if name not in own and name not in parts}),
         {

@@ -10,10 +10,10 @@ from maskwright.evaluation.comparison import Comparison
 from maskwright.evaluation.metrics import Metrics
 from maskwright.evaluation.table import KINDS
 from maskwright.report.gallery import choose_sections
+from maskwright.report.html_tables import headline_table, other_facts, other_tables
 from maskwright.report.kind_report import KindReport, report_kind
 from maskwright.report.page import count, percent, share, write_page
 from maskwright.report.plots import SQUARE
-from maskwright.report.tables import headline_table, other_facts, other_tables
 
 # the kind by which images are rated: the first of these that was measured
 _PREFERRED = ("mask", "keypoints", "box")

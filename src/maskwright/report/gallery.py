@@ -60,7 +60,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Section:
+class PictureSection:
     """Some images that have something in common; a figure stands in the first section that it belongs to.
 
     Attributes:
@@ -75,7 +75,9 @@ class Section:
     figures: tuple[Figure, ...]
 
 
-def choose_sections(kind_report: KindReport, dataset: Dataset, results: Sequence[Mapping[str, Any]]) -> list[Section]:
+def choose_sections(
+    kind_report: KindReport, dataset: Dataset, results: Sequence[Mapping[str, Any]]
+) -> list[PictureSection]:
     """The images with the most confident errors, the worst, and the best; only these are opened."""
     counts = kind_report.counted.by_image()
     false_at = _most_confident_errors(kind_report)
@@ -196,12 +198,12 @@ class _View:
         return ious.reshape(-1)
 
 
-def _sections(titles: Iterable[tuple[str, str, list[int]]], figures: Mapping[int, Figure]) -> Iterable[Section]:
+def _sections(titles: Iterable[tuple[str, str, list[int]]], figures: Mapping[int, Figure]) -> Iterable[PictureSection]:
     shown: set[int] = set()
     for title, text, ids in titles:
         if ids:
             new = tuple(figures[id_] for id_ in ids if id_ not in shown)
-            yield Section(title, text, tuple(figures[id_] for id_ in ids), new)
+            yield PictureSection(title, text, tuple(figures[id_] for id_ in ids), new)
             shown |= set(ids)
 
 

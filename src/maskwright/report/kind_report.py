@@ -13,8 +13,8 @@ from maskwright.evaluation.comparison import Comparison
 from maskwright.evaluation.curves import ALL, IOU_50, IOU_75, Curves
 from maskwright.evaluation.errors import Fates, ImageCounts, analyse_errors
 from maskwright.evaluation.tide import ErrorBreakdown
+from maskwright.report.html_tables import Table, category_table
 from maskwright.report.plots import SQUARE, curve_path, packed_curve
-from maskwright.report.tables import Table, category_table
 
 EXPLANATIONS = {
     "class": "well placed, but of another class",

@@ -14,7 +14,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlotArea:
     """Where the axes of a plot lie in its drawing; x grows to the right, y grows upwards in data, downwards in SVG."""
 
     width: float = 360.0
@@ -43,8 +43,8 @@ class Frame:
         return round(self.top + (1 - unit) * self.inner_height, 1)
 
 
-SQUARE = Frame()
-LOW = Frame(height=190.0)
+SQUARE = PlotArea()
+LOW = PlotArea(height=190.0)
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Histogram:
 
     title: str
     caption: str
-    frame: Frame
+    frame: PlotArea
     bars: tuple[Bar, ...]
     ticks: tuple[tuple[float, str], ...]
     most: int
 
 
-def curve_path(precision: Numbers, frame: Frame = SQUARE) -> str:
+def curve_path(precision: Numbers, frame: PlotArea = SQUARE) -> str:
     """A precision-recall curve as the `d` of an SVG path: (R,) precision at R equal steps of recall from 0 to 1.
 
     It ends with a drop to the axis where recall ends.

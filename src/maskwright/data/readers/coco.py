@@ -25,7 +25,7 @@ from maskwright.data.readers.coco_shapes import Shape, ShapeRules, read_shape
 from maskwright.data.readers.coco_tidying import TidyDocument, tidy
 from maskwright.data.readers.image_files import find_files
 from maskwright.data.readers.options import DEFAULT_OPTIONS, ReadOptions
-from maskwright.data.record import Dataset, Defect, Finding, Remark
+from maskwright.data.record import Dataset, Defect, Notice, Remark
 
 # none is 0, as in LVIS and in the files of many tools
 _CROWD_FLAGS = (0, 1, None)
@@ -71,17 +71,17 @@ def dataset_of(
     defects: list[Defect] = []
     found = read_images(files.entries, images, defects, options.exif, file_names)
     turned = settle_frames(found, document["annotations"], options.exif)
-    findings: list[Finding] = [*tidied.remarks, *files.remarks, *turned, *defects]
+    notices: list[Notice] = [*tidied.remarks, *files.remarks, *turned, *defects]
     rules = ShapeRules.of(document["annotations"], names, options.needs_masks)
-    _hand_out_annotations(document["annotations"], found, frozenset(categories.ids), rules, findings)
+    _hand_out_annotations(document["annotations"], found, frozenset(categories.ids), rules, notices)
     records = (image.record(image_id) for image_id, image in found.items())
     return Dataset(
         tuple(record for record in records if record is not None),
         categories,
         str(annotations),
-        tuple(finding for finding in findings if isinstance(finding, Defect)),
+        tuple(notice for notice in notices if isinstance(notice, Defect)),
         names,
-        remarks=tuple(finding for finding in findings if isinstance(finding, Remark)),
+        remarks=tuple(notice for notice in notices if isinstance(notice, Remark)),
     )
 
 
@@ -97,13 +97,13 @@ def _hand_out_annotations(
     images: Mapping[int, CocoImage],
     category_ids: frozenset[int],
     rules: ShapeRules,
-    findings: list[Finding],
+    notices: list[Notice],
 ) -> None:
-    """Give each annotation to its image; complaints and remarks about it go to `findings`."""
+    """Give each annotation to its image; complaints and remarks about it go to `notices`."""
     for index, annotation in enumerate(entries):
         if not isinstance(annotation, dict):
             message = f"{show(annotation)} is no object"
-            findings.append(Defect("bad-annotation", f"annotations[{index}]", message, None))
+            notices.append(Defect("bad-annotation", f"annotations[{index}]", message, None))
             continue
         image_id = annotation.get("image_id")
         image = images.get(image_id) if is_id(image_id) else None
@@ -115,12 +115,12 @@ def _hand_out_annotations(
         problems += shape.problems
         if problems or shape.stray or shape.remarks:
             where = _where(index, annotation, image)
-            findings += [Defect(kind, where, message, known_id) for kind, message in problems]
+            notices += [Defect(kind, where, message, known_id) for kind, message in problems]
         if problems or image is None or image.size is None or not image.is_usable:
             continue
-        findings += [Remark(kind, where, message, known_id) for kind, message in shape.remarks]
+        notices += [Remark(kind, where, message, known_id) for kind, message in shape.remarks]
         if shape.stray is not None:
-            findings.append(Defect(shape.stray.kind, where, shape.stray.message, known_id, keeps_objects=True))
+            notices.append(Defect(shape.stray.kind, where, shape.stray.message, known_id, keeps_objects=True))
         image.annotations.append(shape.annotation)
 
 

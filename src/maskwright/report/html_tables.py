@@ -8,7 +8,16 @@ from math import isnan
 from typing import Any
 
 from maskwright.evaluation.metrics import Metrics
-from maskwright.evaluation.table import BOOKKEEPING, KINDS, MOST_COLUMNS, Rows, Section, columns_of, sections, turned
+from maskwright.evaluation.table import (
+    BOOKKEEPING,
+    KINDS,
+    MOST_COLUMNS,
+    Rows,
+    TableSection,
+    columns_of,
+    sections,
+    turned,
+)
 from maskwright.report.page import count, share
 
 # a table with more rows is folded
@@ -71,7 +80,7 @@ def other_facts(metrics: Metrics) -> list[tuple[str, str]]:
     ]
 
 
-def _tables(section: Section) -> Iterator[Table]:
+def _tables(section: TableSection) -> Iterator[Table]:
     columns = columns_of(section.rows)
     if len(columns) > MOST_COLUMNS:
         yield _table(section.heading, list(section.rows), turned(section.rows))
