@@ -27,7 +27,7 @@ def test_one_comparison_serves_every_measure() -> None:
     truth["annotations"].clear()  # it is not read again
     assert coco_metrics(comparison) == evaluate_results(results, dataset())
     assert evaluate_voc(comparison)["box"]["AP50"] == yolact_table(comparison)["box"]["50"] == 1
-    assert analyse_errors(comparison, "box").matches.counts().correct == 1
+    assert analyse_errors(comparison, "box").fates.counts().correct == 1
 
 
 def test_curves_are_computed_once() -> None:

@@ -36,8 +36,8 @@ def det(x: float, score: float, **place: Any) -> dict[str, Any]:
 
 
 def fates(results: list[dict[str, Any]], dataset: dict[str, Any], limit: int = 100) -> tuple[list[int], list[int]]:
-    matches = analyse_errors(Comparison.of(results, dataset, limit), "box").matches
-    return matches.detections.tolist(), matches.objects.tolist()
+    fates = analyse_errors(Comparison.of(results, dataset, limit), "box").fates
+    return fates.detections.tolist(), fates.objects.tolist()
 
 
 def test_a_detection_at_an_object_is_right_and_one_elsewhere_wrong() -> None:
@@ -80,9 +80,9 @@ def test_masks_are_ranked_by_their_own_scores() -> None:
     square = {"segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]]}
     rle = {"size": [SIZE, SIZE], "counts": [0, *[10, 90] * 9, 10, 9090]}
     results = [det(0, 0.9, segmentation=rle) | {"mask_score": 0.1}, det(0, 0.8, segmentation=rle) | {"mask_score": 0.7}]
-    matches = analyse_errors(Comparison.of(results, truth(obj(0, **square))), "mask").matches
-    assert matches.scores.tolist() == [0.1, 0.7]
-    assert matches.detections.tolist() == [WRONG, RIGHT]
+    fates = analyse_errors(Comparison.of(results, truth(obj(0, **square))), "mask").fates
+    assert fates.scores.tolist() == [0.1, 0.7]
+    assert fates.detections.tolist() == [WRONG, RIGHT]
 
 
 def test_keypoints_are_matched_too_and_have_no_breakdown() -> None:
@@ -90,16 +90,16 @@ def test_keypoints_are_matched_too_and_have_no_breakdown() -> None:
     results = [det(0, 0.9) | {"keypoints": [2, 2, 1, 8, 8, 1]}, det(0, 0.8) | {"keypoints": [90, 90, 1, 70, 70, 1]}]
     analysis = analyse_errors(Comparison.of(results, truth(obj(0, **points))), "keypoints")
     assert analysis.breakdown is None
-    assert analysis.matches.detections.tolist() == [RIGHT, WRONG]
+    assert analysis.fates.detections.tolist() == [RIGHT, WRONG]
 
 
 def test_counts_are_those_of_each_image_and_category() -> None:
     dataset = truth(obj(0), obj(50), obj(0, image=2, category=2))
-    matches = analyse_errors(Comparison.of([det(0, 0.9), det(20, 0.8), det(60, 0.5, image=2)], dataset), "box").matches
-    assert matches.counts() == ImageCounts(1, 2, 2)
-    assert matches.by_image() == {1: ImageCounts(1, 1, 1), 2: ImageCounts(0, 1, 1)}
-    assert matches.by_category() == {1: ImageCounts(1, 2, 1), 2: ImageCounts(0, 0, 1)}
-    assert matches.by_image()[1].f1 == 0.5
+    fates = analyse_errors(Comparison.of([det(0, 0.9), det(20, 0.8), det(60, 0.5, image=2)], dataset), "box").fates
+    assert fates.counts() == ImageCounts(1, 2, 2)
+    assert fates.by_image() == {1: ImageCounts(1, 1, 1), 2: ImageCounts(0, 1, 1)}
+    assert fates.by_category() == {1: ImageCounts(1, 2, 1), 2: ImageCounts(0, 0, 1)}
+    assert fates.by_image()[1].f1 == 0.5
 
 
 def test_f1_of_nothing_is_nan() -> None:
@@ -109,25 +109,25 @@ def test_f1_of_nothing_is_nan() -> None:
 def test_the_best_threshold_keeps_what_pays() -> None:
     dataset = truth(obj(0), obj(30), obj(60))
     results = [det(0, 0.9), det(30, 0.8), det(45, 0.7), det(15, 0.6), det(80, 0.5)]
-    matches = analyse_errors(Comparison.of(results, dataset), "box").matches
-    assert matches.best_threshold() == 0.8
-    assert matches.above(0.8).counts() == ImageCounts(2, 0, 1)
+    fates = analyse_errors(Comparison.of(results, dataset), "box").fates
+    assert fates.best_threshold() == 0.8
+    assert fates.above(0.8).counts() == ImageCounts(2, 0, 1)
 
 
 def test_equal_scores_stand_or_fall_together() -> None:
     results = [det(0, 0.5), det(40, 0.5), det(70, 0.5)]
-    matches = analyse_errors(Comparison.of(results, truth(obj(0))), "box").matches
-    assert matches.best_threshold() == 0.5
-    assert matches.above(0.5).counts() == ImageCounts(1, 2, 0)
+    fates = analyse_errors(Comparison.of(results, truth(obj(0))), "box").fates
+    assert fates.best_threshold() == 0.5
+    assert fates.above(0.5).counts() == ImageCounts(1, 2, 0)
 
 
 @pytest.mark.parametrize("objects", [[], [obj(0)]])
 @pytest.mark.parametrize("results", [[], [det(50, 0.5)]])
 def test_where_nothing_is_correct_the_threshold_is_zero(objects: list[Any], results: list[Any]) -> None:
-    matches = analyse_errors(Comparison.of(results, truth(*objects)), "box").matches
-    assert matches.best_threshold() == 0.0
-    assert matches.counts() == ImageCounts(0, len(results), len(objects))
-    assert len(matches.calibration()) == len(results)
+    fates = analyse_errors(Comparison.of(results, truth(*objects)), "box").fates
+    assert fates.best_threshold() == 0.0
+    assert fates.counts() == ImageCounts(0, len(results), len(objects))
+    assert len(fates.calibration()) == len(results)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(0.01, 1)), max_size=12), st.floats(0, 1))
@@ -135,8 +135,8 @@ def test_a_threshold_is_as_if_the_others_had_never_been(found: list[tuple[int, f
     dataset = truth(obj(0), obj(20), obj(40), num_images=1)
     results = [det(5.0 * place, value) for place, value in found]
     kept = [result for result in results if result["score"] >= score]
-    cut = analyse_errors(Comparison.of(results, dataset), "box").matches.above(score)
-    alone = analyse_errors(Comparison.of(kept, dataset), "box").matches
+    cut = analyse_errors(Comparison.of(results, dataset), "box").fates.above(score)
+    alone = analyse_errors(Comparison.of(kept, dataset), "box").fates
     assert cut.counts() == alone.counts()
     assert cut.objects.tolist() == alone.objects.tolist()
 
@@ -144,7 +144,7 @@ def test_a_threshold_is_as_if_the_others_had_never_been(found: list[tuple[int, f
 def test_calibration_is_the_share_of_correct_ones_by_score() -> None:
     dataset = truth(obj(0), obj(50))
     results = [det(0, 0.95), det(50, 0.92), det(30, 0.91), det(70, 0.15), det(85, 1.0)]
-    low, high = analyse_errors(Comparison.of(results, dataset), "box").matches.calibration()
+    low, high = analyse_errors(Comparison.of(results, dataset), "box").fates.calibration()
     assert low == (0.15, 0.0, 1)
     assert high == (pytest.approx(np.mean([0.95, 0.92, 0.91, 1.0])), 0.5, 4)
 

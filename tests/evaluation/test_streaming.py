@@ -70,8 +70,8 @@ def test_errors_are_the_same_whatever_the_parts(kind: str, monkeypatch: pytest.M
     in_small_parts(monkeypatch)
     parts = analyse_errors(Comparison.of(results, dataset, 3), kind)
     assert whole.breakdown == parts.breakdown
-    for field in fields(whole.matches):
-        one, other = (getattr(analysis.matches, field.name) for analysis in (whole, parts))
+    for field in fields(whole.fates):
+        one, other = (getattr(analysis.fates, field.name) for analysis in (whole, parts))
         assert np.array_equal(one, other, equal_nan=True), field.name
 
 

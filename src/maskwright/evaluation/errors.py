@@ -136,7 +136,7 @@ class Fates:
 class Analysis:
     """Fates of all detections and objects, and the kinds of errors, None for keypoints, which TIDE does not know."""
 
-    matches: Fates
+    fates: Fates
     breakdown: ErrorBreakdown | None
 
 
@@ -184,13 +184,13 @@ class _Sheet:
         has_kinds = self.kind != "keypoints"
         shapes = self.comparison.shapes(self.kind) if has_kinds else ([], [])
         for part in self.comparison.parts(self.kind):
-            self._add_matches(part, _evaluate(part, self.comparison, self.kind))
+            self._add_fates(part, _evaluate(part, self.comparison, self.kind))
             if has_kinds:
                 self._add_kinds(part, *shapes)
-        matches = self._matches()
-        return Analysis(matches, self._breakdown(matches) if has_kinds else None)
+        fates = self._all_fates()
+        return Analysis(fates, self._breakdown(fates) if has_kinds else None)
 
-    def _add_matches(self, part: MatchedPart, groups: Sequence[dict[str, Any] | None]) -> None:
+    def _add_fates(self, part: MatchedPart, groups: Sequence[dict[str, Any] | None]) -> None:
         """Fates from hotcoco's groups of one image and class; ids count from 1, those of objects over all parts."""
         for group in filter(None, groups):
             own = np.array([part.detection_indices[number - 1] for number in group["dtIds"]], dtype=np.int64)
@@ -224,7 +224,7 @@ class _Sheet:
             self.kinds[own] = kinds
             self.targets[own] = np.append(theirs, -1)[targets]
 
-    def _matches(self) -> Fates:
+    def _all_fates(self) -> Fates:
         results, annotations = self.comparison.results, self.comparison.dataset["annotations"]
         return Fates(
             scores=self.scores,
@@ -237,10 +237,10 @@ class _Sheet:
             found_at=self.found_at,
         )
 
-    def _breakdown(self, matches: Fates) -> ErrorBreakdown:
-        order = np.lexsort((matches.detection_images, -self.scores))
+    def _breakdown(self, fates: Fates) -> ErrorBreakdown:
+        order = np.lexsort((fates.detection_images, -self.scores))
         found = Found(
-            matches.detection_categories,
+            fates.detection_categories,
             self.scores,
             self.fates == Fate.RIGHT,
             self.fates == Fate.IGNORED,
@@ -248,7 +248,7 @@ class _Sheet:
             self.targets,
         ).of(order)
         is_missed, is_ignored = self.object_fates == Fate.WRONG, self.object_fates == Fate.IGNORED
-        return breakdown_of(found, Sought(matches.object_categories, is_missed, is_ignored))
+        return breakdown_of(found, Sought(fates.object_categories, is_missed, is_ignored))
 
 
 def _evaluate(part: MatchedPart, comparison: Comparison, kind: str) -> Sequence[dict[str, Any] | None]:

@@ -110,7 +110,7 @@ def evaluate_dataset(
 ) -> Evaluation:
     """As `evaluate`, on a dataset that was read before.
 
-    `progress` hears how many more images are done, and what is `expected` is checked; see `expected_of`.
+    `progress` is called with the number of images done since, and what is `expected` is checked; see `expected_of`.
     """
     _refuse_unmeasurable(predictor, dataset, tables, expected)
     findings = find_in(predictor, dataset, max_detections, progress)

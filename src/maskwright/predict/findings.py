@@ -56,7 +56,7 @@ def find_in(
         predictor: which predicts.
         dataset: whose ids the results have.
         max_detections: per image; None: the recipe's.
-        progress: hears how many more images are done.
+        progress: called with the number of images done since the last call.
     """
     start = perf_counter()
     tallies = None if predictor.is_tiled else SegmentTallies.of(predictor.recipe, dataset)

@@ -82,7 +82,7 @@ def choose_sections(
     counts = kind_report.counted.by_image()
     false_at = _most_confident_errors(kind_report)
     rated = [image_id for image_id, one in counts.items() if one.f1 == one.f1]
-    wrong = sorted(false_at, key=lambda image_id: -kind_report.matches.scores[false_at[image_id]])[:_PER_SECTION]
+    wrong = sorted(false_at, key=lambda image_id: -kind_report.fates.scores[false_at[image_id]])[:_PER_SECTION]
     worst = sorted(rated, key=lambda image_id: (counts[image_id].f1, -counts[image_id].false - counts[image_id].missed))
     worst = [image_id for image_id in worst if counts[image_id].f1 < 1][:_PER_SECTION]
     best = sorted(rated, key=lambda image_id: (-counts[image_id].f1, -counts[image_id].correct))
@@ -147,7 +147,7 @@ class _View:
 
     def _found(self, picture: Picture) -> Picture:
         """Detections from the threshold on, correct ones and false ones, and the framed one in any case."""
-        scores, fates = self.kind_report.matches.scores, self.kind_report.matches.detections
+        scores, fates = self.kind_report.fates.scores, self.kind_report.fates.detections
         kept = [index for index in self.indices if scores[index] >= self.kind_report.threshold or index == self.framed]
         kept = sorted(kept, key=lambda index: -scores[index])
         entries = [{**self.results[index], "score": float(scores[index])} for index in kept]
@@ -167,17 +167,17 @@ class _View:
 
     def _text(self, index: int) -> str:
         """Name and score; where there is one class, only the score of false detections."""
-        matches = self.kind_report.matches
-        score = f"{matches.scores[index]:.2f}"
+        fates = self.kind_report.fates
+        score = f"{fates.scores[index]:.2f}"
         if len(self.categories) > 1:
             return f"{self._name(self.results[index])} {score}"
-        return score if matches.detections[index] == Fate.WRONG else ""
+        return score if fates.detections[index] == Fate.WRONG else ""
 
     def _name(self, entry: Mapping[str, Any]) -> str:
         return self.categories[self.categories.label_of(entry["category_id"])]
 
     def _note(self, index: int) -> str:
-        entry, score = self.results[index], self.kind_report.matches.scores[index]
+        entry, score = self.results[index], self.kind_report.fates.scores[index]
         said = f"framed: {self._name(entry)} {score:.2f}"
         if self.kind_report.kind == "keypoints":
             return said
@@ -209,9 +209,9 @@ def _sections(titles: Iterable[tuple[str, str, list[int]]], figures: Mapping[int
 
 def _most_confident_errors(kind_report: KindReport) -> dict[int, int]:
     """Image id → the index among the results of its false detection with the highest score."""
-    wrong = np.flatnonzero(kind_report.matches.detections == Fate.WRONG)
-    ordered = wrong[np.argsort(kind_report.matches.scores[wrong], kind="stable")]  # later ones replace earlier ones
-    return dict(zip(kind_report.matches.detection_images[ordered].tolist(), ordered.tolist(), strict=True))
+    wrong = np.flatnonzero(kind_report.fates.detections == Fate.WRONG)
+    ordered = wrong[np.argsort(kind_report.fates.scores[wrong], kind="stable")]  # later ones replace earlier ones
+    return dict(zip(kind_report.fates.detection_images[ordered].tolist(), ordered.tolist(), strict=True))
 
 
 def _indices(results: Sequence[Mapping[str, Any]], image_ids: set[int]) -> Mapping[int, list[int]]:

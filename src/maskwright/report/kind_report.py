@@ -69,7 +69,7 @@ class KindReport:
         ap50: from which errors take.
         dots: of the calibration plot.
         threshold: the score from which on F1 is highest.
-        matches: of all detections.
+        fates: of all detections.
         counted: of the detections from `threshold` on.
         categories: sortable table.
     """
@@ -81,7 +81,7 @@ class KindReport:
     ap50: float
     dots: tuple[Dot, ...]
     threshold: float
-    matches: Fates
+    fates: Fates
     counted: Fates
     categories: Table
 
@@ -94,9 +94,9 @@ class KindReport:
 def report_kind(kind: str, comparison: Comparison) -> KindReport:
     """Everything about one kind of a comparison."""
     analysis, curves = analyse_errors(comparison, kind), comparison.curves[kind]
-    matches = analysis.matches
-    threshold = matches.best_threshold()
-    counted = matches.above(threshold)
+    fates = analysis.fates
+    threshold = fates.best_threshold()
+    counted = fates.above(threshold)
     precision = curves.precision[..., ALL]
     names = {category["id"]: category["name"] for category in comparison.dataset["categories"]}
     ordered = [names[id_] for id_ in sorted(names)]
@@ -107,9 +107,9 @@ def report_kind(kind: str, comparison: Comparison) -> KindReport:
         category_curves=_category_curves(precision, ordered),
         errors=() if breakdown is None else _error_rows(breakdown),
         ap50=float("nan") if breakdown is None else breakdown.ap50,
-        dots=_dots(matches),
+        dots=_dots(fates),
         threshold=threshold,
-        matches=matches,
+        fates=fates,
         counted=counted,
         categories=_categories(curves, sorted(names), ordered, counted),
     )
@@ -146,8 +146,8 @@ def _error_rows(breakdown: ErrorBreakdown) -> tuple[ErrorRow, ...]:
     )
 
 
-def _dots(matches: Fates) -> tuple[Dot, ...]:
-    bins = matches.calibration()
+def _dots(fates: Fates) -> tuple[Dot, ...]:
+    bins = fates.calibration()
     most = max((number for _, _, number in bins), default=1)
     return tuple(
         Dot(
